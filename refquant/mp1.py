@@ -1,0 +1,288 @@
+"""RQ-MP1, the profile of msgpack in which one value has exactly one spelling.
+
+Headers of `.rq` files and canonical descriptors are written in it. msgpack alone leaves the writer
+many spellings of one value and the reader many meanings of one spelling; the profile keeps the
+shortest form only, finite binary64 floats only, integers of at most 53 bits, keys that are unique
+and sorted, and neither nil nor extension types. A reader refuses everything else, with one code
+for each law. The grammar is chapter 3 of the specification.
+
+The writer is the `msgpack` library. The reader is our own: a stock decoder accepts most of what
+the profile bans, and allocates before it has looked.
+"""
+
+import math
+import re
+import struct
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+import msgpack
+
+from refquant.errors import FormatError
+
+__all__ = ["MAX_DEPTH", "MAX_INTEGER", "MAX_VALUES", "decode", "encode"]
+
+MAX_DEPTH: Final = 16
+"""Arrays and maps that may be open at once."""
+
+MAX_VALUES: Final = 1 << 22
+"""Values in one document; a map's keys count as values."""
+
+MAX_INTEGER: Final = (1 << 53) - 1
+"""Largest magnitude of an integer: what a binary64 reader (JavaScript) still holds exactly."""
+
+_KEY: Final = re.compile(rb"[a-z][a-z0-9_.-]{0,63}")
+
+
+def encode(value: object) -> bytes:
+    """The canonical bytes of a value made of dict, list, tuple, str, bytes, bool, int and float.
+
+    Equal content gives equal bytes, whatever the insertion order of its dicts; a tuple is written
+    as a list. Raises ValueError, with the place, for whatever the profile has no spelling for.
+    """
+    budget = [MAX_VALUES]
+    packed: bytes = msgpack.packb(_normalized(value, "$", 0, budget), use_bin_type=True)
+    return packed
+
+
+def _normalized(value: object, where: str, depth: int, budget: list[int]) -> object:
+    """The value with its maps in key order, checked against the profile."""
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise ValueError(f"{where}: more than {MAX_VALUES} values in one RQ-MP1 document")
+    if isinstance(value, dict | list | tuple):
+        if depth == MAX_DEPTH:
+            raise ValueError(f"{where}: nested deeper than {MAX_DEPTH} arrays and maps")
+        if isinstance(value, dict):
+            budget[0] -= len(value)
+            return {
+                key: _normalized(value[key], f"{where}.{key}", depth + 1, budget)
+                for key in _sorted_keys(value, where)
+            }
+        return [_normalized(v, f"{where}[{i}]", depth + 1, budget) for i, v in enumerate(value)]
+    return _normalized_scalar(value, where)
+
+
+def _sorted_keys(value: dict[object, object], where: str) -> list[str]:
+    keys: list[str] = []
+    for key in value:
+        # Only ASCII passes the pattern, so sorting by code point is sorting by UTF-8 bytes.
+        if not isinstance(key, str) or not _KEY.fullmatch(key.encode("utf-8", "replace")):
+            raise ValueError(f"{where}: key {key!r} does not match [a-z][a-z0-9_.-]{{0,63}}")
+        keys.append(key)
+    return sorted(keys)
+
+
+def _normalized_scalar(value: object, where: str) -> object:
+    if isinstance(value, bool | bytes):
+        return value
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise ValueError(f"{where}: integer {value} is outside ±(2^53 - 1)")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value) or (value == 0.0 and math.copysign(1.0, value) < 0):
+            raise ValueError(f"{where}: {value!r}; floats must be finite and not -0.0")
+        return float(value)
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{where}: {value!r} has a lone surrogate, no UTF-8") from error
+        return str(value)
+    raise ValueError(f"{where}: {type(value).__name__} has no spelling in RQ-MP1")
+
+
+def decode(data: bytes | bytearray | memoryview, *, where: str = "header") -> object:
+    """The value of canonical RQ-MP1 bytes: dict, list, str, bytes, bool, int, float.
+
+    `where` names the document in messages. Raises FormatError with an `E_MP_*` code and the byte
+    offset for the first law that is broken, in the order of the bytes. No count is believed
+    before the bytes that could fill it are there, and no container is allocated from a count.
+    """
+    reader = _Reader(bytes(data), where)
+    value = reader.value(0)
+    if reader.position != len(reader.data):
+        reader.fail("E_MP_TRAIL", reader.position, f"{reader.left()} bytes follow the value")
+    return value
+
+
+class _Reader:
+    """A position in the bytes, and what is left of the budget of values."""
+
+    __slots__ = ("budget", "data", "position", "where")
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self.data = data
+        self.where = where
+        self.position = 0
+        self.budget = MAX_VALUES
+
+    def fail(self, code: str, offset: int, message: str) -> NoReturn:
+        raise FormatError(code, f"reading RQ-MP1: {message}", offset=offset, where=self.where)
+
+    def left(self) -> int:
+        return len(self.data) - self.position
+
+    def value(self, depth: int) -> object:
+        """The value at the position. Recursion is bounded by MAX_DEPTH."""
+        start = self.position
+        if start >= len(self.data):
+            self.fail("E_MP_TRUNC", start, "expected a value, found the end")
+        tag = self.data[start]
+        self.position = start + 1
+        if tag < 0x80:
+            return tag
+        if tag < 0x90:
+            return self.map(tag & 0x0F, start, depth)
+        if tag < 0xA0:
+            return self.array(tag & 0x0F, start, depth)
+        if tag < 0xC0:
+            return self.text(tag & 0x1F, start)
+        if tag >= 0xE0:
+            return tag - 0x100
+        return self.tagged(tag, start, depth)
+
+    def tagged(self, tag: int, start: int, depth: int) -> object:
+        """A value whose tag is one of c0..df."""
+        if tag == 0xC2 or tag == 0xC3:
+            return tag == 0xC3
+        if tag == 0xCB:
+            return self.float64(start)
+        if tag in _INTEGERS:
+            return self.integer(tag, start)
+        if tag not in _SIZED:
+            self.fail("E_MP_TYPE", start, f"tag {tag:02x} ({_forbidden(tag)}) is not allowed")
+        width, least, kind = _SIZED[tag]
+        size = self.number(width, start)
+        if size < least:
+            self.fail("E_MP_MINIMAL", start, f"size {size} after tag {tag:02x} has a shorter form")
+        if kind == "array":
+            return self.array(size, start, depth)
+        if kind == "map":
+            return self.map(size, start, depth)
+        return self.text(size, start) if kind == "str" else self.take(size, start)
+
+    def number(self, width: int, start: int) -> int:
+        """A big-endian unsigned integer of `width` bytes."""
+        return int.from_bytes(self.take(width, start), "big")
+
+    def take(self, size: int, start: int) -> bytes:
+        if size > self.left():
+            self.fail("E_MP_TRUNC", start, f"needs {size} more bytes, {self.left()} are left")
+        self.position += size
+        return self.data[self.position - size : self.position]
+
+    def text(self, size: int, start: int) -> str:
+        try:
+            return self.take(size, start).decode("utf-8")
+        except UnicodeDecodeError as error:
+            offset = self.position - size + error.start
+            self.fail("E_MP_UTF8", offset, f"a string is not UTF-8 ({error.reason})")
+
+    def float64(self, start: int) -> float:
+        number: float = struct.unpack(">d", self.take(8, start))[0]
+        if not math.isfinite(number):
+            self.fail("E_MP_FLOAT", start, f"float {number} is not finite")
+        if number == 0.0 and math.copysign(1.0, number) < 0:
+            self.fail("E_MP_FLOAT", start, "float -0.0 is not allowed")
+        return number
+
+    def integer(self, tag: int, start: int) -> int:
+        width, signed, is_shortest = _INTEGERS[tag]
+        number = int.from_bytes(self.take(width, start), "big", signed=signed)
+        if not is_shortest(number):
+            self.fail(
+                "E_MP_MINIMAL", start, f"integer {number} after tag {tag:02x} has a shorter form"
+            )
+        if abs(number) > MAX_INTEGER:
+            self.fail("E_MP_INT", start, f"integer {number} is outside ±(2^53 - 1)")
+        return number
+
+    def open(self, size: int, values: int, start: int, depth: int) -> None:
+        """Believe a count only if the depth, the bytes that are left and the budget allow it."""
+        if depth == MAX_DEPTH:
+            self.fail("E_MP_DEPTH", start, f"nested deeper than {MAX_DEPTH} arrays and maps")
+        if values > self.left():
+            self.fail("E_MP_TRUNC", start, f"{size} entries claimed, {self.left()} bytes are left")
+        self.budget -= values
+        # The outermost value itself is the one that no count has announced.
+        if self.budget < 1:
+            self.fail("E_MP_LIMIT", start, f"more than {MAX_VALUES} values")
+
+    def array(self, size: int, start: int, depth: int) -> list[object]:
+        self.open(size, size, start, depth)
+        items: list[object] = []
+        for _ in range(size):
+            items.append(self.value(depth + 1))
+        return items
+
+    def map(self, size: int, start: int, depth: int) -> dict[str, object]:
+        self.open(size, 2 * size, start, depth)
+        entries: dict[str, object] = {}
+        previous = b""
+        for _ in range(size):
+            at = self.position
+            key = self.key()
+            if key <= previous:
+                self.fail("E_MP_ORDER", at, f"key {key!r} follows {previous!r}; keys must increase")
+            entries[key.decode("ascii")] = self.value(depth + 1)
+            previous = key
+        return entries
+
+    def key(self) -> bytes:
+        start = self.position
+        if start >= len(self.data):
+            self.fail("E_MP_TRUNC", start, "expected a key, found the end")
+        tag = self.data[start]
+        self.position = start + 1
+        if 0xA0 <= tag < 0xC0:
+            size = tag & 0x1F
+        elif tag in _SIZED and _SIZED[tag][2] == "str":
+            width, least, _ = _SIZED[tag]
+            size = self.number(width, start)
+            if size < least:
+                self.fail("E_MP_MINIMAL", start, f"key of size {size} has a shorter form")
+        else:
+            self.fail("E_MP_KEY", start, f"tag {tag:02x} begins a key; keys are strings")
+        key = self.take(size, start)
+        if not _KEY.fullmatch(key):
+            self.fail(
+                "E_MP_KEY", start, f"key {key[:80]!r} does not match [a-z][a-z0-9_.-]{{0,63}}"
+            )
+        return key
+
+
+# tag -> (bytes, signed, the values for which this is the shortest form)
+_INTEGERS: Final[dict[int, tuple[int, bool, Callable[[int], bool]]]] = {
+    0xCC: (1, False, lambda n: n >= 1 << 7),
+    0xCD: (2, False, lambda n: n >= 1 << 8),
+    0xCE: (4, False, lambda n: n >= 1 << 16),
+    0xCF: (8, False, lambda n: n >= 1 << 32),
+    0xD0: (1, True, lambda n: n < -(1 << 5)),
+    0xD1: (2, True, lambda n: n < -(1 << 7)),
+    0xD2: (4, True, lambda n: n < -(1 << 15)),
+    0xD3: (8, True, lambda n: n < -(1 << 31)),
+}
+
+# tag -> (bytes of the size, smallest size with no shorter form, kind)
+_SIZED: Final[dict[int, tuple[int, int, str]]] = {
+    0xC4: (1, 0, "bin"),
+    0xC5: (2, 1 << 8, "bin"),
+    0xC6: (4, 1 << 16, "bin"),
+    0xD9: (1, 1 << 5, "str"),
+    0xDA: (2, 1 << 8, "str"),
+    0xDB: (4, 1 << 16, "str"),
+    0xDC: (2, 1 << 4, "array"),
+    0xDD: (4, 1 << 16, "array"),
+    0xDE: (2, 1 << 4, "map"),
+    0xDF: (4, 1 << 16, "map"),
+}
+
+
+def _forbidden(tag: int) -> str:
+    if tag == 0xC0:
+        return "nil"
+    if tag == 0xC1:
+        return "reserved"
+    return "float32" if tag == 0xCA else "extension type"
