@@ -1,0 +1,170 @@
+"""What a model family is, as data: its fields, its tensors and how others spell them.
+
+Nothing here holds an array. A family says which numbers describe one of its models (`fields`),
+which tensors such a model has and their shapes as products of those numbers, and how a GGUF file
+or a Hugging Face directory writes the same facts.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, cast
+
+from refquant.errors import FormatError
+
+__all__ = ["Architecture", "Family", "FieldSpec", "FieldValue", "ModelTensor", "TensorSpec"]
+
+FieldValue = int | float | str | bool
+FieldKind = Literal["count", "number", "flag", "choice"]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One model's shape: the name of its family and a value for every field of that family."""
+
+    family: str
+    fields: Mapping[str, FieldValue]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One number, flag or choice that describes a model.
+
+    A `count` is an integer in 1..`maximum`, a `number` a finite float above zero, a `flag` a bool
+    and a `choice` one of `choices`.
+    """
+
+    name: str
+    kind: FieldKind
+    meaning: str
+    maximum: int = 2**31 - 1
+    choices: tuple[str, ...] = ()
+
+    @property
+    def law(self) -> str:
+        """What a value must be, in words."""
+        if self.kind == "count":
+            return f"an integer in 1..{self.maximum}"
+        if self.kind == "number":
+            return "a finite float above 0"
+        if self.kind == "flag":
+            return "true or false"
+        return " or ".join(repr(choice) for choice in self.choices)
+
+    def accepts(self, value: object) -> bool:
+        """True if `value` keeps the law; an integer is not a number, nor a bool a count."""
+        if self.kind == "count":
+            return type(value) is int and 1 <= value <= self.maximum
+        if self.kind == "number":
+            return type(value) is float and math.isfinite(value) and value > 0.0
+        if self.kind == "flag":
+            return type(value) is bool
+        return type(value) is str and value in self.choices
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor of a model, or one per layer if its name holds `{layer}`.
+
+    Each entry of `shape` is a product of field names, outermost axis first as in NumPy; a linear
+    map is stored [outputs, inputs]. The tensor is absent from models whose flag `absent_if` is set.
+    """
+
+    name: str
+    shape: tuple[str, ...]
+    hugging_face: str
+    absent_if: str = ""
+
+    @property
+    def formula(self) -> str:
+        """The shape as it is printed: `[heads * head_width, width]`."""
+        return f"[{', '.join(self.shape)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTensor:
+    """One tensor of one model: names, shape, and the formula that the shape comes from."""
+
+    name: str
+    shape: tuple[int, ...]
+    formula: str
+    hugging_face: str
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A model family as data.
+
+    `rules` are relations between fields, each with the sentence that is printed when it fails.
+    `unsupported_tensors` maps names (with `{layer}`) that a valid file of this kind may hold to
+    the feature they stand for. `ignored_hugging_face` are endings of tensor names that Hugging
+    Face files carry and no model needs. `from_gguf(metadata, tensor_names)` and
+    `from_hugging_face(config)` return the fields, or raise FormatError for missing or ill-typed
+    metadata and UnsupportedError for a feature this family's runtime does not have.
+    """
+
+    name: str
+    title: str
+    fields: tuple[FieldSpec, ...]
+    rules: tuple[tuple[str, Callable[[Mapping[str, FieldValue]], bool]], ...]
+    tensor_specs: tuple[TensorSpec, ...]
+    unsupported_tensors: Mapping[str, str]
+    gguf_architectures: tuple[str, ...]
+    hugging_face_types: tuple[str, ...]
+    ignored_hugging_face: tuple[str, ...]
+    from_gguf: Callable[[Mapping[str, object], Collection[str]], dict[str, FieldValue]]
+    from_hugging_face: Callable[[Mapping[str, object]], dict[str, FieldValue]]
+
+    def check_fields(self, fields: Mapping[str, object], *, where: str = "architecture") -> None:
+        """Raise FormatError E_ARCH_FIELD unless `fields` are complete, typed and consistent."""
+        known = [spec.name for spec in self.fields]
+        if unknown := sorted(set(fields) - set(known)):
+            raise _field_error(f"family {self.name} has no field {unknown[0]!r}", where)
+        if missing := [name for name in known if name not in fields]:
+            raise _field_error(f"family {self.name} needs the field {missing[0]!r}", where)
+        for spec in self.fields:
+            if not spec.accepts(fields[spec.name]):
+                found = f"{spec.name} is {fields[spec.name]!r}"
+                raise _field_error(f"{found}, expected {spec.law}", where)
+        values = cast(Mapping[str, FieldValue], fields)
+        for sentence, holds in self.rules:
+            if not holds(values):
+                raise _field_error(f"{sentence}, found {dict(values)}", where)
+
+    def model_tensors(self, fields: Mapping[str, FieldValue]) -> list[ModelTensor]:
+        """Every tensor of a model with these fields, in file order: layer by layer."""
+        present = [spec for spec in self.tensor_specs if not fields.get(spec.absent_if, False)]
+        return [
+            ModelTensor(
+                name=spec.name.format(layer=layer),
+                shape=tuple(_product(formula, fields) for formula in spec.shape),
+                formula=spec.formula,
+                hugging_face=spec.hugging_face.format(layer=layer),
+            )
+            for repeated, specs in _runs(present)
+            for layer in range(int(fields["layers"]) if repeated else 1)
+            for spec in specs
+        ]
+
+    def tensors(self, fields: Mapping[str, FieldValue]) -> dict[str, tuple[int, ...]]:
+        """Every tensor's name and shape, in file order."""
+        return {tensor.name: tensor.shape for tensor in self.model_tensors(fields)}
+
+    def hugging_face_names(self, fields: Mapping[str, FieldValue]) -> dict[str, str]:
+        """Hugging Face's name of every tensor, mapped to ours."""
+        return {tensor.hugging_face: tensor.name for tensor in self.model_tensors(fields)}
+
+
+def _field_error(message: str, where: str) -> FormatError:
+    return FormatError("E_ARCH_FIELD", message, where=where)
+
+
+def _runs(specs: Iterable[TensorSpec]) -> list[tuple[bool, list[TensorSpec]]]:
+    """Neighbours of one kind together, so that the tensors of a layer stay side by side."""
+    runs = groupby(specs, key=lambda spec: "{layer}" in spec.name)
+    return [(repeated, list(run)) for repeated, run in runs]
+
+
+def _product(formula: str, fields: Mapping[str, FieldValue]) -> int:
+    return math.prod(int(fields[name]) for name in formula.split(" * "))
