@@ -1,0 +1,60 @@
+# Everything starts here: `make` prints the targets. Each of them makes what it needs first, so a
+# fresh clone on a machine with Python 3.11 or newer and make needs nothing else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# Where `make test-all` keeps implementations by others; tests read the same variable.
+export REFQUANT_ORACLES ?= $(CURDIR)/.oracles
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all check bench docs api demo-model oracles clean
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY)  ## write text with the embedded model
+	@$(BIN)/refquant run demo --prompt "It is a truth universally acknowledged, that" -n 80 --stats
+
+test: $(READY)  ## the tests that need only this folder
+	@$(BIN)/pytest -q -n 2
+
+test-all: $(READY) oracles  ## all tests: also slow ones, and comparisons with others' code
+	@$(BIN)/python tools/oracles.py --report
+	@$(BIN)/pytest -q -n 2 -m ""
+
+check: $(READY)  ## style, types, import directions, house rules, freshness of generated text
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python spec/generate.py --check
+	@$(BIN)/pytest -q tests/house
+
+bench: $(READY)  ## measure speed and memory
+	@$(BIN)/python bench/run.py
+
+docs: $(READY)  ## fill the generated regions of all pages
+	@$(BIN)/python spec/generate.py
+
+api: $(READY)  ## record the public names after a deliberate change
+	@$(BIN)/python tests/house/api.py --write
+
+demo-model: $(READY)  ## train the embedded model again (takes an hour, needs torch)
+	@$(BIN)/python -m pip install -q -e '.[torch]'
+	@$(BIN)/python tools/train_demo/train.py
+
+oracles: $(READY)  ## build what test-all compares with; says why where it cannot
+	@$(BIN)/python tools/oracles.py --build
+
+clean:  ## remove environments, caches and builds
+	rm -rf $(VENV) .oracles build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A complete environment is renewed without a network; only a missing package sends pip out.
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install -q --no-index --no-build-isolation -e '.[test]' 2>/dev/null \
+		|| { echo "installing into $(VENV)"; $(BIN)/python -m pip install -q -e '.[test]'; }
+	@touch $@
