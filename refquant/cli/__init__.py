@@ -1,0 +1,78 @@
+"""The `refquant` command: arguments in, results on stdout, everything else on stderr.
+
+`main` is the entry point. It turns every exit into a status: 0 ok, 1 a comparison or gate failed,
+2 usage, 3 invalid or corrupt file, 4 unsupported, 5 would be lossy and was refused, 6 resource
+limit, 70 a defect of refquant, 130 interrupted, 141 the reader of stdout went away.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn, TextIO
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    show_traceback, tokens = _take_flag(tokens, "--traceback")
+    _prepare_streams()
+    try:
+        status = _dispatch(tokens)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        return 141
+    except BaseException as error:
+        if show_traceback and not isinstance(error, SystemExit):
+            raise
+        from refquant.cli.failures import report
+
+        return report(error)
+
+
+def _dispatch(tokens: list[str]) -> int:
+    """Answer the root help at once; leave every other line to the parser."""
+    from refquant.cli import commands
+
+    if tokens in ([], ["--help"], ["-h"], ["help"]):
+        print(commands.root_help())
+        return 0
+    if tokens == ["--version"]:
+        print(commands.version())
+        return 0
+    return commands.run(tokens)
+
+
+def _take_flag(tokens: list[str], flag: str) -> tuple[bool, list[str]]:
+    """Remove a flag that every command understands, unless it stands behind `--`."""
+    end = tokens.index("--") if "--" in tokens else len(tokens)
+    kept = [token for token in tokens[:end] if token != flag]
+    return len(kept) < end, kept + tokens[end:]
+
+
+def _prepare_streams() -> None:
+    """Make printing safe in any locale, and a polite kill run the clean-up of open writers."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    if hasattr(signal, "SIGTERM") and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _exit_on_signal)
+
+
+def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _silence(stream: TextIO) -> None:
+    """Point a stream whose reader is gone at nothing, so that the interpreter ends quietly."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError):
+        # A stream without a file (a test's buffer) has no pipe to break.
+        return

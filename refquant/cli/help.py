@@ -1,0 +1,71 @@
+"""How the help of one command looks: headings and two aligned columns, no boxes."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpEntry, HelpPanel
+    from rich.console import Console, ConsoleOptions
+    from rich.text import Text
+
+__all__ = ["SectionFormatter"]
+
+
+class SectionFormatter:
+    """Prints a help page as sections; the parser calls it once a section."""
+
+    def __call__(self, console: "Console", _options: "ConsoleOptions", panel: "HelpPanel") -> None:
+        """Print one section of options or commands."""
+        from rich.padding import Padding
+        from rich.table import Table
+        from rich.text import Text
+
+        if not panel.entries:
+            return
+        console.print(Text(_plain(panel.title), style="bold"))
+        grid = Table.grid(padding=(0, 3, 0, 0))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for entry in panel.entries:
+            grid.add_row(Text(_label(entry), style="cyan"), _description(entry))
+        console.print(Padding(grid, (0, 0, 1, 2)))
+
+    def render_usage(self, console: "Console", _options: "ConsoleOptions", usage: Any) -> None:
+        """Print the line that shows the order of arguments."""
+        if usage:
+            console.print(str(usage).strip(), highlight=False, markup=False)
+            console.print()
+
+    def render_description(
+        self, console: "Console", _options: "ConsoleOptions", description: Any
+    ) -> None:
+        """Print the paragraph and the examples of a command."""
+        if description:
+            console.print(description, highlight=False, markup=False)
+
+
+def _plain(value: object) -> str:
+    return str(getattr(value, "plain", value))
+
+
+def _label(entry: "HelpEntry") -> str:
+    """`-n, --max-tokens INT`: the short name first, as in manual pages."""
+    if not entry.positive_names and not entry.positive_shorts:
+        return entry.positional_label or ""
+    names = [*entry.positive_shorts, *entry.positive_names]
+    metavar = f" {entry.metavar}" if entry.metavar else ""
+    return ", ".join(names) + metavar
+
+
+def _description(entry: "HelpEntry") -> "Text":
+    from rich.text import Text
+
+    primary = getattr(entry.description, "primary_renderable", entry.description)
+    text = Text(_plain(primary).strip() if primary is not None else "")
+    notes = []
+    if entry.choices:
+        notes.append("one of " + ", ".join(entry.choices))
+    if entry.default is not None and entry.default not in ("False", "None"):
+        notes.append(f"default: {entry.default}")
+    if notes:
+        text.append(f" [{'; '.join(notes)}]", style="dim")
+    return text

