@@ -1,0 +1,144 @@
+"""Implementations by others that `make test-all` compares with, each in an environment of its own.
+
+    python tools/oracles.py --build            build what is missing
+    python tools/oracles.py --build ggml       only this one
+    python tools/oracles.py --report           one line each: ready, or why not
+
+They live in the folder that REFQUANT_ORACLES names (the Makefile sets it to `.oracles` in this
+repository). A test asks for one through the `oracle` fixture of `tests/conftest.py` and is skipped
+with the reason where it is missing. An oracle that cannot be built never fails the build of the
+others: its log stays beside it, and the report quotes its last line.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["ORACLES", "Oracle", "folder", "python_of", "why_not"]
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """One environment: what pip installs, with which settings, and an import that proves it.
+
+    `reason` says what the tests learn from it, `minutes` how long two cores need to build it.
+    """
+
+    requirements: Sequence[str]
+    probe: str
+    reason: str
+    minutes: int
+    settings: dict[str, str] = field(default_factory=dict)
+    from_source: str = ""
+
+
+# Contraction of a * b + c into one rounding changes ggml's encoders, so its C is built without it.
+_NO_CONTRACTION = "-ffp-contract=off"
+
+ORACLES = {
+    "ggml": Oracle(
+        requirements=("ggml-python==0.0.45", "numpy"),
+        probe="import ggml",
+        reason="the C encoders and decoders of ggml 0.15, without contraction",
+        minutes=2,
+        settings={
+            "CFLAGS": _NO_CONTRACTION,
+            "CXXFLAGS": _NO_CONTRACTION,
+            "CMAKE_ARGS": (
+                f"-DCMAKE_C_FLAGS={_NO_CONTRACTION} -DCMAKE_CXX_FLAGS={_NO_CONTRACTION}"
+            ),
+        },
+        from_source="ggml-python",
+    ),
+    "torch": Oracle(
+        requirements=("torch==2.13.0", "transformers==5.17.0", "safetensors", "-e", "."),
+        probe="import torch, transformers, refquant",
+        reason="logits of transformers in float32, and the torch converter",
+        minutes=3,
+    ),
+    "llama": Oracle(
+        requirements=("llama-cpp-python==0.3.36",),
+        probe="import llama_cpp",
+        reason="logits of llama.cpp on the same file",
+        minutes=15,
+        from_source="llama-cpp-python",
+    ),
+}
+
+
+def folder() -> Path:
+    """Where the environments are kept."""
+    return Path(os.environ.get("REFQUANT_ORACLES", REPOSITORY / ".oracles"))
+
+
+def python_of(name: str) -> Path:
+    """The interpreter of one oracle, whether it is there or not."""
+    return folder() / name / "bin" / "python"
+
+
+def why_not(name: str) -> str:
+    """An empty string where the oracle answers; else the reason in one line."""
+    python = python_of(name)
+    log = folder() / f"{name}.log"
+    if python.exists():
+        answer = subprocess.run(
+            [python, "-c", ORACLES[name].probe], capture_output=True, text=True, check=False
+        )
+        if answer.returncode == 0:
+            return ""
+    if not log.exists():
+        return "not built; `make oracles` builds it"
+    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line.strip() for line in lines if line.lower().lstrip().startswith("error")]
+    return f"could not be built: {(errors or lines or ['empty log'])[-1]} (whole log: {log})"
+
+
+def build(name: str) -> None:
+    """Make the environment of one oracle; what pip says goes to its log."""
+    oracle = ORACLES[name]
+    settings = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1), **oracle.settings}
+    command = [python_of(name), "-m", "pip", "install"]
+    if oracle.from_source:
+        command += ["--no-binary", oracle.from_source]
+    print(f"{name}: building, about {oracle.minutes} minutes ({oracle.reason})", flush=True)
+    folder().mkdir(parents=True, exist_ok=True)
+    venv.create(folder() / name, with_pip=True)
+    with (folder() / f"{name}.log").open("w", encoding="utf-8") as log:
+        subprocess.run(
+            [*command, *oracle.requirements],
+            cwd=REPOSITORY,
+            env={**os.environ, **settings},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+
+
+def main() -> None:
+    """Build, report, or both."""
+    parser = argparse.ArgumentParser(description="implementations that test-all compares with")
+    parser.add_argument("--build", action="store_true", help="build what is missing")
+    parser.add_argument("--report", action="store_true", help="print the state of each")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ORACLES)}")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(ORACLES)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(ORACLES)}")
+    for name in arguments.names or ORACLES:
+        reason = why_not(name)
+        if arguments.build and reason:
+            build(name)
+            reason = why_not(name)
+        if arguments.report or reason:
+            print(f"{name}: {reason or 'ready'}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
