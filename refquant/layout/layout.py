@@ -1,0 +1,139 @@
+"""The layout of a scheme: its planes, fields, tables and value formula, checked and measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
+from fractions import Fraction
+from functools import cached_property
+from hashlib import sha256
+from math import prod
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant import mp1
+from refquant.errors import SchemeError
+from refquant.layout.declare import Digits, Element, Field, Minifloat, Plane, Signed, Unsigned
+from refquant.layout.describe import check, describe, parse
+from refquant.layout.expression import Expression
+
+__all__ = ["Layout"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the bytes of a quantized tensor become numbers, whatever chose the bytes.
+
+    `planes` and `fields` are named; `tables` hold the binary32 values that `lut` looks up;
+    `value` is the formula. Construction checks every rule of spec/05-descriptors.md and raises
+    `FormatError` with the rule's code.
+    """
+
+    planes: Mapping[str, Plane]
+    fields: Mapping[str, Field]
+    value: Expression
+    tables: Mapping[str, NDArray[np.float32]] = dataclass_field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("planes", "fields", "tables"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        check(self.planes, self.fields, self.tables, self.value, where="$")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def describe(self) -> dict[str, object]:
+        """The layout as plain data, which an `.rq` file stores in its header."""
+        return describe(self.planes, self.fields, self.tables, self.value)
+
+    @classmethod
+    def parse(cls, description: object, where: str = "$") -> "Layout":
+        """The layout that `description` declares; `FormatError` with an E_DESC code if none."""
+        return cls(*parse(description, where))
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of the canonical bytes: equal for layouts of equal meaning."""
+        return sha256(mp1.encode(self.describe())).hexdigest()
+
+    @cached_property
+    def active_axes(self) -> int:
+        """How many of the tensor's last axes the layout divides."""
+        return max(len(plane.block) for plane in self.planes.values())
+
+    def grid(self, plane: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Records along each axis of a tensor of `shape`, in the order in which they are stored."""
+        declared = self.planes[plane]
+        if len(shape) < self.active_axes:
+            raise SchemeError(
+                f"the layout divides {self.active_axes} axes, but the shape is {list(shape)}"
+            )
+        blocks = aligned(declared.block, shape)
+        counts = tuple(-(-n // b) for n, b in zip(shape, blocks, strict=True))
+        if declared.order is None:
+            return counts
+        fixed = len(shape) - len(declared.order)
+        return counts[:fixed] + tuple(counts[fixed + axis] for axis in declared.order)
+
+    def plane_nbytes(self, plane: str, shape: tuple[int, ...]) -> int:
+        """Bytes of one plane for a tensor of `shape`."""
+        return prod(self.grid(plane, shape)) * self.planes[plane].bytes
+
+    def nbytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes of all planes for a tensor of `shape`."""
+        return sum(self.plane_nbytes(name, shape) for name in self.planes)
+
+    def bits_per_weight(self, shape: tuple[int, ...]) -> Fraction:
+        """All stored bits over all weights."""
+        return Fraction(8 * self.nbytes(shape), prod(shape))
+
+    def along(self, axis: int, rank: int) -> "Layout":
+        """The same layout with its blocks running along `axis` of tensors of `rank` axes.
+
+        Only layouts that divide one axis can be turned; one that covers whole axes is the same
+        along any of them.
+        """
+        trailing = rank - 1 - axis % rank
+        extents = [*(p.block for p in self.planes.values()), *(f.over for f in self.fields.values())]
+        if not trailing or all(not any(block) for block in extents):
+            return self
+        if self.active_axes > 1:
+            raise SchemeError(f"blocks over {self.active_axes} axes cannot be turned to axis {axis}")
+        tail = (1,) * trailing
+        return Layout(
+            {n: replace(p, block=p.block + tail) for n, p in self.planes.items()},
+            {n: replace(f, over=f.over + tail) for n, f in self.fields.items()},
+            self.value,
+            self.tables,
+        )
+
+    def spare_bits(self, plane: str) -> NDArray[np.uint8]:
+        """Mask over one record's bytes of the bits that no field claims, which must be zero."""
+        claimed = np.zeros(self.planes[plane].bytes * 8, np.bool_)
+        for declared in self.fields.values():
+            if declared.plane == plane:
+                for run in (run for piece in declared.pieces for run in piece):
+                    for start in run.starts():
+                        claimed[start : start + run.bits] = True
+        return np.packbits(~claimed, bitorder="little")
+
+
+def aligned(extents: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """`extents` with one number for each axis of `shape`: 1 where none is given, n for 0."""
+    padded = (1,) * (len(shape) - len(extents)) + extents
+    return tuple(e or n for e, n in zip(padded, shape, strict=True))
+
+
+def code_bits(element: Element) -> int:
+    """Width of an unpacked code: of the number itself, not of the byte its digits share."""
+    match element:
+        case Unsigned(bits) | Signed(bits):
+            return bits
+        case Minifloat():
+            return element.bits
+        case Digits(base):
+            return (base - 1).bit_length()

@@ -1,0 +1,253 @@
+"""Fields out of records and into records: the declaration compiled to NumPy views and shifts.
+
+Strides that are whole bytes become axes of a view; strides below a byte become shifts. Runs of
+neighbouring bytes are moved as one item, so that a nibble field costs two shifts over contiguous
+bytes and no gather. Unpacking and packing read the same table.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import gcd, prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.layout.declare import Digits, Element, Field, Minifloat, Signed, Slice, Unsigned
+
+__all__ = ["code_dtype", "pack_field", "unpack_field"]
+
+Bytes = NDArray[np.uint8]
+Codes = NDArray[np.generic]
+
+
+def code_dtype(element: Element) -> np.dtype[np.generic]:
+    """The dtype of unpacked codes: integers by width, float bits as unsigned integers."""
+    match element:
+        case Signed(bits):
+            return np.dtype(np.int8 if bits <= 8 else np.int16 if bits <= 16 else np.int32)
+        case Unsigned() | Minifloat():
+            bits = element.bits
+            return np.dtype(np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32)
+        case Digits():
+            return np.dtype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """A slice as byte movements: which bytes of a record, then which shifts, fill which codes.
+
+    `shape` and `strides` (in bytes) are the byte axes; `target` is the shape of all codes with
+    the shift axes in place; each step is (first byte, shift, index into `target`).
+    """
+
+    bits: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    target: tuple[int, ...]
+    steps: tuple[tuple[int, int, tuple[int | slice, ...]], ...]
+
+
+@lru_cache(maxsize=1024)
+def compile_slice(run: Slice) -> Moves:
+    """The movements of a slice; axes with a stride below a byte are split at whole bytes."""
+    axes: list[tuple[int, int]] = []
+    for extent, stride in zip(run.shape, run.strides, strict=True):
+        period = 8 // gcd(stride, 8)
+        if period > 1 and extent % period == 0 and extent > period:
+            axes += [(extent // period, stride * period), (period, stride)]
+        else:
+            axes.append((extent, stride))
+    whole = [stride % 8 == 0 for _, stride in axes]
+    steps = []
+    ranges = [range(1) if w else range(n) for (n, _), w in zip(axes, whole, strict=True)]
+    for index in product(*ranges):
+        start = run.base + sum(i * s for i, (_, s) in zip(index, axes, strict=True))
+        place = tuple(slice(None) if w else i for i, w in zip(index, whole, strict=True))
+        steps.append((start // 8, start % 8, place))
+    return Moves(
+        run.bits,
+        tuple(n for (n, _), w in zip(axes, whole, strict=True) if w),
+        tuple(s // 8 for (_, s), w in zip(axes, whole, strict=True) if w),
+        tuple(n for n, _ in axes),
+        tuple(steps),
+    )
+
+
+def unpack_field(field: Field, records: Bytes) -> Codes:  # u8[r, bytes] -> code[r, count]
+    """The codes of `field` in every record, in the field's own order."""
+    pieces = [_unpack_piece(field, piece, records) for piece in field.pieces]
+    codes = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
+    if isinstance(field.element, Digits):
+        return _digits(codes, field.element)
+    if isinstance(field.element, Signed):
+        return _sign_extend(codes, field.element.bits)
+    return codes
+
+
+def _unpack_piece(field: Field, piece: tuple[Slice, ...], records: Bytes) -> Codes:
+    dtype = np.dtype(code_dtype(field.element).str.replace("i", "u"))
+    codes = _unpack_slice(piece[0], records, dtype)
+    low = piece[0].bits
+    for run in piece[1:]:
+        codes = codes | (_unpack_slice(run, records, dtype) << dtype.type(low))
+        low += run.bits
+    return codes
+
+
+def _unpack_slice(run: Slice, records: Bytes, dtype: np.dtype[np.generic]) -> Codes:
+    if run.bits == 1 and run.strides == (1,) and run.base % 8 == 0 and run.count % 8 == 0:
+        window = records[:, run.base // 8 : run.end // 8]
+        return np.unpackbits(window, axis=1, bitorder="little").astype(dtype, copy=False)
+    moves = compile_slice(run)
+    if moves.bits in (8, 16, 32) and all(shift == 0 for _, shift, _ in moves.steps):
+        return _gather_whole(moves, records, dtype)
+    out = np.empty((len(records), *moves.target), dtype)
+    gathered: dict[int, Bytes] = {}
+    for first, shift, place in moves.steps:
+        width = (shift + moves.bits + 7) // 8
+        for byte in range(first, first + width):
+            if byte not in gathered:
+                gathered[byte] = gather(records, byte, moves.shape, moves.strides)
+        value = _shifted([gathered[b] for b in range(first, first + width)], shift, moves.bits, dtype)
+        _store(out, place, value)
+    return out.reshape(len(records), run.count)
+
+
+def _gather_whole(moves: Moves, records: Bytes, dtype: np.dtype[np.generic]) -> Codes:
+    """Codes that are whole bytes at whole-byte places: one copy, no shift."""
+    width = moves.bits // 8
+    first, _, _ = moves.steps[0]
+    packed = gather(records, first, (*moves.shape, width), (*moves.strides, 1))
+    codes = packed.reshape(len(records), -1).view(f"<u{width}")
+    return codes.astype(dtype, copy=False)
+
+
+def gather(
+    records: Bytes, first: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> Bytes:  # u8[r, bytes] -> u8[r, *shape], contiguous
+    """Bytes `first + i*s0 + j*s1 + ...` of every record; neighbours travel as one item."""
+    run = 1
+    while shape and strides[-1] == run:
+        run *= shape[-1]
+        shape, strides = shape[:-1], strides[:-1]
+    window = np.lib.stride_tricks.as_strided(
+        records[:, first:],
+        (len(records), *shape, run),
+        (records.strides[0], *strides, 1),
+        writeable=False,
+    )
+    return np.ascontiguousarray(as_items(window))
+
+
+def as_items(window: Bytes) -> NDArray[np.generic]:
+    """The same bytes with the contiguous last axis read as one opaque item."""
+    run = window.shape[-1]
+    return window if run == 1 else window.view(f"V{run}")
+
+
+def _shifted(parts: list[Bytes], shift: int, bits: int, dtype: np.dtype[np.generic]) -> Codes:
+    """`bits` bits from bit `shift` of the little-endian number whose bytes are `parts`."""
+    plain = [part.view(np.uint8) for part in parts]
+    if len(plain) == 1:
+        value = plain[0] >> np.uint8(shift) if shift else plain[0]
+        if shift + bits < 8:
+            value = value & np.uint8((1 << bits) - 1)
+        return value.astype(dtype, copy=False)
+    wide = np.zeros(plain[0].shape, np.uint64)
+    for k, part in enumerate(plain):
+        wide |= part.astype(np.uint64) << np.uint64(8 * k)
+    return ((wide >> np.uint64(shift)) & np.uint64((1 << bits) - 1)).astype(dtype)
+
+
+def _store(out: Codes, place: tuple[int | slice, ...], value: Codes) -> None:
+    target = out[(slice(None), *place)]
+    value = value.reshape(target.shape)
+    if target.ndim > 1 and target.strides[-1] == target.itemsize and target.shape[-1] > 1:
+        width = target.shape[-1] * target.itemsize
+        target.view(f"V{width}")[...] = np.ascontiguousarray(value).view(f"V{width}")
+    else:
+        target[...] = value
+
+
+def _digits(stored: Codes, element: Digits) -> Codes:  # u8[r, n] -> u8[r, count * n]
+    digits = []
+    for k in range(element.count):
+        power = np.uint8(element.base**k % 256)
+        shifted = (stored.astype(np.uint8) * power).astype(np.uint16)
+        digits.append((shifted * np.uint16(element.base) >> np.uint16(8)).astype(np.uint8))
+    return np.concatenate(digits, axis=1)
+
+
+def _sign_extend(codes: Codes, bits: int) -> Codes:
+    signed = codes.view(codes.dtype.str.replace("u", "i"))
+    if bits == 8 * codes.dtype.itemsize:
+        return signed
+    half = signed.dtype.type(1 << (bits - 1))
+    return (signed ^ half) - half
+
+
+def pack_field(field: Field, codes: Codes, records: Bytes) -> None:  # code[r, count], u8[r, bytes]
+    """Add the codes of `field` to `records`, whose bits for this field must still be zero."""
+    if isinstance(field.element, Digits):
+        codes = _undigits(codes, field.element)
+    dtype = np.dtype(f"u{codes.dtype.itemsize}")
+    unsigned = np.ascontiguousarray(codes).view(dtype)
+    start = 0
+    for piece in field.pieces:
+        part = unsigned[:, start : start + piece[0].count]
+        start += piece[0].count
+        low = 0
+        for run in piece:
+            _pack_slice(run, part >> dtype.type(low) if low else part, records)
+            low += run.bits
+
+
+def _pack_slice(run: Slice, codes: Codes, records: Bytes) -> None:
+    moves = compile_slice(run)
+    grid = codes.reshape(len(records), *moves.target)
+    for first, shift, place in moves.steps:
+        value = grid[(slice(None), *place)]
+        width = (shift + moves.bits + 7) // 8
+        if width == 1:
+            parts = [_clipped(value, moves.bits).astype(np.uint8) << np.uint8(shift)]
+        else:
+            wide = _clipped(value.astype(np.uint64), moves.bits) << np.uint64(shift)
+            parts = [(wide >> np.uint64(8 * k)).astype(np.uint8) for k in range(width)]
+        for k, part in enumerate(parts):
+            window = np.lib.stride_tricks.as_strided(
+                records[:, first + k :],
+                (len(records), *moves.shape),
+                (records.strides[0], *moves.strides),
+            )
+            window |= part.reshape(window.shape)
+
+
+def _clipped(codes: Codes, bits: int) -> Codes:
+    if bits >= 8 * codes.dtype.itemsize:
+        return codes
+    return codes & codes.dtype.type((1 << bits) - 1)
+
+
+def _undigits(codes: Codes, element: Digits) -> Codes:  # u8[r, count * n] -> u8[r, n]
+    digits = codes.reshape(len(codes), element.count, -1).astype(np.uint32)
+    number = np.zeros((len(codes), digits.shape[2]), np.uint32)
+    for k in range(element.count):
+        number = number * np.uint32(element.base) + digits[:, k]
+    whole = np.uint32(element.base**element.count)
+    return ((number * np.uint32(256) + whole - np.uint32(1)) // whole).astype(np.uint8)
+
+
+def bytes_per_record(field: Field) -> int:
+    """Bytes that the field's runs span, for choosing how many records to treat at once."""
+    return max(-(-run.end // 8) for piece in field.pieces for run in piece)
+
+
+def code_count(field: Field, records: int) -> int:
+    """Codes in `records` records."""
+    return prod((records, field.count))
+
+
+def is_integer(element: Element) -> bool:
+    """Whether codes are numbers by themselves, rather than the bits of a float."""
+    return isinstance(element, Unsigned | Signed | Digits)

@@ -1,0 +1,230 @@
+"""Numbers out of records: each field spread over its weights, the formula evaluated in binary32.
+
+Every axis of the tensor is split at the extents over which fields are shared (256, 32, 1 for a
+K-quant), so that sharing is NumPy broadcasting and small factors are multiplied while small.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.errors import SchemeError
+from refquant.layout.declare import Element, Field, Minifloat, Plane, Unsigned
+from refquant.layout.expression import Expression
+from refquant.layout.layout import Layout, aligned
+from refquant.layout.records import Bytes, Codes, is_integer, pack_field, unpack_field
+from refquant.numerics import float32_from_bfloat16, float32_from_float16, minifloat_values
+
+__all__ = ["evaluate", "field_codes", "numbers", "pack_codes"]
+
+F32 = NDArray[np.float32]
+FLOAT32 = Minifloat(1, 8, 23, 127, "ieee")
+FLOAT16 = Minifloat(1, 5, 10, 15, "ieee")
+BFLOAT16 = Minifloat(1, 8, 7, 127, "ieee")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How the axes of a tensor are cut so that every field broadcasts.
+
+    `extents[a]` are the pieces of axis a, outermost first; their product is the axis, padded to
+    whole shares where it does not divide.
+    """
+
+    extents: tuple[tuple[int, ...], ...]
+    overs: tuple[tuple[int, ...], ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the cut tensor."""
+        return tuple(n for axis in self.extents for n in axis)
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """Shape of the tensor with every axis padded to whole shares."""
+        return tuple(prod(axis) for axis in self.extents)
+
+    def field_shape(self, over: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of a field shared over `over` weights, with 1 where it broadcasts."""
+        return tuple(
+            n if o >= share else 1
+            for axis, shares, share in zip(self.extents, self.overs, over, strict=True)
+            for n, o in zip(axis, shares, strict=True)
+        )
+
+
+@lru_cache(maxsize=256)
+def split_axes(layout: Layout, shape: tuple[int, ...]) -> Split:
+    """The split of a tensor of `shape` under `layout`; shares must divide one another."""
+    extents, overs = [], []
+    fields = [aligned(field.over, shape) for field in layout.fields.values()]
+    for axis, n in enumerate(shape):
+        shares = sorted({over[axis] for over in fields}, reverse=True)
+        padded = -(-n // shares[0]) * shares[0]
+        pieces = [padded // shares[0]]
+        pieces += [a // b for a, b in zip(shares, shares[1:], strict=False)]
+        if any(a % b for a, b in zip(shares, shares[1:], strict=False)):
+            raise SchemeError(f"shares {shares} of axis {axis} do not divide one another")
+        if shares[-1] > 1:
+            pieces.append(shares[-1])
+            shares.append(1)
+        extents.append(tuple(pieces))
+        overs.append(tuple(shares))
+    return Split(tuple(extents), tuple(overs))
+
+
+def field_codes(
+    layout: Layout, name: str, records: Bytes, shape: tuple[int, ...]
+) -> Codes:  # u8[*grid, bytes] -> code[*ceil(shape / over)]
+    """The codes of one field for a tensor of `shape`, one for every `over` weights."""
+    field = layout.fields[name]
+    plane = layout.planes[field.plane]
+    codes = unpack_field(field, records.reshape(-1, plane.bytes))
+    return _to_tensor(codes, field, plane, shape)
+
+
+def _to_tensor(codes: Codes, field: Field, plane: Plane, shape: tuple[int, ...]) -> Codes:
+    blocks, overs = aligned(plane.block, shape), aligned(field.over, shape)
+    grid = tuple(-(-n // b) for n, b in zip(shape, blocks, strict=True))
+    inner = tuple(b // o for b, o in zip(blocks, overs, strict=True))
+    counts = tuple(-(-n // o) for n, o in zip(shape, overs, strict=True))
+    if sum(n > 1 for n in inner) <= 1 and inner[:-1] == (1,) * (len(inner) - 1) and not plane.order:
+        whole = codes.reshape(*grid[:-1], grid[-1] * inner[-1])
+    else:
+        stored = _unordered(codes, grid, inner, plane.order)
+        pairs = tuple(axis for a in range(len(shape)) for axis in (a, len(shape) + a))
+        whole = stored.transpose(pairs).reshape([g * i for g, i in zip(grid, inner, strict=True)])
+    return whole[tuple(slice(n) for n in counts)]
+
+
+def _unordered(
+    codes: Codes, grid: tuple[int, ...], inner: tuple[int, ...], order: tuple[int, ...] | None
+) -> Codes:
+    """Codes as [*grid, *inner] in the tensor's axis order, whatever the storage order."""
+    rank = len(grid)
+    fixed = rank - len(order or ())
+    stored = (*range(fixed), *(fixed + axis for axis in order or ()))
+    back = sorted(range(rank), key=stored.__getitem__)
+    arranged = codes.reshape(*(grid[a] for a in stored), *inner)
+    return arranged.transpose(*back, *range(rank, 2 * rank))
+
+
+def pack_codes(
+    layout: Layout, name: str, codes: Codes, records: Bytes, shape: tuple[int, ...]
+) -> None:  # code[*ceil(shape / over)], u8[*grid, bytes]
+    """Write one field's codes into records that are still zero there; the inverse of unpacking."""
+    field = layout.fields[name]
+    plane = layout.planes[field.plane]
+    blocks, overs = aligned(plane.block, shape), aligned(field.over, shape)
+    grid = tuple(-(-n // b) for n, b in zip(shape, blocks, strict=True))
+    inner = tuple(b // o for b, o in zip(blocks, overs, strict=True))
+    whole = tuple(g * i for g, i in zip(grid, inner, strict=True))
+    if codes.shape != whole:
+        padded = np.zeros(whole, codes.dtype)
+        padded[tuple(slice(n) for n in codes.shape)] = codes
+        codes = padded
+    rank = len(shape)
+    cut = codes.reshape([n for g, i in zip(grid, inner, strict=True) for n in (g, i)])
+    fixed = rank - len(plane.order or ())
+    stored = (*range(fixed), *(fixed + axis for axis in plane.order or ()))
+    turned = cut.transpose(*(2 * a for a in stored), *(2 * a + 1 for a in range(rank)))
+    pack_field(field, turned.reshape(-1, prod(inner)), records.reshape(-1, plane.bytes))
+
+
+def numbers(codes: Codes, element: Element) -> F32:  # code[...] -> f32[...]
+    """The binary32 value of each code by itself: exact for every element kind."""
+    if is_integer(element):
+        return codes.astype(np.float32)
+    if element == FLOAT32:
+        return np.ascontiguousarray(codes).view(np.float32)
+    if element == FLOAT16:
+        return float32_from_float16(codes.astype(np.uint16, copy=False))
+    if element == BFLOAT16:
+        return float32_from_bfloat16(codes.astype(np.uint16, copy=False))
+    assert isinstance(element, Minifloat)
+    table = minifloat_values(
+        element.sign, element.exponent, element.mantissa, element.bias, element.specials
+    )
+    return np.take(table, codes)
+
+
+def evaluate(
+    layout: Layout, planes: Mapping[str, Bytes], shape: tuple[int, ...], out: F32 | None = None
+) -> F32:  # u8[*grid, bytes] per plane -> f32[*shape]
+    """The tensor's values: the formula over its fields, each operator rounded once in binary32."""
+    split = split_axes(layout, shape)
+    spread: dict[str, Codes] = {}
+    for name, field in layout.fields.items():
+        codes = field_codes(layout, name, planes[field.plane], shape)
+        spread[name] = _spread(codes, aligned(field.over, shape), split, shape)
+    whole = split.padded == shape
+    target = None
+    if whole:
+        out = np.empty(shape, np.float32) if out is None else out
+        target = out.reshape(split.shape) if out.flags.c_contiguous else None
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        value = _evaluate(layout, layout.value, spread, target)
+    if target is not None and (value is target or np.shares_memory(value, target)):
+        return _returned(out)
+    full = np.broadcast_to(value, split.shape).reshape(split.padded)
+    cropped = full[tuple(slice(n) for n in shape)]
+    if out is None:
+        return np.array(cropped, np.float32)
+    out[...] = cropped
+    return out
+
+
+def _returned(out: F32 | None) -> F32:
+    assert out is not None
+    return out
+
+
+def _spread(
+    codes: Codes, over: tuple[int, ...], split: Split, shape: tuple[int, ...]
+) -> Codes:
+    counts = tuple(-(-n // o) for n, o in zip(split.padded, over, strict=True))
+    if codes.shape != counts:
+        padded = np.zeros(counts, codes.dtype)
+        padded[tuple(slice(n) for n in codes.shape)] = codes
+        codes = padded
+    return codes.reshape(split.field_shape(over))
+
+
+def _evaluate(
+    layout: Layout, value: Expression, spread: Mapping[str, Codes], out: F32 | None
+) -> F32:
+    if isinstance(value, str):
+        return numbers(spread[value], layout.fields[value].element)
+    if isinstance(value, float):
+        return np.asarray(value, np.float32)
+    if value[0] == "lut":
+        index = spread[str(value[2])]
+        table = layout.tables[str(value[1])].astype(np.float32, copy=False)
+        return np.take(table, index)
+    shifted = _integer_offset(layout, value, spread)
+    if shifted is not None:
+        return shifted.astype(np.float32)
+    left = _evaluate(layout, value[1], spread, None)
+    right = _evaluate(layout, value[2], spread, None)
+    operation = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[str(value[0])]
+    if out is not None and np.broadcast_shapes(left.shape, right.shape) == out.shape:
+        return np.asarray(operation(left, right, out=out))
+    return np.asarray(operation(left, right))
+
+
+def _integer_offset(
+    layout: Layout, value: Expression, spread: Mapping[str, Codes]
+) -> NDArray[np.int8] | None:
+    """`code - constant` in int8 where that is exact, which spares a pass over binary32."""
+    match value:
+        case ("sub", str(name), float(offset)):
+            element = layout.fields[name].element
+            if isinstance(element, Unsigned) and element.bits <= 7 and offset == int(offset):
+                lowest, highest = -offset, (1 << element.bits) - 1 - offset
+                if -128 <= lowest and highest <= 127:
+                    return spread[name].view(np.int8) - np.int8(offset)
+    return None
