@@ -8,6 +8,7 @@ the same everywhere; such a file is reached as `./demo`.
 import difflib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ __all__ = [
     "cached_path",
     "hub_folder",
     "known_names",
+    "nearest",
     "resolve",
 ]
 
@@ -44,7 +46,7 @@ class Pullable:
     member_sha256: str
 
 
-BUILT_IN = {"demo": "models/demo.rq"}
+BUILT_IN = {"demo": "demo/demo.rq"}
 """Models that ship with refquant: name to path below the package."""
 
 PULLABLE = {
@@ -122,20 +124,24 @@ def _present(path: Path, name: str, remedy: str) -> Path:
     return path
 
 
+def nearest(text: str, names: Iterable[str]) -> str | None:
+    """The name that `text` was probably meant to be, if one is near: by its start or spelling."""
+    known = list(names)
+    starts = [name for name in known if len(text) > 1 and name.startswith(text)]
+    close = starts or difflib.get_close_matches(text, known, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
 def _hint(text: str) -> str:
     """What was probably meant: a known name, or a neighbour of the path that is missing."""
-    close = difflib.get_close_matches(text, known_names(), n=1, cutoff=0.6)
-    if not close:
-        close = _near_files(Path(text))
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f" (names: {', '.join(known_names())})"
+    near = nearest(text, known_names()) or _near_file(Path(text))
+    return f"; did you mean {near}?" if near else f" (names: {', '.join(known_names())})"
 
 
-def _near_files(path: Path) -> list[str]:
+def _near_file(path: Path) -> str | None:
     try:
         neighbours = [entry.name for entry in os.scandir(path.parent)]
     except OSError:
-        return []
-    close = difflib.get_close_matches(path.name, neighbours, n=1, cutoff=0.6)
-    return [str(path.with_name(name)) for name in close]
+        return None
+    near = nearest(path.name, neighbours) if path.name else None
+    return str(path.with_name(near)) if near else None

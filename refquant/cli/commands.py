@@ -86,12 +86,13 @@ def run(tokens: Sequence[str]) -> int:
         help_format="plaintext",
         help_formatter=SectionFormatter(),
         default_parameter=Parameter(negative=()),
+        group_parameters="Options",
         print_error=False,
         exit_on_error=False,
         result_action="return_value",
     )
     for command in COMMANDS:
-        app.command(command.target, name=command.name, help=command.summary)
+        app.command(command.target, name=command.name)
     try:
         result = app(list(tokens))
     except CycloptsError as error:

@@ -13,7 +13,7 @@ __all__ = ["SectionFormatter"]
 class SectionFormatter:
     """Prints a help page as sections; the parser calls it once a section."""
 
-    def __call__(self, console: "Console", _options: "ConsoleOptions", panel: "HelpPanel") -> None:
+    def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
         """Print one section of options or commands."""
         from rich.padding import Padding
         from rich.table import Table
@@ -21,26 +21,30 @@ class SectionFormatter:
 
         if not panel.entries:
             return
-        console.print(Text(_plain(panel.title), style="bold"))
         grid = Table.grid(padding=(0, 3, 0, 0))
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")
         for entry in panel.entries:
             grid.add_row(Text(_label(entry), style="cyan"), _description(entry))
-        console.print(Padding(grid, (0, 0, 1, 2)))
+        with console.capture() as capture:
+            console.print()
+            console.print(Text(_plain(panel.title), style="bold"))
+            console.print(Padding(grid, (0, 0, 0, 2)), width=options.max_width)
+        # Rich pads every line to the width of the terminal.
+        print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
-    def render_usage(self, console: "Console", _options: "ConsoleOptions", usage: Any) -> None:
+    def render_usage(self, _console: "Console", _options: "ConsoleOptions", usage: Any) -> None:
         """Print the line that shows the order of arguments."""
         if usage:
-            console.print(str(usage).strip(), highlight=False, markup=False)
-            console.print()
+            print(f"Usage: {str(usage).strip()}\n")
 
     def render_description(
-        self, console: "Console", _options: "ConsoleOptions", description: Any
+        self, _console: "Console", _options: "ConsoleOptions", description: Any
     ) -> None:
         """Print the paragraph and the examples of a command."""
         if description:
-            console.print(description, highlight=False, markup=False)
+            primary = getattr(description, "primary_renderable", description)
+            print(_plain(primary).strip())
 
 
 def _plain(value: object) -> str:
