@@ -1,4 +1,4 @@
-"""What every reader of models gives and every writer takes: tensors, architecture, tokenizer, texts.
+"""What every reader of models gives and every writer takes: tensors, tokenizer, texts, facts.
 
 The readers of `.rq`, GGUF and Hugging Face directories all return a `Checkpoint`, so nothing above
 this room knows where a model came from, except through `Checkpoint.info`.

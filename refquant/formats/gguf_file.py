@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
@@ -96,7 +97,7 @@ def _read(data: NDArray[np.uint8], path: str) -> GgufFile:
     tensor_count = cursor.count("tensors", 24)
     pair_count = cursor.count("metadata pairs", 13)
     if tensor_count > MAX_TENSORS or pair_count > MAX_PAIRS:
-        cursor.fail(
+        raise cursor.error(
             "E_GGUF_COUNT",
             f"the file states {tensor_count} tensors and {pair_count} metadata pairs, "
             f"at most {MAX_TENSORS} and {MAX_PAIRS} are read",
@@ -120,7 +121,9 @@ def _read_version(cursor: Cursor) -> int:
     start = cursor.take(4, "the magic")
     if bytes(cursor.buffer[start:4]) != MAGIC:
         found = bytes(cursor.buffer[start:4])
-        cursor.fail("E_GGUF_MAGIC", f"the file starts with {found!r}, expected {MAGIC!r}", offset=0)
+        raise cursor.error(
+            "E_GGUF_MAGIC", f"the file starts with {found!r}, expected {MAGIC!r}", offset=0
+        )
     version = cursor.u32("the version")
     # A small number whose low half is zero was written with its bytes the other way round.
     if version and version & 0xFFFF == 0:
@@ -129,7 +132,7 @@ def _read_version(cursor: Cursor) -> int:
             code="E_GGUF_BIG_ENDIAN",
         )
     if version == 0:
-        cursor.fail("E_GGUF_VERSION", "version 0 does not exist", offset=4)
+        raise cursor.error("E_GGUF_VERSION", "version 0 does not exist", offset=4)
     if version not in (2, 3):
         raise UnsupportedError(
             f"GGUF version {version} is not read here, only 2 and 3", code="E_GGUF_VERSION"
@@ -145,7 +148,7 @@ def _read_metadata(cursor: Cursor, count: int) -> tuple[dict[str, GgufValue], in
         key = cursor.string(f"metadata key {index}", MAX_KEY_BYTES)
         if not key or key in metadata:
             problem = f"repeats {shown(key)}" if key else "is empty"
-            cursor.fail("E_GGUF_KEY", f"metadata key {index} {problem}", offset=start)
+            raise cursor.error("E_GGUF_KEY", f"metadata key {index} {problem}", offset=start)
         value_type = cursor.u32(f"the type of {shown(key)}")
         metadata[key] = read_value(cursor, value_type, shown(key))
         if key == ALIGNMENT_KEY:
@@ -154,11 +157,10 @@ def _read_metadata(cursor: Cursor, count: int) -> tuple[dict[str, GgufValue], in
 
 
 def _check_alignment(cursor: Cursor, value_type: int, value: GgufValue, start: int) -> int:
-    if value_type == UINT32 and isinstance(value, int):
-        # x & (x - 1) is zero for powers of two and for zero.
-        if value and value & (value - 1) == 0 and value <= MAX_ALIGNMENT:
-            return value
-    cursor.fail(
+    powers = [1 << exponent for exponent in range(MAX_ALIGNMENT.bit_length())]
+    if value_type == UINT32 and value in powers:
+        return int(value)
+    raise cursor.error(
         "E_GGUF_ALIGNMENT",
         f"{ALIGNMENT_KEY} is {value!r}, expected a 32-bit power of two up to {MAX_ALIGNMENT}",
         offset=start,
@@ -185,10 +187,10 @@ def _read_description(cursor: Cursor, index: int) -> _Description:
     name = cursor.string(f"the name of tensor {index}", MAX_NAME_BYTES)
     what = f"tensor {shown(name)}" if name else f"tensor {index}"
     if not name:
-        cursor.fail("E_GGUF_NAME", f"the name of tensor {index} is empty", offset=entry)
+        raise cursor.error("E_GGUF_NAME", f"the name of tensor {index} is empty", offset=entry)
     dimension_count = cursor.u32(f"the dimension count of {what}")
     if dimension_count > MAX_DIMENSIONS:
-        cursor.fail(
+        raise cursor.error(
             "E_GGUF_SHAPE",
             f"{what} has {dimension_count} dimensions, at most {MAX_DIMENSIONS}",
             offset=cursor.offset - 4,
@@ -215,12 +217,12 @@ def _check_shape(
 ) -> None:
     # An axis of length 0 must not hide an absurd one, so it counts as 1 here.
     if math.prod(max(length, 1) for length in shape) > MAX_ELEMENTS:
-        cursor.fail(
+        raise cursor.error(
             "E_GGUF_SHAPE", f"{what} has more than {MAX_ELEMENTS} elements: {shape}", offset=entry
         )
     row = shape[-1] if shape else 1
     if row % ggml_type.block_size:
-        cursor.fail(
+        raise cursor.error(
             "E_GGUF_SHAPE",
             f"{what} has rows of {row} elements, expected a multiple of "
             f"{ggml_type.block_size} for {ggml_type.name}",
@@ -240,13 +242,13 @@ def _place(
     for one in described:
         what = f"tensor {shown(one.name)}"
         if one.name in tensors:
-            cursor.fail("E_GGUF_NAME", f"{what} is described twice", offset=one.entry)
+            raise cursor.error("E_GGUF_NAME", f"{what} is described twice", offset=one.entry)
         if one.offset % alignment:
             message = f"{what} has offset {one.offset}, expected a multiple of {alignment}"
-            cursor.fail("E_GGUF_OFFSET", message, offset=one.entry)
+            raise cursor.error("E_GGUF_OFFSET", message, offset=one.entry)
         if one.offset > room or one.nbytes > room - one.offset:
             message = f"{what} takes {one.nbytes} bytes at {one.offset} of {room} bytes of data"
-            cursor.fail("E_GGUF_TRUNCATED", message, offset=one.entry)
+            raise cursor.error("E_GGUF_TRUNCATED", message, offset=one.entry)
         start = data_start + one.offset
         view = data[start : start + one.nbytes]
         tensors[one.name] = GgufTensor(one.name, one.ggml_type, one.shape, start, view)
@@ -257,9 +259,9 @@ def _place(
 def _refuse_overlap(cursor: Cursor, tensors: Mapping[str, GgufTensor]) -> None:
     """Two tensors over the same bytes would be one weight under two names, unsaid."""
     in_order = sorted(tensors.values(), key=lambda tensor: (tensor.offset, tensor.data.size))
-    for one, following in zip(in_order, in_order[1:], strict=False):
+    for one, following in pairwise(in_order):
         if one.offset + one.data.size > following.offset:
-            cursor.fail(
+            raise cursor.error(
                 "E_GGUF_OVERLAP",
                 f"tensors {shown(one.name)} and {shown(following.name)} share bytes",
                 offset=following.offset,

@@ -8,7 +8,7 @@ so arrays stay where they are in the file and give up elements when asked.
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Final, NoReturn, overload
+from typing import Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,22 +55,20 @@ class Cursor:
     __slots__ = ("buffer", "end", "nested_arrays", "offset")
 
     def __init__(self, data: NDArray[np.uint8]) -> None:
-        self.buffer = memoryview(data)
+        self.buffer = data.data
         self.offset = 0
         self.end = data.size
         self.nested_arrays = 0
 
-    def fail(self, code: str, message: str, where: str = "", offset: int | None = None) -> NoReturn:
-        """Raise the FormatError for the thing that starts here."""
-        raise FormatError(
-            code, message, offset=self.offset if offset is None else offset, where=where
-        )
+    def error(self, code: str, message: str, *, offset: int | None = None) -> FormatError:
+        """The error for what starts at `offset`, or here."""
+        return FormatError(code, message, offset=self.offset if offset is None else offset)
 
     def take(self, size: int, what: str) -> int:
         """Step over `size` bytes and say where they start."""
         left = self.end - self.offset
         if size > left:
-            self.fail("E_GGUF_TRUNCATED", f"{what} needs {size} bytes, but {left} are left")
+            raise self.error("E_GGUF_TRUNCATED", f"{what} needs {size} bytes, but {left} are left")
         start = self.offset
         self.offset = start + size
         return start
@@ -90,7 +88,9 @@ class Cursor:
         length = self.u64(f"the length of {what}")
         if length > maximum:
             at = self.offset - 8
-            self.fail("E_GGUF_STRING", f"{what} has {length} bytes, at most {maximum}", offset=at)
+            raise self.error(
+                "E_GGUF_STRING", f"{what} has {length} bytes, at most {maximum}", offset=at
+            )
         start = self.take(length, what)
         return _text(bytes(self.buffer[start : start + length]), what, start)
 
@@ -99,7 +99,7 @@ class Cursor:
         count = self.u64(f"the count of {what}")
         left = self.end - self.offset
         if count > left // minimum_bytes:
-            self.fail(
+            raise self.error(
                 "E_GGUF_COUNT",
                 f"{count} {what} of at least {minimum_bytes} bytes cannot be in {left} bytes",
                 offset=self.offset - 8,
@@ -195,10 +195,11 @@ def read_value(cursor: Cursor, value_type: int, what: str, depth: int = 0) -> Gg
 
 def _number_type(cursor: Cursor, value_type: int, what: str) -> np.dtype[np.generic]:
     if value_type not in NUMBER_TYPES:
-        cursor.fail(
-            "E_GGUF_VALUE_TYPE", f"{what} has value type {value_type}, expected 0 to 12",
+        raise cursor.error(
+            "E_GGUF_VALUE_TYPE",
+            f"{what} has value type {value_type}, expected 0 to 12",
             offset=cursor.offset - 4,
-        )  # fmt: skip
+        )
     return NUMBER_TYPES[value_type]
 
 
@@ -206,7 +207,9 @@ def _read_bool(cursor: Cursor, what: str) -> bool:
     start = cursor.take(1, what)
     value = cursor.buffer[start]
     if value > 1:
-        cursor.fail("E_GGUF_BOOL", f"{what} is the byte {value}, expected 0 or 1", offset=start)
+        raise cursor.error(
+            "E_GGUF_BOOL", f"{what} is the byte {value}, expected 0 or 1", offset=start
+        )
     return value == 1
 
 
@@ -223,7 +226,7 @@ def _read_array(cursor: Cursor, what: str, depth: int) -> Sequence[object]:
     if element != BOOL:
         return GgufArray(cursor.buffer, numbers=numbers)
     if count and numbers.max() > 1:
-        cursor.fail("E_GGUF_BOOL", f"{what} holds a byte other than 0 and 1", offset=start)
+        raise cursor.error("E_GGUF_BOOL", f"{what} holds a byte other than 0 and 1", offset=start)
     return GgufArray(cursor.buffer, numbers=numbers.view(np.bool_))
 
 
@@ -242,18 +245,22 @@ def _read_strings(cursor: Cursor, what: str) -> GgufArray:
     if position > end:
         index = next((i for i, stop in enumerate(ends) if stop > end), len(ends))
         start = ends[index - 1] if index else first
-        cursor.fail("E_GGUF_TRUNCATED", f"string {index} of {what} runs past the end", offset=start)
+        raise cursor.error(
+            "E_GGUF_TRUNCATED", f"string {index} of {what} runs past the end", offset=start
+        )
     cursor.offset = position
     return GgufArray(buffer, first=first, ends=ends)
 
 
 def _read_nested(cursor: Cursor, what: str, depth: int) -> tuple[Sequence[object], ...]:
     if depth >= MAX_DEPTH:
-        cursor.fail("E_GGUF_DEPTH", f"{what} nests arrays deeper than {MAX_DEPTH}")
+        raise cursor.error("E_GGUF_DEPTH", f"{what} nests arrays deeper than {MAX_DEPTH}")
     count = cursor.count(f"arrays in {what}", 12)
     cursor.nested_arrays += count
     if cursor.nested_arrays > MAX_NESTED_ARRAYS:
-        cursor.fail("E_GGUF_COUNT", f"{what} brings more than {MAX_NESTED_ARRAYS} nested arrays")
+        raise cursor.error(
+            "E_GGUF_COUNT", f"{what} brings more than {MAX_NESTED_ARRAYS} nested arrays"
+        )
     return tuple(_read_array(cursor, what, depth) for _ in range(count))
 
 
