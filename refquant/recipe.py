@@ -1,0 +1,189 @@
+"""Which tensor of a model gets which scheme, decided before any weight is read.
+
+`assign` asks the rules of `RULES` in order; the first that has an answer decides, and its reason
+stays with the tensor. A scheme that a tensor's shape does not fit gives way to a fallback, and the
+reason says so.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from refquant.errors import UsageError
+from refquant.formats.checkpoint import Checkpoint
+from refquant.scheme import Scheme
+from refquant.schemes import scheme as find_scheme
+
+__all__ = ["KEEP", "RULES", "Assignment", "Request", "Role", "Subject", "assign", "role_of"]
+
+KEEP: Final = "keep"
+"""The name, in place of a scheme's, that leaves every tensor as it is."""
+
+SENSITIVE_SCHEME: Final = "ggml/q8_0"
+"""What embeddings and output heads get in place of fewer than `SENSITIVE_BITS` bits."""
+
+SENSITIVE_BITS: Final = 8
+
+FALLBACKS: Final = (SENSITIVE_SCHEME, "int/affine[bits=8,channel]")
+"""Tried in turn for a shape that the wanted scheme does not fit; the last one fits every matrix."""
+
+Role = Literal["embedding", "attention", "feedforward", "head", "norm", "default"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What becomes of one tensor, and why.
+
+    Schemes are names; a tensor whose two schemes are the same is carried over byte for byte.
+    """
+
+    tensor: str
+    source_scheme: str
+    target_scheme: str
+    reason: str
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether the bytes stay as they are."""
+        return self.source_scheme == self.target_scheme
+
+    @property
+    def is_requantized(self) -> bool:
+        """Whether codes are replaced by other codes, so that two rounding errors add up."""
+        names = (self.source_scheme, self.target_scheme)
+        return not self.is_untouched and not any(name.startswith("float/") for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for: a scheme for the model, or None to keep it, and one for its ends."""
+
+    scheme: Scheme | None
+    embedding_scheme: Scheme | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a rule may know of a tensor."""
+
+    name: str
+    shape: tuple[int, ...]
+    scheme: Scheme
+
+    @property
+    def role(self) -> Role:
+        """What the tensor does in the model."""
+        return role_of(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A rule's answer: a scheme, or None to leave the tensor as it is."""
+
+    scheme: Scheme | None
+    reason: str
+
+
+Rule = Callable[[Subject, Request], Choice | None]
+
+_BY_NAME: Final[tuple[tuple[re.Pattern[str], Role], ...]] = (
+    (re.compile(r"token_embd\.weight"), "embedding"),
+    (re.compile(r"output\.weight"), "head"),
+    (re.compile(r"(.*\.)?\w*norm\.(weight|bias)"), "norm"),
+    (re.compile(r"blk\.\d+\.attn_\w+\.(weight|bias)"), "attention"),
+    (re.compile(r"blk\.\d+\.ffn_\w+\.(weight|bias)"), "feedforward"),
+)
+
+
+def role_of(name: str) -> Role:
+    """What a tensor does in a model, told from its name (the spelling is GGUF's)."""
+    for pattern, role in _BY_NAME:
+        if pattern.fullmatch(name):
+            return role
+    return "default"
+
+
+def assign(
+    checkpoint: Checkpoint, scheme: str, *, embedding_scheme: str | None = None
+) -> tuple[Assignment, ...]:
+    """The assignment of every stored tensor, in the checkpoint's order.
+
+    `scheme` is a scheme's name, or `keep` to leave tensors as they are; `embedding_scheme` is for
+    the token embedding and the output head, which otherwise follow `scheme`, with `ggml/q8_0` in
+    place of fewer than 8 bits.
+    Raises `UnknownSchemeError`, and `UsageError` for a scheme that can only be decoded.
+    """
+    request = Request(
+        None if scheme == KEEP else _encodable(scheme),
+        None if embedding_scheme is None else _encodable(embedding_scheme),
+    )
+    subjects = (
+        Subject(name, tensor.shape, tensor.scheme) for name, tensor in checkpoint.tensors.items()
+    )
+    return tuple(_decide(subject, request) for subject in subjects)
+
+
+def _encodable(name: str) -> Scheme:
+    found = find_scheme(name)
+    if not found.can_encode:
+        raise UsageError(f"{found.name} can be decoded but not encoded; choose another scheme")
+    return found
+
+
+def _decide(subject: Subject, request: Request) -> Assignment:
+    answers = (rule(subject, request) for rule in RULES)
+    choice = _fitted(subject, next(answer for answer in answers if answer is not None))
+    target, reason = choice.scheme or subject.scheme, choice.reason
+    if target.digest == subject.scheme.digest:
+        # The layout decides what the bytes mean, so equal layouts need no new bytes.
+        reason = reason if choice.scheme is None else "has this scheme already"
+        target = subject.scheme
+    return Assignment(subject.name, subject.scheme.name, target.name, reason)
+
+
+def _fitted(subject: Subject, choice: Choice) -> Choice:
+    """The choice, or the first fallback that the tensor's shape fits."""
+    if choice.scheme is None or choice.scheme.digest == subject.scheme.digest:
+        return choice
+    problem = choice.scheme.why_not(subject.shape)
+    if problem is None:
+        return choice
+    reason = f"{choice.scheme.name} does not fit: {problem}"
+    for name in FALLBACKS:
+        fallback = find_scheme(name)
+        if fallback.why_not(subject.shape) is None:
+            return Choice(fallback, reason)
+    return Choice(None, reason)
+
+
+def _keep_vectors(subject: Subject, _request: Request) -> Choice | None:
+    return Choice(None, "one axis") if len(subject.shape) < 2 else None
+
+
+def _keep_norms(subject: Subject, _request: Request) -> Choice | None:
+    return Choice(None, "norm") if subject.role == "norm" else None
+
+
+def _spare_the_ends(subject: Subject, request: Request) -> Choice | None:
+    """Errors in the embedding and the head reach every token undiluted: they get 8 bits or more."""
+    if subject.role not in ("embedding", "head"):
+        return None
+    if request.embedding_scheme is not None:
+        return Choice(request.embedding_scheme, f"{subject.role}, as asked")
+    if request.scheme is None or request.scheme.bits_per_weight(subject.shape) >= SENSITIVE_BITS:
+        return None
+    return Choice(find_scheme(SENSITIVE_SCHEME), f"{subject.role}: at least {SENSITIVE_BITS} bits")
+
+
+def _follow_the_request(subject: Subject, request: Request) -> Choice | None:
+    return Choice(request.scheme, subject.role if request.scheme else "kept as asked")
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    _keep_vectors,
+    _keep_norms,
+    _spare_the_ends,
+    _follow_the_request,
+)
+"""Asked in order; the last one always answers."""
