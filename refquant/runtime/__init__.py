@@ -1,0 +1,23 @@
+"""Running a model: weights, forward pass, cache, sampling, text.
+
+Read in this order: `ops.py` and `linear.py` (arithmetic), `attention.py`, `llama.py` (the whole
+forward pass), `cache.py`, `weights.py` and `model.py` (from a file to something that runs),
+`sampling.py` and `generate.py` (the loop), `text_stream.py` and `tokenizer.py` (text).
+"""
+
+from refquant.runtime.generate import GenerateOptions, Generation, Step, Timings, generate
+from refquant.runtime.model import Model, load_model
+from refquant.runtime.sampling import SamplingOptions
+from refquant.runtime.tokenizer import Tokenizer
+
+__all__ = [
+    "GenerateOptions",
+    "Generation",
+    "Model",
+    "SamplingOptions",
+    "Step",
+    "Timings",
+    "Tokenizer",
+    "generate",
+    "load_model",
+]

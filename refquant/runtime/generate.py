@@ -1,0 +1,165 @@
+"""The loop that writes: prompt in, tokens out, one step at a time."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from refquant.errors import LimitError, UsageError
+from refquant.runtime.model import Model
+from refquant.runtime.sampling import Sampler, SamplingOptions
+from refquant.runtime.text_stream import StopFilter
+from refquant.runtime.tokenizer import Tokenizer
+
+__all__ = ["Finish", "GenerateOptions", "Generation", "Step", "Timings", "generate"]
+
+Finish = Literal["", "eos", "stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateOptions(SamplingOptions):
+    """How to draw (see SamplingOptions), and when to stop.
+
+    Writing ends after `max_tokens` tokens, before the first of the `stop` texts, or at a token
+    that the tokenizer calls the end, unless `ignore_eos`.
+    """
+
+    max_tokens: int = 128
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        super(GenerateOptions, self).__post_init__()
+        if self.max_tokens < 1:
+            raise UsageError(f"max_tokens is {self.max_tokens}, expected 1 or more")
+        if "" in self.stop:
+            raise UsageError("a stop text is empty, and would stop every text before it begins")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One token and the text that became certain with it.
+
+    The text may be empty (half a character, or a beginning of a stop text is held back) and may
+    be longer than the token's own. `finish` says why writing ended, and is empty before that.
+    """
+
+    token: int
+    text: str
+    finish: Finish
+
+
+@dataclass(slots=True)
+class Timings:
+    """What a generation cost, in seconds on a monotonic clock."""
+
+    prompt_tokens: int
+    tokens: int = 0
+    prefill_seconds: float = 0.0
+    first_token_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speed of writing after the first token, which belongs to the prompt's pass."""
+        return (self.tokens - 1) / self.decode_seconds if self.decode_seconds > 0.0 else 0.0
+
+    @property
+    def prefill_tokens_per_second(self) -> float:
+        """Speed of reading the prompt."""
+        return self.prompt_tokens / self.prefill_seconds if self.prefill_seconds > 0.0 else 0.0
+
+
+class Generation(Iterator[Step]):
+    """The steps of one text; `timings` and `finish` tell how it went, so far."""
+
+    def __init__(
+        self,
+        model: Model,
+        prompt: Sequence[int],
+        options: GenerateOptions,
+        tokenizer: Tokenizer | None,
+    ) -> None:
+        _check_request(model, prompt, options, tokenizer)
+        self.finish: Finish = ""
+        self.timings = Timings(prompt_tokens=len(prompt))
+        self._model = model
+        self._options = options
+        self._sampler = Sampler(options)
+        self._cache = model.new_cache(len(prompt) + options.max_tokens)
+        self._pending = list(prompt)
+        self._seen = set(prompt)
+        self._ends = () if tokenizer is None or options.ignore_eos else tokenizer.eos
+        self._decoder = None if tokenizer is None else tokenizer.decoder()
+        self._filter = StopFilter(options.stop)
+
+    def __next__(self) -> Step:
+        """The next token; the clocks stand still while the caller has it."""
+        if self.finish:
+            raise StopIteration
+        started = time.perf_counter()
+        logits = self._model.next_logits(self._pending, self._cache)
+        computed = time.perf_counter()
+        token = self._sampler.choose(logits, self._seen)
+        self._seen.add(token)
+        self._pending = [token]
+        step = self._step(token)
+        self._note(started, computed, time.perf_counter())
+        return step
+
+    def _step(self, token: int) -> Step:
+        self.timings.tokens += 1
+        if token in self._ends:
+            self.finish = "eos"
+            return Step(token, self._last_text(""), self.finish)
+        text = "" if self._decoder is None else self._filter.add(self._decoder.add(token))
+        if self._filter.stopped:
+            self.finish = "stop"
+        elif self.timings.tokens == self._options.max_tokens:
+            self.finish = "length"
+            text = self._last_text(text)
+        return Step(token, text, self.finish)
+
+    def _last_text(self, text: str) -> str:
+        """`text` and everything that was held back."""
+        if self._decoder is not None:
+            text += self._filter.add(self._decoder.rest())
+        return text + self._filter.rest()
+
+    def _note(self, started: float, computed: float, ended: float) -> None:
+        if self.timings.tokens == 1:
+            self.timings.prefill_seconds = computed - started
+            self.timings.first_token_seconds = ended - started
+        else:
+            self.timings.decode_seconds += ended - started
+
+
+def _check_request(
+    model: Model, prompt: Sequence[int], options: GenerateOptions, tokenizer: Tokenizer | None
+) -> None:
+    if not prompt:
+        raise UsageError("the prompt has no tokens; a model needs at least one to go on from")
+    if options.stop and tokenizer is None:
+        raise UsageError("stop texts need a tokenizer, and this model came without one")
+    room = model.context - len(prompt)
+    if options.max_tokens > room:
+        raise LimitError(
+            f"the prompt's {len(prompt)} tokens and {options.max_tokens} new ones exceed the "
+            f"model's context of {model.context}; "
+            + (f"at most {room} new tokens fit" if room > 0 else "shorten the prompt")
+        )
+
+
+def generate(
+    model: Model,
+    prompt: Sequence[int],
+    options: GenerateOptions | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+) -> Generation:
+    """An iterator over the tokens that `model` writes after `prompt` (token ids).
+
+    Without a tokenizer the steps have no text and only `max_tokens` ends them. Raises UsageError
+    or LimitError before any work starts if the request cannot be met.
+    """
+    return Generation(model, prompt, options or GenerateOptions(), tokenizer)

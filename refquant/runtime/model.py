@@ -1,0 +1,120 @@
+"""A model that can run: weights, numbers and the forward pass of its family."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.architectures import Architecture, check
+from refquant.errors import FormatError, UnsupportedError, UsageError
+from refquant.formats.checkpoint import Checkpoint
+from refquant.runtime.cache import Cache
+from refquant.runtime.families import LOADERS, Network
+from refquant.runtime.ops import Floats
+from refquant.runtime.weights import WeightMode, require_finite
+
+__all__ = ["Model", "load_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A language model: token ids in, logits out.
+
+    `checkpoint` is where the weights came from; `weight_mode` says how they are held.
+    """
+
+    architecture: Architecture
+    network: Network = field(repr=False)
+    checkpoint: Checkpoint = field(repr=False)
+    weight_mode: WeightMode
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids there are."""
+        return int(self.architecture.fields["vocabulary"])
+
+    @property
+    def context(self) -> int:
+        """How many positions the model was trained for."""
+        return int(self.architecture.fields["context"])
+
+    def new_cache(self, capacity: int | None = None) -> Cache:
+        """Room for the keys and values of `capacity` positions; the whole context by default."""
+        return self.network.new_cache(self.context if capacity is None else capacity)
+
+    def forward(
+        self, ids: Sequence[int] | NDArray[np.int64], cache: Cache
+    ) -> Floats:  # i64[t] -> f32[t, v]
+        """Logits for the token after each of `ids`, which go behind what `cache` holds."""
+        return self._run(ids, cache, last_only=False)
+
+    def next_logits(
+        self, ids: Sequence[int] | NDArray[np.int64], cache: Cache
+    ) -> Floats:  # i64[t] -> f32[v]
+        """Logits for the token after the last of `ids`; spares the output matrix the others."""
+        last: Floats = self._run(ids, cache, last_only=True)[-1]
+        return last
+
+    def _run(
+        self, ids: Sequence[int] | NDArray[np.int64], cache: Cache, *, last_only: bool
+    ) -> Floats:
+        tokens = self._checked_tokens(ids)
+        start = cache.length
+        logits = self.network.forward(tokens, cache, last_only=last_only)
+        if not np.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():
+            cache.truncate(start)
+            raise self._explain_not_finite()
+        return logits
+
+    def _checked_tokens(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        tokens = np.asarray(ids, np.int64)
+        if tokens.ndim != 1 or tokens.size == 0:
+            raise UsageError(f"token ids have shape {list(tokens.shape)}, expected one or more ids")
+        if int(tokens.min()) < 0 or int(tokens.max()) >= self.vocabulary:
+            raise UsageError(
+                f"token ids reach from {tokens.min()} to {tokens.max()}, "
+                f"the model knows 0 to {self.vocabulary - 1}"
+            )
+        return tokens
+
+    def _explain_not_finite(self) -> FormatError:
+        """Name the tensor that spoils the logits; packed weights are only decoded now."""
+        for name, tensor in self.checkpoint.tensors.items():
+            require_finite(tensor.dequantize(), name)
+        return FormatError(
+            "E_NOT_FINITE",
+            "every weight is finite and yet the logits are not: "
+            "the model's values grow beyond what float32 can hold",
+        )
+
+
+WEIGHT_MODES: Final[tuple[str, ...]] = get_args(WeightMode)
+
+
+def load_model(checkpoint: Checkpoint, weights: WeightMode = "float32") -> Model:
+    """The model that a checkpoint describes, ready to run.
+
+    `weights` is `float32` (each tensor decoded once; quickest) or `packed` (decoded tile by tile
+    while computing; least memory). Raises UnsupportedError for a checkpoint without a known
+    architecture, FormatError for tensors that are not this architecture's, or not finite.
+    """
+    if weights not in WEIGHT_MODES:
+        raise UsageError(f"weights can be {' or '.join(WEIGHT_MODES)}, not {weights!r}")
+    architecture = checkpoint.architecture
+    if architecture is None:
+        raise UnsupportedError("this file names no model architecture, so it holds nothing to run")
+    check(architecture, _shapes(checkpoint, architecture))
+    network = LOADERS[architecture.family](checkpoint, architecture, weights)
+    return Model(architecture, network, checkpoint, weights)
+
+
+def _shapes(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Shapes by name; an output matrix that is an alias of the embedding is what `tied` means."""
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+    tied = architecture.fields.get("tied_embeddings") is True
+    for name, target in checkpoint.aliases.items():
+        if not (tied and name == "output.weight" and target == "token_embd.weight"):
+            shapes[name] = shapes[target]
+    return shapes

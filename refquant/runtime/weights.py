@@ -1,0 +1,72 @@
+"""From a checkpoint's tensors to arrays and packed matrices, whatever the family.
+
+`float32` decodes every tensor once, and is the quickest where memory allows; `packed` leaves every
+matrix as it is stored and decodes while computing. Either way the matrices that read the same
+input are stacked, so that one product serves them all.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from refquant.errors import FormatError
+from refquant.formats.checkpoint import Checkpoint
+from refquant.runtime.linear import Matrix, pack_rows, scratch_for
+from refquant.runtime.ops import Floats
+from refquant.tensor import QuantizedTensor
+
+__all__ = ["WeightMode", "WeightReader", "require_finite"]
+
+WeightMode = Literal["float32", "packed"]
+
+
+def stored_tensor(checkpoint: Checkpoint, name: str) -> QuantizedTensor:
+    """The tensor of this name, or the one that it is an alias of."""
+    return checkpoint.tensors[checkpoint.aliases.get(name, name)]
+
+
+def require_finite(values: Floats, name: str) -> Floats:
+    """The same array; FormatError E_NOT_FINITE if it holds a NaN or an infinity."""
+    # A NaN or an infinity survives every sum, and a sum needs no array of truth values.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(np.add.reduce(values, axis=None))
+    if suspicious and not (finite := np.isfinite(values)).all():
+        first = tuple(int(index) for index in np.argwhere(~finite)[0])
+        raise FormatError(
+            "E_NOT_FINITE",
+            f"element {list(first)} is {values[first]}, expected finite weights",
+            where=name,
+        )
+    return values
+
+
+class WeightReader:
+    """Takes matrices and vectors out of one checkpoint, in one of the two modes."""
+
+    def __init__(self, checkpoint: Checkpoint, mode: WeightMode, widths: Sequence[int]) -> None:
+        self.checkpoint = checkpoint
+        self.mode = mode
+        self.scratch = scratch_for(widths) if mode == "packed" else np.empty(0, np.float32)
+
+    def vector(self, name: str) -> Floats:
+        """A tensor as numbers."""
+        return require_finite(stored_tensor(self.checkpoint, name).dequantize(), name)
+
+    def table(self, name: str) -> Floats | QuantizedTensor:
+        """A matrix that is read a row at a time, such as the embedding."""
+        stored = stored_tensor(self.checkpoint, name)
+        return stored if self.mode == "packed" else require_finite(stored.dequantize(), name)
+
+    def matrix(self, *names: str) -> Matrix:
+        """Matrices of the same width, stacked row upon row."""
+        parts = [stored_tensor(self.checkpoint, name) for name in names]
+        if self.mode == "packed":
+            return pack_rows(parts, self.scratch)
+        stacked = np.empty((sum(part.shape[0] for part in parts), parts[0].shape[1]), np.float32)
+        start = 0
+        for name, part in zip(names, parts, strict=True):
+            rows = stacked[start : start + part.shape[0]]
+            require_finite(part.dequantize(out=rows), name)
+            start += part.shape[0]
+        return stacked
