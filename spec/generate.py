@@ -1,0 +1,105 @@
+"""Fill the generated regions of all pages from the code, or check that they are fresh.
+
+    python spec/generate.py            fill them
+    python spec/generate.py --check    status 1 and a diff where one is stale
+
+A region stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; NAME is a key of REGIONS.
+Everything outside of regions is written by hand, and nothing inside them is.
+"""
+
+import argparse
+import difflib
+import inspect
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import refquant
+from refquant import errors
+
+__all__ = ["REGIONS", "filled", "pages"]
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+_REGION = re.compile(r"(<!-- begin (\S+) -->\n).*?(\n<!-- end \2 -->)", re.DOTALL)
+_SKIPPED = {".venv", ".oracles", ".git", "node_modules"}
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _schemes() -> str:
+    """Every scheme, with the bits that a weight of a 4096 x 4096 matrix takes."""
+    rows = (
+        (f"`{info.name}`", f"{float(info.bits_per_weight((4096, 4096))):g}", info.title)
+        for info in refquant.schemes()
+    )
+    return _table(("scheme", "bits per weight", "what it is"), rows)
+
+
+def _exit_statuses() -> str:
+    """What each exit status of the command means, from the tree of errors."""
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+    by_status: dict[int, list[str]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.exit_status, []).append(f"`{kind.__name__}`")
+    rows = ((str(status), ", ".join(names)) for status, names in sorted(by_status.items()))
+    return _table(("exit status", "error"), rows)
+
+
+def _rooms() -> str:
+    """The rooms and their order, from the contract that the import linter checks."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["id"] == "rooms")
+    shown = (layer.replace("(", "").replace(")", "") for layer in layers)
+    return "```text\n" + "\n".join(layer for layer in shown if layer != "__main__") + "\n```"
+
+
+REGIONS: dict[str, Callable[[], str]] = {
+    "exit-statuses": _exit_statuses,
+    "rooms": _rooms,
+    "schemes": _schemes,
+}
+
+
+def pages() -> list[Path]:
+    """Every Markdown page of the project."""
+    found = sorted(REPOSITORY.rglob("*.md"))
+    return [page for page in found if not _SKIPPED & set(page.relative_to(REPOSITORY).parts)]
+
+
+def filled(text: str) -> str:
+    """The page with every region made anew; raises KeyError for a region that nothing fills."""
+    return _REGION.sub(lambda match: match[1] + REGIONS[match[2]]() + match[3], text)
+
+
+def main() -> int:
+    """Fill or check, and say which pages changed."""
+    parser = argparse.ArgumentParser(description="generated regions of the pages")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where stale")
+    check = parser.parse_args().check
+    stale = 0
+    for page in pages():
+        old = page.read_text("utf-8")
+        new = filled(old)
+        if new == old:
+            continue
+        stale += 1
+        name = page.relative_to(REPOSITORY).as_posix()
+        if check:
+            print(f"{name} is stale; run `make docs`")
+            lines = (old.splitlines(), new.splitlines())
+            print("\n".join(difflib.unified_diff(*lines, "page", "code", lineterm="")))
+        else:
+            page.write_text(new, "utf-8")
+            print(f"{name}: filled")
+    return int(check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What stands in two places agrees: tables of schemes, families and dependencies."""
+
+import importlib
+import re
+import tomllib
+
+import pytest
+
+from tests.house import sources
+
+SCHEME_FILES = [
+    path
+    for path in sources.public_modules()
+    if sources.relative(path).startswith("refquant/schemes/")
+]
+
+
+def declared(path):
+    """The schemes and families that a file of schemes/ declares at its top level."""
+    from refquant.scheme import Scheme
+    from refquant.schemes.names import Family
+
+    module = importlib.import_module(sources.module_name(path))
+    return [value for value in vars(module).values() if isinstance(value, (Scheme, Family))]
+
+
+@pytest.mark.parametrize("path", SCHEME_FILES, ids=sources.relative)
+def test_every_declared_scheme_is_in_the_table(path):
+    from refquant import schemes
+
+    tables = [*schemes.SCHEMES.values(), *schemes.FAMILIES.values()]
+    missing = [found.name for found in declared(path) if found not in tables]
+    assert not missing, f"add to the table in refquant/schemes/__init__.py: {missing}"
+
+
+def test_every_scheme_of_the_table_comes_from_a_file():
+    from refquant import schemes
+
+    written = [found.name for path in SCHEME_FILES for found in declared(path)]
+    tables = {*schemes.SCHEMES, *schemes.FAMILIES}
+    assert tables <= set(written), f"made elsewhere than in a scheme's file: {tables}"
+
+
+def test_every_alias_and_name_resolves():
+    from refquant import schemes
+
+    for name in (*schemes.SCHEMES, *schemes.ALIASES, *schemes.FAMILIES):
+        assert schemes.scheme(name).name
+
+
+def test_every_architecture_file_is_in_the_table():
+    from refquant import architectures
+    from refquant.architectures.family import Family
+
+    for path in sources.modules():
+        if sources.relative(path).startswith("refquant/architectures/"):
+            module = importlib.import_module(sources.module_name(path))
+            found = [value for value in vars(module).values() if isinstance(value, Family)]
+            missing = [family for family in found if family not in architectures.FAMILIES.values()]
+            assert not missing, f"add to FAMILIES in refquant/architectures/__init__.py: {path}"
+
+
+def test_every_dependency_has_its_sentence():
+    settings = tomllib.loads((sources.REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = settings["optional-dependencies"]
+    wanted = [*settings["dependencies"], *(name for key in extras for name in extras[key])]
+    names = {re.match(r"[A-Za-z0-9-]+", requirement)[0] for requirement in wanted}
+    page = (sources.REPOSITORY / "docs" / "decisions.md").read_text("utf-8")
+    explained = set(re.findall(r"^- `([A-Za-z0-9-]+)`", page, re.MULTILINE))
+    assert names == explained, f"pyproject.toml and docs/decisions.md: {names ^ explained}"
