@@ -25,7 +25,8 @@ def float32_from_bfloat16(bits: NDArray[np.uint16]) -> F32:  # u16[...] -> f32[.
     """The binary32 values whose upper halves are `bits`: exact for every code, NaN included."""
     wide = bits.astype(np.uint32)
     wide <<= np.uint32(16)
-    return wide.view(np.float32)
+    values: F32 = wide.view(np.float32)
+    return values
 
 
 def bfloat16_bits(x: F32) -> NDArray[np.uint16]:  # f32[...] -> u16[...]
@@ -49,7 +50,7 @@ def float32_from_float16(bits: NDArray[np.uint16]) -> F32:  # u16[...] -> f32[..
     signed <<= np.int32(13)
     word = signed.view(np.uint32)
     word &= np.uint32(0x8FFFE000)
-    value = word.view(np.float32)
+    value: F32 = word.view(np.float32)
     special = (bits & np.uint16(0x7C00)) == np.uint16(0x7C00)
     if not special.any():
         value *= np.float32(2.0**112)
@@ -57,13 +58,15 @@ def float32_from_float16(bits: NDArray[np.uint16]) -> F32:  # u16[...] -> f32[..
     kept = word | np.uint32(0x7F800000)
     with np.errstate(invalid="ignore", over="ignore"):
         value *= np.float32(2.0**112)
-    return np.where(special, kept.view(np.float32), value)
+    value[special] = kept.view(np.float32)[special]
+    return value
 
 
 def float16_bits(x: F32) -> NDArray[np.uint16]:  # f32[...] -> u16[...]
     """The nearest IEEE binary16 codes, ties to even; magnitudes from 65520 become infinite."""
     with np.errstate(over="ignore"):
-        return x.astype(np.float16).view(np.uint16)
+        bits: NDArray[np.uint16] = x.astype(np.float16).view(np.uint16)
+    return bits
 
 
 def round_half_away(x: F32) -> F32:  # f32[...] -> f32[...]
@@ -73,7 +76,7 @@ def round_half_away(x: F32) -> F32:  # f32[...] -> f32[...]
     """
     magnitude = np.abs(x)
     whole = np.floor(magnitude)
-    return np.copysign(whole + (magnitude - whole >= np.float32(0.5)), x)
+    return np.asarray(np.copysign(whole + (magnitude - whole >= np.float32(0.5)), x))
 
 
 @lru_cache(maxsize=64)

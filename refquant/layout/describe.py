@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.errors import FormatError
-from refquant.layout.declare import Digits, Element, Field, Minifloat, Plane, Signed, Slice, Unsigned
+from refquant.layout.declare import (
+    Digits,
+    Element,
+    Field,
+    Minifloat,
+    Plane,
+    Signed,
+    Slice,
+    Unsigned,
+)
 from refquant.layout.expression import (
     OPERATORS,
     Expression,
@@ -213,7 +222,7 @@ def _parse_element(data: object, where: str) -> Element:
         specials = entries["sp"]
         if specials not in ("ieee", "fn", "fnuz", "none", "e8m0"):
             raise _fail("E_DESC_ELEM", f"unknown specials {specials!r}", where)
-        return Minifloat(n["s"], n["e"], n["m"], n["bias"], specials)  # type: ignore[arg-type]  # the membership test above narrows what mypy cannot
+        return Minifloat(n["s"], n["e"], n["m"], n["bias"], specials)
     if kind == "d":
         return Digits(n["base"], n["n"])
     return Unsigned(n["b"]) if kind == "u" else Signed(n["b"])
@@ -275,17 +284,20 @@ def _check_plane(plane: Plane, where: str) -> None:
 
 
 def _check_element(element: Element, where: str) -> None:
+    if not _in_range(element):
+        raise _fail("E_DESC_ELEM", f"{element} is not in the registry's ranges", where)
+
+
+def _in_range(element: Element) -> bool:
     match element:
         case Unsigned(bits):
-            good = 1 <= bits <= 24
+            return 1 <= bits <= 24
         case Signed(bits):
-            good = 2 <= bits <= 24
+            return 2 <= bits <= 24
         case Digits(base, count):
-            good = 2 <= base <= 16 and 1 <= count <= 8 and base**count <= 256
+            return 2 <= base <= 16 and 1 <= count <= 8 and base**count <= 256
         case Minifloat():
-            good = element.bits in (4, 6, 8, 16, 32) and _plausible(element)
-    if not good:
-        raise _fail("E_DESC_ELEM", f"{element} is not in the registry's ranges", where)
+            return element.bits in (4, 6, 8, 16, 32) and _plausible(element)
 
 
 def _plausible(element: Minifloat) -> bool:
@@ -343,7 +355,9 @@ def _check_formula(
         looked_up.add(table)
         element = fields[index].element
         if table not in tables or not isinstance(element, Unsigned):
-            raise _fail("E_DESC_EXPR", f"lut({table}, {index}): no such table or not unsigned", where)
+            raise _fail(
+                "E_DESC_EXPR", f"lut({table}, {index}): no such table or not unsigned", where
+            )
         if tables[table].size != 1 << element.bits or not np.isfinite(tables[table]).all():
             raise _fail(
                 "E_DESC_TABLE", f"expected {1 << element.bits} finite entries", f"{where}.{table}"

@@ -6,7 +6,7 @@ bits), each operator rounds once to nearest even in tree order, and nothing is f
 
 from collections.abc import Iterator
 
-__all__ = ["Expression", "OPERATORS", "constants", "depth", "leaves", "node_count", "show"]
+__all__ = ["OPERATORS", "Expression", "constants", "depth", "leaves", "node_count", "show"]
 
 Expression = str | float | tuple["str | Expression", ...]
 
@@ -48,9 +48,11 @@ def depth(expression: Expression) -> int:
 
 def show(expression: Expression) -> str:
     """The formula in ordinary notation, with every rounding step in its own parentheses."""
-    return _show(expression).removeprefix("(").removesuffix(")") if isinstance(
-        expression, tuple
-    ) and expression[0] in OPERATORS else _show(expression)
+    return (
+        _show(expression).removeprefix("(").removesuffix(")")
+        if isinstance(expression, tuple) and expression[0] in OPERATORS
+        else _show(expression)
+    )
 
 
 def _show(expression: Expression) -> str:

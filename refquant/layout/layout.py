@@ -62,16 +62,12 @@ class Layout:
 
     @cached_property
     def active_axes(self) -> int:
-        """How many of the tensor's last axes the layout divides."""
+        """How many of the tensor's last axes the layout treats together."""
         return max(len(plane.block) for plane in self.planes.values())
 
     def grid(self, plane: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Records along each axis of a tensor of `shape`, in the order in which they are stored."""
         declared = self.planes[plane]
-        if len(shape) < self.active_axes:
-            raise SchemeError(
-                f"the layout divides {self.active_axes} axes, but the shape is {list(shape)}"
-            )
         blocks = aligned(declared.block, shape)
         counts = tuple(-(-n // b) for n, b in zip(shape, blocks, strict=True))
         if declared.order is None:
@@ -94,19 +90,27 @@ class Layout:
     def along(self, axis: int, rank: int) -> "Layout":
         """The same layout with its blocks running along `axis` of tensors of `rank` axes.
 
-        Only layouts that divide one axis can be turned; one that covers whole axes is the same
-        along any of them.
+        Only blocks along one axis can be turned; a whole tensor is the same along any of them.
         """
         trailing = rank - 1 - axis % rank
-        extents = [*(p.block for p in self.planes.values()), *(f.over for f in self.fields.values())]
-        if not trailing or all(not any(block) for block in extents):
+        if not trailing:
             return self
-        if self.active_axes > 1:
-            raise SchemeError(f"blocks over {self.active_axes} axes cannot be turned to axis {axis}")
-        tail = (1,) * trailing
+
+        def turned(extents: tuple[int, ...], plane: Plane) -> tuple[int, ...]:
+            if plane.block == (1,):
+                return extents
+            if len(extents) == 1:
+                return extents + (1,) * trailing
+            if any(extents):
+                raise SchemeError(f"blocks of {list(extents)} weights cannot turn to axis {axis}")
+            return extents
+
         return Layout(
-            {n: replace(p, block=p.block + tail) for n, p in self.planes.items()},
-            {n: replace(f, over=f.over + tail) for n, f in self.fields.items()},
+            {n: replace(p, block=turned(p.block, p)) for n, p in self.planes.items()},
+            {
+                n: replace(f, over=turned(f.over, self.planes[f.plane]))
+                for n, f in self.fields.items()
+            },
             self.value,
             self.tables,
         )
@@ -123,8 +127,14 @@ class Layout:
 
 
 def aligned(extents: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """`extents` with one number for each axis of `shape`: 1 where none is given, n for 0."""
-    padded = (1,) * (len(shape) - len(extents)) + extents
+    """`extents` with one number for each axis of `shape`: 1 where none is given, n for 0.
+
+    Whole-axis extents may outnumber the axes, so that eight zeros mean any whole tensor.
+    """
+    surplus = max(len(extents) - len(shape), 0)
+    if any(extents[:surplus]):
+        raise SchemeError(f"blocks of {list(extents)} weights do not fit shape {list(shape)}")
+    padded = (1,) * (len(shape) - len(extents)) + extents[surplus:]
     return tuple(e or n for e, n in zip(padded, shape, strict=True))
 
 

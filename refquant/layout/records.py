@@ -8,7 +8,7 @@ bytes and no gather. Unpacking and packing read the same table.
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from math import gcd, prod
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,10 @@ from refquant.layout.declare import Digits, Element, Field, Minifloat, Signed, S
 __all__ = ["code_dtype", "pack_field", "unpack_field"]
 
 Bytes = NDArray[np.uint8]
-Codes = NDArray[np.generic]
+Codes = NDArray[np.integer]
 
 
-def code_dtype(element: Element) -> np.dtype[np.generic]:
+def code_dtype(element: Element) -> np.dtype[np.integer]:
     """The dtype of unpacked codes: integers by width, float bits as unsigned integers."""
     match element:
         case Signed(bits):
@@ -95,7 +95,7 @@ def _unpack_piece(field: Field, piece: tuple[Slice, ...], records: Bytes) -> Cod
     return codes
 
 
-def _unpack_slice(run: Slice, records: Bytes, dtype: np.dtype[np.generic]) -> Codes:
+def _unpack_slice(run: Slice, records: Bytes, dtype: np.dtype[np.integer]) -> Codes:
     if run.bits == 1 and run.strides == (1,) and run.base % 8 == 0 and run.count % 8 == 0:
         window = records[:, run.base // 8 : run.end // 8]
         return np.unpackbits(window, axis=1, bitorder="little").astype(dtype, copy=False)
@@ -109,17 +109,19 @@ def _unpack_slice(run: Slice, records: Bytes, dtype: np.dtype[np.generic]) -> Co
         for byte in range(first, first + width):
             if byte not in gathered:
                 gathered[byte] = gather(records, byte, moves.shape, moves.strides)
-        value = _shifted([gathered[b] for b in range(first, first + width)], shift, moves.bits, dtype)
+        value = _shifted(
+            [gathered[b] for b in range(first, first + width)], shift, moves.bits, dtype
+        )
         _store(out, place, value)
     return out.reshape(len(records), run.count)
 
 
-def _gather_whole(moves: Moves, records: Bytes, dtype: np.dtype[np.generic]) -> Codes:
+def _gather_whole(moves: Moves, records: Bytes, dtype: np.dtype[np.integer]) -> Codes:
     """Codes that are whole bytes at whole-byte places: one copy, no shift."""
     width = moves.bits // 8
     first, _, _ = moves.steps[0]
     packed = gather(records, first, (*moves.shape, width), (*moves.strides, 1))
-    codes = packed.reshape(len(records), -1).view(f"<u{width}")
+    codes: Codes = packed.reshape(len(records), -1).view(f"<u{width}")
     return codes.astype(dtype, copy=False)
 
 
@@ -146,7 +148,7 @@ def as_items(window: Bytes) -> NDArray[np.generic]:
     return window if run == 1 else window.view(f"V{run}")
 
 
-def _shifted(parts: list[Bytes], shift: int, bits: int, dtype: np.dtype[np.generic]) -> Codes:
+def _shifted(parts: list[Bytes], shift: int, bits: int, dtype: np.dtype[np.integer]) -> Codes:
     """`bits` bits from bit `shift` of the little-endian number whose bytes are `parts`."""
     plain = [part.view(np.uint8) for part in parts]
     if len(plain) == 1:
@@ -180,11 +182,11 @@ def _digits(stored: Codes, element: Digits) -> Codes:  # u8[r, n] -> u8[r, count
 
 
 def _sign_extend(codes: Codes, bits: int) -> Codes:
-    signed = codes.view(codes.dtype.str.replace("u", "i"))
+    signed: Codes = codes.view(codes.dtype.str.replace("u", "i"))
     if bits == 8 * codes.dtype.itemsize:
         return signed
     half = signed.dtype.type(1 << (bits - 1))
-    return (signed ^ half) - half
+    return np.subtract(signed ^ half, half)
 
 
 def pack_field(field: Field, codes: Codes, records: Bytes) -> None:  # code[r, count], u8[r, bytes]
@@ -226,7 +228,7 @@ def _pack_slice(run: Slice, codes: Codes, records: Bytes) -> None:
 def _clipped(codes: Codes, bits: int) -> Codes:
     if bits >= 8 * codes.dtype.itemsize:
         return codes
-    return codes & codes.dtype.type((1 << bits) - 1)
+    return np.bitwise_and(codes, codes.dtype.type((1 << bits) - 1))
 
 
 def _undigits(codes: Codes, element: Digits) -> Codes:  # u8[r, count * n] -> u8[r, n]
@@ -236,16 +238,6 @@ def _undigits(codes: Codes, element: Digits) -> Codes:  # u8[r, count * n] -> u8
         number = number * np.uint32(element.base) + digits[:, k]
     whole = np.uint32(element.base**element.count)
     return ((number * np.uint32(256) + whole - np.uint32(1)) // whole).astype(np.uint8)
-
-
-def bytes_per_record(field: Field) -> int:
-    """Bytes that the field's runs span, for choosing how many records to treat at once."""
-    return max(-(-run.end // 8) for piece in field.pieces for run in piece)
-
-
-def code_count(field: Field, records: int) -> int:
-    """Codes in `records` records."""
-    return prod((records, field.count))
 
 
 def is_integer(element: Element) -> bool:

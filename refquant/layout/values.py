@@ -7,6 +7,7 @@ K-quant), so that sharing is NumPy broadcasting and small factors are multiplied
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -66,8 +67,8 @@ def split_axes(layout: Layout, shape: tuple[int, ...]) -> Split:
         shares = sorted({over[axis] for over in fields}, reverse=True)
         padded = -(-n // shares[0]) * shares[0]
         pieces = [padded // shares[0]]
-        pieces += [a // b for a, b in zip(shares, shares[1:], strict=False)]
-        if any(a % b for a, b in zip(shares, shares[1:], strict=False)):
+        pieces += [a // b for a, b in pairwise(shares)]
+        if any(a % b for a, b in pairwise(shares)):
             raise SchemeError(f"shares {shares} of axis {axis} do not divide one another")
         if shares[-1] > 1:
             pieces.append(shares[-1])
@@ -145,7 +146,8 @@ def numbers(codes: Codes, element: Element) -> F32:  # code[...] -> f32[...]
         return float32_from_float16(codes.astype(np.uint16, copy=False))
     if element == BFLOAT16:
         return float32_from_bfloat16(codes.astype(np.uint16, copy=False))
-    assert isinstance(element, Minifloat)
+    if not isinstance(element, Minifloat):
+        raise SchemeError(f"{element} has no value")
     table = minifloat_values(
         element.sign, element.exponent, element.mantissa, element.bias, element.specials
     )
@@ -160,32 +162,21 @@ def evaluate(
     spread: dict[str, Codes] = {}
     for name, field in layout.fields.items():
         codes = field_codes(layout, name, planes[field.plane], shape)
-        spread[name] = _spread(codes, aligned(field.over, shape), split, shape)
-    whole = split.padded == shape
-    target = None
-    if whole:
-        out = np.empty(shape, np.float32) if out is None else out
-        target = out.reshape(split.shape) if out.flags.c_contiguous else None
+        spread[name] = _spread(codes, aligned(field.over, shape), split)
+    values = np.empty(shape, np.float32) if out is None else out
+    direct = split.padded == shape and values.flags.c_contiguous
+    target = values.reshape(split.shape) if direct else None
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         value = _evaluate(layout, layout.value, spread, target)
-    if target is not None and (value is target or np.shares_memory(value, target)):
-        return _returned(out)
-    full = np.broadcast_to(value, split.shape).reshape(split.padded)
-    cropped = full[tuple(slice(n) for n in shape)]
-    if out is None:
-        return np.array(cropped, np.float32)
-    out[...] = cropped
-    return out
+    if target is None:
+        full = np.broadcast_to(value, split.shape).reshape(split.padded)
+        values[...] = full[tuple(slice(n) for n in shape)]
+    elif value is not target:
+        target[...] = value
+    return values
 
 
-def _returned(out: F32 | None) -> F32:
-    assert out is not None
-    return out
-
-
-def _spread(
-    codes: Codes, over: tuple[int, ...], split: Split, shape: tuple[int, ...]
-) -> Codes:
+def _spread(codes: Codes, over: tuple[int, ...], split: Split) -> Codes:
     counts = tuple(-(-n // o) for n, o in zip(split.padded, over, strict=True))
     if codes.shape != counts:
         padded = np.zeros(counts, codes.dtype)
@@ -212,7 +203,8 @@ def _evaluate(
     right = _evaluate(layout, value[2], spread, None)
     operation = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[str(value[0])]
     if out is not None and np.broadcast_shapes(left.shape, right.shape) == out.shape:
-        return np.asarray(operation(left, right, out=out))
+        operation(left, right, out=out)
+        return out
     return np.asarray(operation(left, right))
 
 
@@ -225,6 +217,6 @@ def _integer_offset(
             element = layout.fields[name].element
             if isinstance(element, Unsigned) and element.bits <= 7 and offset == int(offset):
                 lowest, highest = -offset, (1 << element.bits) - 1 - offset
-                if -128 <= lowest and highest <= 127:
+                if lowest >= -128 and highest <= 127:
                     return spread[name].view(np.int8) - np.int8(offset)
     return None

@@ -1,0 +1,220 @@
+"""A scheme: a layout under a name that says whose contract it is, and how codes are chosen.
+
+The driver here does once what every scheme needs: it checks shapes and dtypes, brings a tensor
+into groups, cuts the work into chunks that fit the cache, spreads them over threads, and packs.
+A scheme file only says what happens to `[groups, group size]` weights.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from fractions import Fraction
+from functools import cached_property
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.errors import SchemeError
+from refquant.layout import Layout, Plane, evaluate, pack_codes
+from refquant.layout.layout import aligned
+from refquant.layout.tiles import flat_shape, row_unit, tile_planes
+
+__all__ = ["Encoder", "Parameters", "Scheme", "decode_planes", "encode_planes"]
+
+Bytes = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+Encoder = Callable[[F32], Mapping[str, NDArray[np.integer]]]
+"""Weights in groups to the codes of each field: `f32[g, n] -> {field: code[g, n / over]}`."""
+
+Parameters = Mapping[str, str | int]
+
+CHUNK_WEIGHTS = 1 << 18
+"""Weights treated at once: with its temporaries a chunk stays in a second-level cache."""
+
+THREADING_WEIGHTS = 1 << 20
+"""Below this a thread costs more than it gives (about a millisecond of work)."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A named contract: `layout` decodes, `encode` chooses codes under a stated algorithm.
+
+    `group` says which weights `encode` sees together, in the convention of a plane's block: 32
+    along the axis, 0 for a whole axis, eight zeros for a whole tensor. A tensor whose axis does
+    not divide is refused unless `ragged`, when the last group is filled with zeros whose codes
+    are not stored. Encoders that have no rule for NaN and infinities leave `non_finite` false
+    and the driver refuses such weights. `parameters` are the knobs of a parametric family.
+    """
+
+    name: str
+    title: str
+    layout: Layout
+    encode: Encoder | None
+    group: tuple[int, ...] = (1,)
+    ragged: bool = False
+    non_finite: bool = False
+    parameters: Parameters = dataclass_field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"refquant.scheme({self.name!r})"
+
+    @property
+    def planes(self) -> Mapping[str, Plane]:
+        """Declarations of the planes, by name."""
+        return self.layout.planes
+
+    @property
+    def can_encode(self) -> bool:
+        """Whether tensors can be quantized to it, not only decoded."""
+        return self.encode is not None
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of the layout's canonical bytes, which selects kernels."""
+        return self.layout.digest
+
+    def bits_per_weight(self, shape: tuple[int, ...] | None = None) -> Fraction:
+        """Stored bits over weights for `shape`, or for a large matrix where none is given."""
+        return self.layout.bits_per_weight(shape or (4096, 4096))
+
+    def why_not(self, shape: tuple[int, ...], axis: int = -1) -> str | None:
+        """The reason why a tensor of `shape` cannot be quantized, or None when it can."""
+        if self.encode is None:
+            return "this scheme can be decoded only"
+        if not shape or 0 in shape:
+            return f"shape {list(shape)} holds no weights along an axis"
+        if not -len(shape) <= axis < len(shape):
+            return f"axis {axis} is out of range for shape {list(shape)}"
+        size = self.group[-1]
+        if not self.ragged and size and shape[axis] % size:
+            return f"axis {axis} has {shape[axis]} weights, expected a multiple of {size}"
+        return None
+
+
+def thread_count(threads: int | None, weights: int) -> int:
+    """How many threads to use for `weights` weights: as asked, or as many as pay."""
+    if threads is not None:
+        return max(threads, 1)
+    return min(os.cpu_count() or 1, max(weights // THREADING_WEIGHTS, 1))
+
+
+def _for_each(work: Callable[[int], None], starts: range, threads: int) -> None:
+    if threads == 1 or len(starts) == 1:
+        for start in starts:
+            work(start)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, starts):
+            pass
+
+
+def decode_planes(
+    layout: Layout,
+    planes: Mapping[str, Bytes],
+    shape: tuple[int, ...],
+    out: F32 | None = None,
+    threads: int | None = None,
+) -> F32:  # u8[*grid, bytes] per plane -> f32[*shape]
+    """The values of a tensor, chunk by chunk; the result does not depend on chunks or threads."""
+    values = np.empty(shape, np.float32) if out is None else out
+    flat = flat_shape(layout, shape) if values.flags.c_contiguous else shape
+    records = {
+        name: planes[name].reshape(*layout.grid(name, flat), plane.bytes)
+        for name, plane in layout.planes.items()
+    }
+    target = values.reshape(flat)
+    unit = row_unit(layout, flat)
+    step = max(CHUNK_WEIGHTS // max(prod(flat[1:]), 1) // unit, 1) * unit
+
+    def work(start: int) -> None:
+        stop = min(start + step, flat[0])
+        tile = tile_planes(layout, records, flat, start, stop)
+        evaluate(layout, tile, (stop - start, *flat[1:]), target[start:stop])
+
+    _for_each(work, range(0, flat[0], step), thread_count(threads, prod(shape)))
+    return values
+
+
+def encode_planes(
+    scheme: Scheme, x: F32, axis: int = -1, threads: int | None = None
+) -> dict[str, Bytes]:  # f32[*shape] -> u8[*grid, bytes] per plane
+    """The packed planes of `x`: groups are formed along `axis`, encoded and packed by chunks."""
+    reason = scheme.why_not(x.shape, axis)
+    encode = scheme.encode
+    if reason or encode is None:
+        raise SchemeError(reason or "cannot encode", scheme=scheme.name)
+    if not scheme.non_finite and not np.isfinite(x).all():
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        raise SchemeError(
+            f"weight {list(first)} is {x[first]}; the scheme has no rule for it", scheme=scheme.name
+        )
+    moved = np.moveaxis(x, axis, -1)
+    layout = scheme.layout
+    flat = flat_shape(layout, moved.shape) if layout.active_axes == 1 else moved.shape
+    weights = moved.reshape(flat)
+    records = {
+        name: np.zeros((*layout.grid(name, flat), plane.bytes), np.uint8)
+        for name, plane in layout.planes.items()
+    }
+    whole = len(scheme.group) > 1 or layout.active_axes > 1
+    step = flat[0] if whole else max(CHUNK_WEIGHTS // max(prod(flat[1:]), 1), 1)
+
+    def work(start: int) -> None:
+        stop = min(start + step, flat[0])
+        tile = tile_planes(layout, records, flat, start, stop)
+        _encode_tile(scheme, encode, weights[start:stop], tile)
+
+    _for_each(work, range(0, flat[0], step), thread_count(threads, x.size))
+    return {
+        name: _turned_back(records[name], layout.grid(name, moved.shape), axis, x.ndim)
+        for name in layout.planes
+    }
+
+
+def _turned_back(records: Bytes, grid: tuple[int, ...], axis: int, rank: int) -> Bytes:
+    """Records of the moved tensor in the grid order of the tensor as it was."""
+    arranged = records.reshape(*grid, records.shape[-1])
+    return np.ascontiguousarray(np.moveaxis(arranged, rank - 1, axis % rank))
+
+
+def _encode_tile(scheme: Scheme, encode: Encoder, x: F32, planes: Mapping[str, Bytes]) -> None:
+    sizes = aligned(scheme.group, x.shape)
+    with np.errstate(all="ignore"):
+        codes = encode(grouped(x, sizes))
+    for name, field in scheme.layout.fields.items():
+        overs = aligned(field.over, x.shape)
+        whole = ungrouped(codes[name], sizes, overs, x.shape)
+        pack_codes(scheme.layout, name, whole, planes[field.plane], x.shape)
+
+
+def grouped(x: F32, sizes: tuple[int, ...]) -> F32:  # f32[*shape] -> f32[g, n]
+    """The weights as one row for each group, ragged edges filled with zeros."""
+    counts = tuple(-(-n // size) for n, size in zip(x.shape, sizes, strict=True))
+    padded = tuple(c * s for c, s in zip(counts, sizes, strict=True))
+    if padded != x.shape:
+        filled = np.zeros(padded, np.float32)
+        filled[tuple(slice(n) for n in x.shape)] = x
+        x = filled
+    rank = x.ndim
+    cut = x.reshape([n for pair in zip(counts, sizes, strict=True) for n in pair])
+    turned = cut.transpose(*range(0, 2 * rank, 2), *range(1, 2 * rank, 2))
+    return np.ascontiguousarray(turned.reshape(prod(counts), prod(sizes)))
+
+
+def ungrouped(
+    codes: NDArray[np.integer],
+    sizes: tuple[int, ...],
+    overs: tuple[int, ...],
+    shape: tuple[int, ...],
+) -> NDArray[np.integer]:  # code[g, n / over] -> code[*ceil(shape / over)]
+    """The codes of all groups in the tensor's own order, ragged edges cut off."""
+    counts = tuple(-(-n // size) for n, size in zip(shape, sizes, strict=True))
+    inner = tuple(max(size // over, 1) for size, over in zip(sizes, overs, strict=True))
+    rank = len(shape)
+    cut = codes.reshape(*counts, *inner)
+    pairs = tuple(axis for a in range(rank) for axis in (a, rank + a))
+    whole = cut.transpose(pairs).reshape([c * i for c, i in zip(counts, inner, strict=True)])
+    return whole[tuple(slice(-(-n // over)) for n, over in zip(shape, overs, strict=True))]

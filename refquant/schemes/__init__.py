@@ -1,0 +1,96 @@
+"""All schemes under their names: one literal table, read from top to bottom."""
+
+import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from types import ModuleType
+
+from refquant.driver import Scheme
+from refquant.errors import UnknownSchemeError, UsageError
+from refquant.layout import Layout
+from refquant.schemes import affine, floats, ggml
+from refquant.schemes.names import Family, read_name
+
+__all__ = ["ALIASES", "FAMILIES", "SCHEMES", "scheme", "scheme_of_layout", "schemes"]
+
+SCHEMES: Mapping[str, Scheme] = {found.name: found for found in (*floats.SCHEMES, *ggml.SCHEMES)}
+"""Schemes without knobs."""
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in (affine.AFFINE,)}
+"""Schemes with knobs, built on demand."""
+
+ALIASES: Mapping[str, str] = {
+    "f32": "float/f32",
+    "fp32": "float/f32",
+    "float32": "float/f32",
+    "f16": "float/f16",
+    "fp16": "float/f16",
+    "float16": "float/f16",
+    "bf16": "float/bf16",
+    "bfloat16": "float/bf16",
+    "int8": "int/affine[bits=8,sym,channel]",
+    "int4": "int/affine[bits=4,sym,group=32]",
+    "q4_0": "ggml/q4_0",
+    "q4_1": "ggml/q4_1",
+    "q8_0": "ggml/q8_0",
+}
+"""Short names and the full names that they stand for."""
+
+
+@cache
+def scheme(name: str) -> Scheme:
+    """The scheme called `name`: a full name, one with knobs, or a short alias.
+
+    Raises `UnknownSchemeError` with the nearest names, `UsageError` for a knob that is not there.
+    """
+    base, knobs = read_name(name)
+    if not knobs and base in ALIASES:
+        return scheme(ALIASES[base])
+    if base in FAMILIES:
+        return FAMILIES[base].scheme(knobs)
+    if base in SCHEMES:
+        if knobs:
+            raise UsageError(f"scheme {base} has no knobs, found [{knobs}]")
+        return SCHEMES[base]
+    known = [*SCHEMES, *FAMILIES, *ALIASES]
+    raise UnknownSchemeError(name, tuple(get_close_matches(base, known, 3, 0.5)))
+
+
+def schemes() -> tuple[Scheme, ...]:
+    """Every scheme: those without knobs, and each family with its default knobs."""
+    return (*SCHEMES.values(), *(family.scheme("") for family in FAMILIES.values()))
+
+
+@cache
+def _by_digest() -> Mapping[str, Scheme]:
+    return {found.digest: found for found in reversed(schemes())}
+
+
+def scheme_of_layout(layout: Layout, label: str = "") -> Scheme:
+    """The scheme that a file's layout belongs to, by digest.
+
+    `label`, a name that the file gives for display, is believed only where the scheme of that
+    name has this very layout. A layout of no known scheme gets one that decodes and cannot encode.
+    """
+    if label:
+        try:
+            named = scheme(label)
+        except UsageError:
+            named = None
+        if named is not None and named.digest == layout.digest:
+            return named
+    known = _by_digest().get(layout.digest)
+    if known is not None:
+        return known
+    return Scheme(f"unnamed/{layout.digest[:12]}", "A layout of no known name", layout, None)
+
+
+class _Table(ModuleType):
+    """The type of this package, which is also the function `refquant.schemes`."""
+
+    def __call__(self) -> tuple[Scheme, ...]:
+        return schemes()
+
+
+sys.modules[__name__].__class__ = _Table

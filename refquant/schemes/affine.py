@@ -1,0 +1,194 @@
+"""`int/affine`: integer codes with a scale for each tensor, channel or group, every knob explicit.
+
+`real = scale * (code - zero_point)`; symmetric schemes have no zero point. What frameworks call
+"int8 symmetric" or "int4 group 32" differs in these knobs and in nothing else, so their contracts
+are points of this family. Codes are two's complement, packed low bits first; a row of codes, and
+a row of zero points, begins on a byte.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.driver import Scheme
+from refquant.layout import Field, Layout, Plane, Signed, field
+from refquant.numerics import bfloat16_bits, float16_bits, float32_from_bfloat16, round_half_away
+from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
+from refquant.schemes.names import Family, Knob
+
+__all__ = ["AFFINE"]
+
+F32 = NDArray[np.float32]
+Codes = Mapping[str, NDArray[np.integer]]
+WHOLE_TENSOR = (0,) * 8
+
+KNOBS = (
+    Knob("bits", "width of a code", range(2, 9), 8),
+    Knob("symmetry", "0.0 is code 0, or a stored zero point", ("sym", "asym"), "sym", bare=True),
+    Knob(
+        "granularity",
+        "weights that share one scale",
+        ("tensor", "channel", "group"),
+        "channel",
+        bare=True,
+    ),
+    Knob("group", "weights of a group along the axis", range(2, 65537), 32),
+    Knob("scale", "storage of the scale", ("f32", "f16", "bf16"), "f32"),
+    Knob(
+        "divisor",
+        "symmetric scale: largest magnitude over qmax; over half the steps; the larger of "
+        "min/qmin and max/qmax",
+        ("qmax", "half", "sides"),
+        "qmax",
+    ),
+    Knob("range", "symmetric codes from -qmax, or from qmin", ("narrow", "full"), "narrow"),
+    Knob(
+        "using", "codes follow the scale as stored, or unrounded", ("stored", "unrounded"), "stored"
+    ),
+    Knob("by", "weights are divided, or multiplied by 1/scale", ("divide", "reciprocal"), "divide"),
+    Knob("round", "ties to even, or away from zero", ("half_even", "half_away"), "half_even"),
+    Knob("zero", "the zero point is added after or before rounding", ("after", "before"), "after"),
+    Knob("extent", "an asymmetric range includes 0.0, or not", ("zero", "data"), "zero"),
+    Knob(
+        "floor",
+        "a scale of 0 becomes 1; scales are at least 2**-23; at least 2**-126",
+        ("one", "eps", "tiny"),
+        "one",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The knobs of one member, as the encoder reads them."""
+
+    knobs: Mapping[str, str | int]
+
+    @property
+    def qmax(self) -> int:
+        """Largest code."""
+        return (1 << (int(self.knobs["bits"]) - 1)) - 1
+
+    @property
+    def qmin(self) -> int:
+        """Smallest code that two's complement holds."""
+        return -self.qmax - 1
+
+    @property
+    def lowest(self) -> int:
+        """Smallest code in use."""
+        return -self.qmax if self["range"] == "narrow" and self["symmetry"] == "sym" else self.qmin
+
+    def __getitem__(self, knob: str) -> str | int:
+        return self.knobs[knob]
+
+    def encode(self, x: F32) -> Codes:  # f32[g, n] -> scale[g], zero_point i[g]?, codes i[g, n]
+        """Choose a scale (and zero point) for each group by its extremes, then round to nearest."""
+        low, high = self._extremes(x)
+        scale = self._floored(self._scale(low, high))
+        stored, bits = store_scale(scale, str(self["scale"]))
+        stored = self._floored(stored) if self["floor"] == "one" else stored
+        if self["floor"] == "one":
+            _, bits = store_scale(stored, str(self["scale"]))
+        used = stored if self["using"] == "stored" else scale
+        if self["symmetry"] == "sym":
+            codes = self._rounded(self._quotient(x, used))
+            return {"s": bits[:, None], "q": self._clipped(codes)}
+        quotient = self._quotient(low[:, None], used)[:, 0]
+        zero = np.clip(np.float32(self.qmin) - self._rounded(quotient), self.qmin, self.qmax)
+        codes = self._quotient(x, used)
+        if self["zero"] == "before":
+            codes = self._rounded(codes + zero[:, None])
+        else:
+            codes = self._rounded(codes) + zero[:, None]
+        return {"s": bits[:, None], "z": zero.astype(np.int8)[:, None], "q": self._clipped(codes)}
+
+    def _extremes(self, x: F32) -> tuple[F32, F32]:  # f32[g, n] -> f32[g], f32[g]
+        low, high = np.minimum.reduce(x, axis=1), np.maximum.reduce(x, axis=1)
+        if self["extent"] == "zero" or self["symmetry"] == "sym":
+            return np.minimum(low, np.float32(0)), np.maximum(high, np.float32(0))
+        return low, high
+
+    def _scale(self, low: F32, high: F32) -> F32:  # f32[g], f32[g] -> f32[g]
+        if self["symmetry"] == "asym":
+            return (high - low) / np.float32(self.qmax - self.qmin)
+        if self["divisor"] == "sides":
+            return np.asarray(np.maximum(low / np.float32(self.qmin), high / np.float32(self.qmax)))
+        steps = self.qmax if self["divisor"] == "qmax" else (self.qmax - self.qmin) / 2
+        return np.asarray(np.maximum(-low, high) / np.float32(steps))
+
+    def _floored(self, scale: F32) -> F32:
+        if self["floor"] == "one":
+            return np.where(scale == 0, np.float32(1), scale)
+        least = np.float32(2.0**-23 if self["floor"] == "eps" else 2.0**-126)
+        return np.asarray(np.maximum(scale, least))
+
+    def _quotient(self, x: F32, scale: F32) -> F32:  # f32[g, n], f32[g] -> f32[g, n]
+        if self["by"] == "divide":
+            return x / scale[:, None]
+        return x * (np.float32(1) / scale)[:, None]
+
+    def _rounded(self, x: F32) -> F32:
+        return np.rint(x) if self["round"] == "half_even" else round_half_away(x)
+
+    def _clipped(self, codes: F32) -> NDArray[np.int8]:
+        return np.clip(codes, self.lowest, self.qmax).astype(np.int8)
+
+
+def store_scale(scale: F32, storage: str) -> tuple[F32, NDArray[np.integer]]:
+    """The scale after its storage, and the stored bits; too large a scale becomes the largest."""
+    if storage == "f16":
+        bits = float16_bits(np.minimum(scale, np.float32(65504)))
+        return bits.view(np.float16).astype(np.float32), bits
+    if storage == "bf16":
+        upper = bfloat16_bits(np.minimum(scale, np.float32(float.fromhex("0x1.fep127"))))
+        return float32_from_bfloat16(upper), upper
+    return scale, scale.view(np.uint32)
+
+
+def _codes_field(bits: int) -> tuple[Plane, Field]:
+    """Codes of the last axis as a bit stream, in the fewest whole bytes."""
+    count = 8 // gcd(bits, 8)
+    return Plane((count,), count * bits // 8), field("codes", Signed(bits), f"{count}:{bits}+0")
+
+
+def _build(knobs: Mapping[str, str | int]) -> Scheme:
+    bits, granularity = int(knobs["bits"]), knobs["granularity"]
+    group = {"tensor": WHOLE_TENSOR, "channel": (0,), "group": (int(knobs["group"]),)}[
+        str(granularity)
+    ]
+    codes_plane, codes_field = _codes_field(bits)
+    element = {"f32": FLOAT32, "f16": FLOAT16, "bf16": BFLOAT16}[str(knobs["scale"])]
+    planes = {"codes": codes_plane, "scales": Plane(group, element.bits // 8)}
+    fields = {"q": codes_field, "s": field("scales", element, "0", over=group)}
+    centred: str | tuple[str, ...] = "q"
+    if knobs["symmetry"] == "asym":
+        count = 8 // gcd(bits, 8) if granularity == "group" else 1
+        block = (group[0] * count,) if granularity == "group" else group
+        planes["zero_points"] = Plane(block, -(-count * bits // 8))
+        fields["z"] = field("zero_points", Signed(bits), f"{count}:{bits}+0", over=group)
+        centred = ("sub", "q", "z")
+    return Scheme(
+        name=_canonical_name(knobs),
+        title=f"{bits}-bit integers, {knobs['symmetry']}metric, a scale per {granularity}",
+        layout=Layout(planes, fields, ("mul", "s", centred)),
+        encode=Rule(knobs).encode,
+        group=group,
+        ragged=True,
+        parameters=dict(knobs),
+    )
+
+
+def _canonical_name(knobs: Mapping[str, str | int]) -> str:
+    size = f"group={knobs['group']}" if knobs["granularity"] == "group" else knobs["granularity"]
+    shown = [f"bits={knobs['bits']}", str(knobs["symmetry"]), str(size)]
+    shown += [f"{k.name}={knobs[k.name]}" for k in KNOBS[4:] if knobs[k.name] != k.default]
+    return f"int/affine[{','.join(shown)}]"
+
+
+AFFINE = Family(
+    "int/affine", "Integer codes with a scale per tensor, channel or group", KNOBS, _build
+)

@@ -1,0 +1,12 @@
+"""Block formats of ggml and llama.cpp, as the C reference computes them without FMA contraction.
+
+Source: ggml-org/ggml, src/ggml-quants.c (`quantize_row_*_ref`, `dequantize_row_*`), checked
+against ggml 0.15.3 built with -ffp-contract=off and against gguf 0.19.0.
+"""
+
+from refquant.driver import Scheme
+from refquant.schemes.ggml import q4, q8
+
+__all__ = ["SCHEMES"]
+
+SCHEMES: tuple[Scheme, ...] = (*q4.SCHEMES, *q8.SCHEMES)

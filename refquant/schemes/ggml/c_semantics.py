@@ -1,0 +1,58 @@
+"""What C does where NumPy would do something else: first extremes, casts, NaN in comparisons.
+
+ggml's encoders are loops with `<` and casts. Their results for ties, NaN and overflow follow from
+the order of the loop and from the conversion instruction of x86-64, and are reproduced here by
+operations that give the same bits on every machine.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["cast_int8", "first_extreme", "loop_max", "reciprocal"]
+
+F32 = NDArray[np.float32]
+
+INT32_END = np.float32(2.0**31)
+
+
+def first_extreme(x: F32) -> F32:  # f32[b, n] -> f32[b]
+    """The signed weight of largest magnitude, the first of equals; NaN is never larger.
+
+    A block without a weight above zero gives +0.0, the value the C loop starts from.
+    """
+    magnitude = np.abs(x)
+    place = magnitude.argmax(axis=1)
+    rows = np.arange(len(x))
+    if np.isnan(magnitude[rows, place]).any():
+        place = np.where(np.isnan(magnitude), np.float32(-1), magnitude).argmax(axis=1)
+    extreme: F32 = x[rows, place]
+    extreme[~(np.abs(extreme) > 0)] = 0
+    return extreme
+
+
+def loop_max(magnitude: F32) -> F32:  # f32[b, n] -> f32[b]
+    """The result of `m = m > v ? m : v` over a block, from 0: a NaN restarts the maximum."""
+    largest = np.asarray(np.maximum.reduce(magnitude, axis=1))
+    broken = np.isnan(largest)
+    if broken.any():
+        running = np.zeros(int(broken.sum()), np.float32)
+        for column in magnitude[broken].T:
+            running = np.where(running > column, running, column)
+        largest[broken] = running
+    return largest
+
+
+def reciprocal(scale: F32) -> F32:  # f32[b] -> f32[b]
+    """`s ? 1/s : 0`, rounded once; infinite where the scale is below about 2**-128."""
+    return np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale != 0)
+
+
+def cast_int8(x: F32) -> NDArray[np.int8]:  # f32[...] -> i8[...]
+    """C's `(int8_t)x` on x86-64: toward zero into 32 bits, of which the low 8 are kept.
+
+    Where 32 bits cannot hold the number, NaN included, the instruction gives -2**31, whose low
+    byte is 0.
+    """
+    fits = np.abs(x) < INT32_END
+    held = x if fits.all() else np.where(fits, x, np.float32(0))
+    return held.astype(np.int32).astype(np.int8)

@@ -1,0 +1,183 @@
+"""Quantized tensors: planes of bytes with the scheme that gives them meaning."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from html import escape
+from math import prod
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from refquant.driver import Scheme, decode_planes, encode_planes
+from refquant.errors import SchemeError
+from refquant.layout import Layout
+from refquant.layout.layout import aligned
+from refquant.layout.tiles import tile_planes
+from refquant.schemes import scheme as find_scheme
+
+__all__ = ["QuantizedTensor", "dequantize", "quantize"]
+
+Bytes = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+Buffer = bytes | bytearray | memoryview | Bytes
+
+
+class QuantizedTensor:
+    """An immutable tensor of `shape` whose weights are stored under `scheme`.
+
+    `planes` maps each plane's name to bytes of shape grid + (record bytes,); groups run along
+    `axis`. Float tensors are quantized tensors too, under the schemes `float/*`.
+    """
+
+    __slots__ = ("axis", "layout", "planes", "scheme", "shape")
+
+    scheme: Scheme
+    shape: tuple[int, ...]
+    axis: int
+    layout: Layout
+    planes: Mapping[str, Bytes]
+
+    def __init__(
+        self, scheme: Scheme, shape: tuple[int, ...], planes: Mapping[str, Bytes], axis: int = -1
+    ) -> None:
+        size = tuple(int(n) for n in shape)
+        if not size or min(size) < 1 or not -len(size) <= axis < len(size):
+            raise SchemeError(f"no tensor has shape {list(size)}, axis {axis}", scheme=scheme.name)
+        layout = scheme.layout.along(axis, len(size))
+        checked = {name: _plane(layout, name, size, planes, scheme.name) for name in layout.planes}
+        if unknown := set(planes) - set(checked):
+            raise SchemeError(f"no plane is called {min(unknown)!r}", scheme=scheme.name)
+        set_once = super().__setattr__
+        set_once("scheme", scheme)
+        set_once("shape", size)
+        set_once("axis", axis % len(size))
+        set_once("layout", layout)
+        set_once("planes", MappingProxyType(checked))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"quantized tensors are immutable; {name!r} cannot be set")
+
+    @classmethod
+    def from_planes(
+        cls,
+        scheme: Scheme | str,
+        shape: tuple[int, ...],
+        planes: Mapping[str, Buffer],
+        axis: int = -1,
+    ) -> "QuantizedTensor":
+        """The tensor whose planes are the given bytes, which are not copied.
+
+        Raises `SchemeError` where a plane is missing, unknown, or of another size than `shape`
+        asks for.
+        """
+        found = find_scheme(scheme) if isinstance(scheme, str) else scheme
+        return cls(found, shape, {name: _as_bytes(raw) for name, raw in planes.items()}, axis)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all planes."""
+        return sum(plane.nbytes for plane in self.planes.values())
+
+    @property
+    def bits_per_weight(self) -> Fraction:
+        """All stored bits over all weights."""
+        return Fraction(8 * self.nbytes, prod(self.shape))
+
+    def dequantize(self, out: F32 | None = None, threads: int | None = None) -> F32:
+        """The weights in binary32: `f32[*shape]`, written to `out` where one is given."""
+        if out is not None and (out.shape != self.shape or out.dtype != np.float32):
+            raise SchemeError(
+                f"`out` is {out.dtype}{list(out.shape)}, expected float32{list(self.shape)}",
+                scheme=self.scheme.name,
+            )
+        return decode_planes(self.layout, self.planes, self.shape, out, threads)
+
+    def rows(self, start: int, stop: int) -> "QuantizedTensor":
+        """Rows `start` to `stop` of the first axis as a tensor that shares these bytes."""
+        if not 0 <= start < stop <= self.shape[0]:
+            raise SchemeError(
+                f"no rows {start}..{stop} in {self.shape[0]}", scheme=self.scheme.name
+            )
+        tile = tile_planes(self.layout, self.planes, self.shape, start, stop)
+        return QuantizedTensor(self.scheme, (stop - start, *self.shape[1:]), tile, self.axis)
+
+    def take(self, indices: NDArray[np.integer]) -> F32:  # int[n] -> f32[n, *shape[1:]]
+        """The weights of some rows of the first axis, decoding no others."""
+        picked = {}
+        for name, plane in self.layout.planes.items():
+            block = aligned(plane.block, self.shape)[0]
+            if plane.order is not None or (block > 1 and plane.block[:1] != (0,)):
+                return np.asarray(self.dequantize()[indices])
+            whole = block == self.shape[0] and block > 1
+            picked[name] = self.planes[name] if whole else self.planes[name][indices]
+        return decode_planes(self.layout, picked, (len(indices), *self.shape[1:]), threads=1)
+
+    def __repr__(self) -> str:
+        return (
+            f"QuantizedTensor({self.scheme.name!r}, shape={self.shape}, {self.nbytes:,} bytes, "
+            f"{float(self.bits_per_weight):.4g} bits per weight)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{' × '.join(map(str, plane.shape[:-1]))}</td>"
+            f"<td>{plane.shape[-1]}</td><td>{plane.nbytes:,}</td></tr>"
+            for name, plane in self.planes.items()
+        )
+        return (
+            f"<b>{escape(self.scheme.name)}</b> {' × '.join(map(str, self.shape))}: "
+            f"{self.nbytes:,} bytes, {float(self.bits_per_weight):.4g} bits per weight"
+            "<table><tr><th>plane</th><th>records</th><th>bytes each</th><th>bytes</th></tr>"
+            f"{rows}</table>"
+        )
+
+
+def _as_bytes(raw: Buffer) -> Bytes:
+    if isinstance(raw, np.ndarray):
+        if raw.dtype != np.uint8:
+            raise SchemeError(f"plane bytes are {raw.dtype}, expected uint8")
+        return raw
+    return np.frombuffer(raw, np.uint8)
+
+
+def _plane(
+    layout: Layout,
+    name: str,
+    shape: tuple[int, ...],
+    planes: Mapping[str, Bytes],
+    scheme: str,
+) -> Bytes:
+    if name not in planes:
+        raise SchemeError(f"plane {name!r} is missing", scheme=scheme)
+    grid, size = layout.grid(name, shape), layout.planes[name].bytes
+    raw = planes[name]
+    if raw.size != prod(grid) * size:
+        raise SchemeError(
+            f"plane {name!r} has {raw.size} bytes, expected {prod(grid)} records of {size}",
+            scheme=scheme,
+        )
+    view = raw.reshape(*grid, size).view()
+    view.flags.writeable = False
+    return view
+
+
+def quantize(
+    x: ArrayLike, name: str | Scheme, axis: int = -1, threads: int | None = None
+) -> QuantizedTensor:  # f32[*shape] -> tensor
+    """`x` quantized under the scheme called `name`, groups running along `axis`.
+
+    `x` is read as binary32; binary16 and binary64 arrays are converted (binary64 by rounding).
+    Raises `UnknownSchemeError` for a name in no table and `SchemeError` where `x` does not fit.
+    """
+    found = find_scheme(name) if isinstance(name, str) else name
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiu":
+        raise SchemeError(f"weights are {array.dtype}, expected real numbers", scheme=found.name)
+    weights = array.astype(np.float32, copy=False)
+    return QuantizedTensor(found, weights.shape, encode_planes(found, weights, axis, threads), axis)
+
+
+def dequantize(tensor: QuantizedTensor, threads: int | None = None) -> F32:
+    """The weights of `tensor` in binary32."""
+    return tensor.dequantize(threads=threads)
