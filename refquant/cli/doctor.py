@@ -26,10 +26,9 @@ def doctor(
     once, subnormal numbers kept, products not fused with sums. The exit status is 1 if one of
     those does not hold.
 
-    Examples:
+    For example:
       refquant doctor
       refquant doctor --json
-
     """
     from refquant.cli.probes import probes
 

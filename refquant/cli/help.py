@@ -68,7 +68,7 @@ def _description(entry: "HelpEntry") -> "Text":
     notes = []
     if entry.choices:
         notes.append("one of " + ", ".join(entry.choices))
-    if entry.default is not None and entry.default not in ("False", "None"):
+    if entry.default is not None and entry.default not in ("False", "None", "()"):
         notes.append(f"default: {entry.default}")
     if notes:
         text.append(f" [{'; '.join(notes)}]", style="dim")

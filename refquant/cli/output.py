@@ -5,13 +5,14 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TextIO
 
 __all__ = [
     "emit_json",
     "format_bits",
     "format_bytes",
     "format_count",
+    "peak_memory",
     "print_pairs",
     "print_table",
     "printable",
@@ -112,12 +113,25 @@ def print_table(
     _print_renderable(table)
 
 
-def print_pairs(pairs: Iterable[tuple[str, object]], indent: int = 0) -> None:
+def print_pairs(
+    pairs: Iterable[tuple[str, object]], *, indent: int = 0, file: TextIO | None = None
+) -> None:
     """Print names and values in two aligned columns, leaving out values that are None."""
-    shown = [(name, str(value)) for name, value in pairs if value is not None]
+    shown = [(printable(name), str(value)) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in shown), default=0) + 2
     for name, value in shown:
-        print(f"{'':{indent}}{printable(name):{width}}{printable(value)}")
+        print(f"{'':{indent}}{name:{width}}{printable(value)}", file=file)
+
+
+def peak_memory() -> int | None:
+    """Most bytes that this process has held at once; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in units of 1024 bytes, macOS in bytes.
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _print_renderable(renderable: Any) -> None:

@@ -11,7 +11,7 @@ from refquant.cli.output import format_bytes, printable
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-__all__ = ["Meter", "progress"]
+__all__ = ["Meter", "progress", "status"]
 
 _PATIENCE = 0.5
 """Seconds of work that pass before anything is shown."""
@@ -44,6 +44,19 @@ def progress(title: str, total: int, *, quiet: bool = False) -> Iterator[Meter]:
         yield meter
     finally:
         meter.close()
+
+
+@contextmanager
+def status(text: str) -> Iterator[None]:
+    """A line on the terminal while something runs whose length is not known; gone afterwards."""
+    shown = sys.stderr.isatty()
+    if shown:
+        print(f"{printable(text)} ...", end="\r", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print("\x1b[2K", end="\r", file=sys.stderr, flush=True)
 
 
 class _Silent:

@@ -44,12 +44,11 @@ def pull(
     cache folder is REFQUANT_CACHE, or refquant in the user's cache folder. What is there already
     is not fetched again.
 
-    Examples:
+    For example:
       refquant pull --list
       refquant pull smollm2-135m
       refquant run smollm2-135m --prompt "The capital of France is" -n 8
       refquant pull hf:HuggingFaceTB/SmolLM2-135M
-
     """
     if list_names:
         return _list(as_json=json)

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from refquant.cli.output import emit_json, format_bits, print_table
 
 if TYPE_CHECKING:
-    from refquant.scheme import Scheme
+    from refquant.driver import Scheme
     from refquant.schemes.names import Family, Knob
 
 __all__ = ["schemes"]
@@ -28,12 +28,11 @@ def schemes(
     is stored, scales included, for a large matrix. A family has knobs, written in brackets behind
     its name; a scheme given with its knobs is shown under its full name.
 
-    Examples:
+    For example:
       refquant schemes
       refquant schemes 'ggml/*'
       refquant schemes int/affine
       refquant schemes 'int/affine[bits=4,group=64,asym]'
-
     """
     from refquant.schemes import ALIASES, FAMILIES
 

@@ -1,0 +1,232 @@
+"""`refquant run`: write text with a model, as it comes."""
+
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
+from refquant.cli.progress import status
+from refquant.errors import UnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    from refquant.runtime import GenerateOptions, Generation
+
+__all__ = ["run"]
+
+_DEFAULT_TOKENS = 128
+
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+}
+"""Control characters that a model may write and a terminal must not obey."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn and where writing ends, as options."""
+
+    max_tokens: Annotated[
+        int | None,
+        Parameter(
+            name=["--max-tokens", "-n"],
+            help=f"Most tokens to write. [default: {_DEFAULT_TOKENS}, or what the context holds]",
+        ),
+    ] = None
+    temperature: Annotated[
+        float, Parameter(help="0 takes the most probable token; higher is more varied.")
+    ] = 0.0
+    top_k: Annotated[int, Parameter(help="Draw among this many tokens; 0: all.")] = 0
+    top_p: Annotated[
+        float, Parameter(help="Draw among the fewest tokens of this total probability; 1: all.")
+    ] = 1.0
+    min_p: Annotated[
+        float, Parameter(help="Drop tokens below this fraction of the best one's probability.")
+    ] = 0.0
+    repetition_penalty: Annotated[
+        float, Parameter(help="Above 1: make tokens that were used already less likely.")
+    ] = 1.0
+    seed: Annotated[int, Parameter(help="Starts the random numbers; the same seed repeats.")] = 0
+    stop: Annotated[
+        tuple[str, ...],
+        Parameter(help="Stop before this text; may be repeated.", allow_leading_hyphen=True),
+    ] = ()
+    ignore_eos: Annotated[bool, Parameter(help="Go on after an end-of-text token.")] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Printing:
+    """What is printed, as options."""
+
+    echo: Annotated[bool, Parameter(help="Print the prompt before its continuation.")] = False
+    stats: Annotated[bool, Parameter(help="Print speed and memory to stderr.")] = False
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of text.")] = False
+
+
+def run(
+    model: Annotated[
+        str, Parameter(help="A .rq or .gguf file, a Hugging Face folder, or a known name.")
+    ],
+    /,
+    *,
+    prompt: Annotated[
+        str | None,
+        Parameter(
+            name=["--prompt", "-p"],
+            help="Text to continue; - reads stdin.",
+            allow_leading_hyphen=True,
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, Parameter(name=["--file", "-f"], help="Read the prompt from a file.")
+    ] = None,
+    weights: Annotated[
+        Literal["float32", "packed"],
+        Parameter(help="Decode the weights once (quick), or tile by tile (little memory)."),
+    ] = "float32",
+    sampling: Sampling | None = None,
+    printing: Printing | None = None,
+) -> int:
+    """Write text with a model.
+
+    The continuation of the prompt goes to stdout, piece by piece as it is written. By default
+    every token is the most probable one, so that the same prompt gives the same text;
+    --temperature makes it draw. A newline at the very end of a prompt from a file or from stdin is
+    not part of it. Known names are listed by `refquant pull --list`; `demo` is always there.
+
+    For example:
+      refquant run demo --prompt "It is a truth" -n 60
+      refquant run smollm2-135m --prompt "The capital of France is" -n 8 --stats
+      echo "Once upon a time" | refquant run demo --prompt - --temperature 0.8 --seed 3
+      refquant run model.gguf -f prompt.txt --stop "###" --json
+    """
+    from refquant.library import resolve
+
+    shown = printing or Printing()
+    path = resolve(model)
+    options = _options(sampling or Sampling())
+    text = _read_prompt(prompt, file)
+    began = time.perf_counter()
+    with status(f"loading {model}"):
+        ids, generation = _begin(path, text, weights, options)
+    load_seconds = time.perf_counter() - began
+    if shown.json:
+        facts = {"model": model, "weights": weights, "prompt": text, "prompt_ids": ids}
+        _report(generation, facts, load_seconds)
+    else:
+        _stream(generation, text if shown.echo else "")
+    if shown.stats:
+        _print_stats(generation, load_seconds)
+    return 0
+
+
+def _options(sampling: Sampling) -> tuple["GenerateOptions", bool]:
+    """The options of the runtime, and whether the number of tokens was asked for."""
+    from refquant.runtime import GenerateOptions
+
+    asked = asdict(sampling)
+    limit = asked.pop("max_tokens")
+    return GenerateOptions(max_tokens=_DEFAULT_TOKENS if limit is None else limit, **asked), (
+        limit is not None
+    )
+
+
+def _read_prompt(prompt: str | None, file: Path | None) -> str:
+    if (prompt is None) == (file is None):
+        found = "neither was given" if prompt is None else "both were given"
+        raise UsageError(f"the prompt comes from --prompt TEXT, --prompt - or --file: {found}")
+    if file is None and prompt is not None and prompt != "-":
+        return prompt
+    data = sys.stdin.buffer.read() if file is None else file.read_bytes()
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = "stdin" if file is None else str(file)
+        message = f"reading the prompt from {place}: byte {error.start} is not UTF-8"
+        raise UsageError(message) from error
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _begin(
+    path: Path, text: str, weights: Literal["float32", "packed"], options: Any
+) -> tuple[list[int], "Generation"]:
+    """Open the model and check the request; nothing has been computed yet."""
+    from refquant.formats import open_checkpoint
+    from refquant.runtime import Tokenizer, generate, load_model
+
+    checkpoint = open_checkpoint(path)
+    if checkpoint.tokenizer is None:
+        raise UnsupportedError(f"{path} holds no tokenizer, so it cannot read a prompt")
+    tokenizer = Tokenizer(checkpoint.tokenizer)
+    ids = tokenizer.encode(text)
+    loaded = load_model(checkpoint, weights)
+    chosen, asked = options
+    if not asked:
+        chosen = replace(chosen, max_tokens=max(1, min(_DEFAULT_TOKENS, loaded.context - len(ids))))
+    return ids, generate(loaded, ids, chosen, tokenizer=tokenizer)
+
+
+def _stream(generation: "Generation", opening: str) -> None:
+    """Print the text while it is written; the line is ended whatever happens."""
+    guarded = sys.stdout.isatty()
+    try:
+        _write(opening, guarded=guarded)
+        for step in generation:
+            _write(step.text, guarded=guarded)
+    finally:
+        _write("\n", guarded=guarded)
+
+
+def _write(text: str, *, guarded: bool) -> None:
+    if text:
+        sys.stdout.write(text.translate(_CONTROLS) if guarded else text)
+        sys.stdout.flush()
+
+
+def _report(generation: "Generation", facts: dict[str, Any], load_seconds: float) -> None:
+    steps = list(generation)
+    emit_json(
+        "run",
+        {
+            **facts,
+            "text": "".join(step.text for step in steps),
+            "ids": [step.token for step in steps],
+            "finish": generation.finish,
+            "stats": _stats(generation, load_seconds),
+        },
+    )
+
+
+def _stats(generation: "Generation", load_seconds: float) -> dict[str, Any]:
+    timings = generation.timings
+    return {
+        "load_seconds": load_seconds,
+        "prompt_tokens": timings.prompt_tokens,
+        "prompt_tokens_per_second": timings.prefill_tokens_per_second,
+        "first_token_seconds": timings.first_token_seconds,
+        "tokens": timings.tokens,
+        "tokens_per_second": timings.tokens_per_second,
+        "peak_memory_bytes": peak_memory(),
+    }
+
+
+def _print_stats(generation: "Generation", load_seconds: float) -> None:
+    found = _stats(generation, load_seconds)
+    memory = found["peak_memory_bytes"]
+    reading = f", {found['prompt_tokens_per_second']:.1f} tokens/s"
+    speed = f", {found['tokens_per_second']:.1f} tokens/s" if found["tokens"] > 1 else ""
+    print_pairs(
+        [
+            ("loading", f"{load_seconds:.2f} s"),
+            ("prompt", f"{found['prompt_tokens']} tokens{reading}"),
+            ("first token", f"after {found['first_token_seconds']:.3f} s"),
+            ("written", f"{found['tokens']} tokens{speed}, ended by {generation.finish}"),
+            ("peak memory", None if memory is None else format_bytes(memory)),
+        ],
+        file=sys.stderr,
+    )  # fmt: skip
