@@ -23,7 +23,7 @@ __all__ = ["REGIONS", "filled", "pages"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-_REGION = re.compile(r"(<!-- begin (\S+) -->\n).*?(\n<!-- end \2 -->)", re.DOTALL)
+_REGION = re.compile(r"(<!-- begin (\S+) -->\n)(?:.*?\n)?(<!-- end \2 -->)", re.DOTALL)
 _SKIPPED = {".venv", ".oracles", ".git", "node_modules"}
 
 
@@ -75,7 +75,7 @@ def pages() -> list[Path]:
 
 def filled(text: str) -> str:
     """The page with every region made anew; raises KeyError for a region that nothing fills."""
-    return _REGION.sub(lambda match: match[1] + REGIONS[match[2]]() + match[3], text)
+    return _REGION.sub(lambda match: f"{match[1]}{REGIONS[match[2]]()}\n{match[3]}", text)
 
 
 def main() -> int:

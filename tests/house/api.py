@@ -38,9 +38,9 @@ def _members(name: str, kind: type) -> Iterator[str]:
 
 def _lines(name: str) -> Iterator[str]:
     thing = getattr(refquant, name)
-    if inspect.ismodule(thing):
-        yield f"{name}: module"
-    elif inspect.isclass(thing):
+    if inspect.ismodule(thing) and callable(thing):  # refquant.schemes is both
+        thing = thing.__call__
+    if inspect.isclass(thing):
         yield f"class {name}({', '.join(base.__name__ for base in thing.__bases__)})"
         yield from _members(name, thing)
     elif callable(thing):

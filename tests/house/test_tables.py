@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+import refquant
 from tests.house import sources
 
 SCHEME_FILES = [
@@ -15,35 +16,35 @@ SCHEME_FILES = [
 ]
 
 
+def table_module():
+    return importlib.import_module("refquant.schemes")
+
+
 def declared(path):
     """The schemes and families that a file of schemes/ declares at its top level."""
-    from refquant.scheme import Scheme
-    from refquant.schemes.names import Family
-
+    kinds = (refquant.Scheme, *map(type, table_module().FAMILIES.values()))
     module = importlib.import_module(sources.module_name(path))
-    return [value for value in vars(module).values() if isinstance(value, (Scheme, Family))]
+    values = [*vars(module).values(), *getattr(module, "SCHEMES", ())]
+    return [value for value in values if isinstance(value, kinds)]
 
 
 @pytest.mark.parametrize("path", SCHEME_FILES, ids=sources.relative)
 def test_every_declared_scheme_is_in_the_table(path):
-    from refquant import schemes
-
+    schemes = table_module()
     tables = [*schemes.SCHEMES.values(), *schemes.FAMILIES.values()]
     missing = [found.name for found in declared(path) if found not in tables]
     assert not missing, f"add to the table in refquant/schemes/__init__.py: {missing}"
 
 
 def test_every_scheme_of_the_table_comes_from_a_file():
-    from refquant import schemes
-
+    schemes = table_module()
     written = [found.name for path in SCHEME_FILES for found in declared(path)]
     tables = {*schemes.SCHEMES, *schemes.FAMILIES}
     assert tables <= set(written), f"made elsewhere than in a scheme's file: {tables}"
 
 
 def test_every_alias_and_name_resolves():
-    from refquant import schemes
-
+    schemes = table_module()
     for name in (*schemes.SCHEMES, *schemes.ALIASES, *schemes.FAMILIES):
         assert schemes.scheme(name).name
 
