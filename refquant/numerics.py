@@ -107,6 +107,6 @@ def minifloat_values(
         values[negative & (power == 0) & (fraction == 0)] = np.nan
     elif specials == "e8m0":
         values[top] = np.nan
-    table = values.astype(np.float32)
+    table: F32 = values.astype(np.float32)
     table.flags.writeable = False
     return table

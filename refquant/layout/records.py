@@ -186,7 +186,8 @@ def _sign_extend(codes: Codes, bits: int) -> Codes:
     if bits == 8 * codes.dtype.itemsize:
         return signed
     half = signed.dtype.type(1 << (bits - 1))
-    return np.subtract(signed ^ half, half)
+    extended: Codes = np.subtract(signed ^ half, half)
+    return extended
 
 
 def pack_field(field: Field, codes: Codes, records: Bytes) -> None:  # code[r, count], u8[r, bytes]

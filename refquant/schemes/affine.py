@@ -46,7 +46,10 @@ KNOBS = (
     ),
     Knob("range", "symmetric codes from -qmax, or from qmin", ("narrow", "full"), "narrow"),
     Knob(
-        "using", "codes follow the scale as stored, or unrounded", ("stored", "unrounded"), "stored"
+        "using",
+        "codes follow the stored scale, or the unrounded",
+        ("stored", "unrounded"),
+        "stored",
     ),
     Knob("by", "weights are divided, or multiplied by 1/scale", ("divide", "reciprocal"), "divide"),
     Knob("round", "ties to even, or away from zero", ("half_even", "half_away"), "half_even"),
