@@ -1,0 +1,43 @@
+"""Readers and writers of files that hold models; `open_checkpoint` finds out which kind one is.
+
+A file is known by its first bytes, a directory by what lies in it, never by a name's ending.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from refquant.errors import FormatError, UnsupportedError, UsageError
+from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
+from refquant.formats.detect import describe_foreign
+from refquant.formats.gguf import open_gguf
+from refquant.formats.hugging_face import open_hugging_face
+
+__all__ = ["Checkpoint", "Document", "TokenizerSpec", "open_checkpoint"]
+
+MAGIC_GGUF: Final = b"GGUF"
+
+
+def open_checkpoint(path: str | os.PathLike[str], *, use_mmap: bool = True) -> Checkpoint:
+    """The model at `path`: a `.rq` file, a GGUF file or a Hugging Face directory.
+
+    UsageError for a path that cannot be opened, FormatError for a damaged file, UnsupportedError
+    for one of another kind, with what to do instead.
+    """
+    place = Path(path)
+    if place.is_dir():
+        return open_hugging_face(place, use_mmap=use_mmap)
+    start = _first_bytes(place)
+    if start.startswith(MAGIC_GGUF):
+        return open_gguf(place, use_mmap=use_mmap)
+    if not start:
+        raise FormatError("E_EMPTY", "the file is empty", path=str(place))
+    raise UnsupportedError(f"{place} is {describe_foreign(start)}")
+
+
+def _first_bytes(place: Path) -> bytes:
+    try:
+        with place.open("rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise UsageError(f"cannot open {place}: {error.strerror or error}") from error

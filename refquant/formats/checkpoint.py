@@ -5,7 +5,7 @@ this room knows where a model came from, except through `Checkpoint.info`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from refquant.architectures import Architecture
@@ -86,7 +86,9 @@ class Checkpoint:
     `aliases` maps the name of a tied tensor to the name of the stored one. `info` is for people
     (source, licence, labels): nothing is decided by it. A reader that met an architecture or a
     tokenizer it does not know leaves None and says why under `architecture_missing` or
-    `tokenizer_missing`, so that the file can still be looked at.
+    `tokenizer_missing`, so that the file can still be looked at. `unreadable` maps the tensors
+    that no scheme of this version reads to the type their file gives them: they are in `tensors`
+    too, so that nothing forgets them, and asking for one is an UnsupportedError.
     """
 
     architecture: Architecture | None
@@ -95,6 +97,7 @@ class Checkpoint:
     tokenizer: TokenizerSpec | None
     documents: Mapping[str, Document]
     info: Mapping[str, object]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def need_architecture(self) -> Architecture:
         """The architecture, or an UnsupportedError with the reader's reason for not having it."""

@@ -1,0 +1,101 @@
+"""GGUF files as checkpoints: tensors over the file's own bytes, architecture, tokenizer, template.
+
+`gguf_file.py` reads the container; this page says what its parts mean to us.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from refquant.architectures import Architecture, family_of_gguf
+from refquant.errors import FormatError, UnsupportedError
+from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
+from refquant.formats.gguf_file import GgufFile, GgufTensor, read_gguf
+from refquant.formats.lazy import LazyTensors, is_readable, tensor_over
+from refquant.formats.tokenizers_gguf import tokenizer_from_gguf
+from refquant.tensor import QuantizedTensor
+
+__all__ = ["checkpoint_of_gguf", "open_gguf"]
+
+
+def open_gguf(path: str | os.PathLike[str], *, use_mmap: bool = True) -> Checkpoint:
+    """The model in a GGUF file; no weight is touched until a tensor is asked for.
+
+    FormatError (E_GGUF_*, E_ARCH_METADATA) for damage. An architecture or tokenizer that this
+    version does not know is None, with its reason in `info`; a tensor of a type without a scheme
+    is listed in `unreadable` and raises UnsupportedError when asked for.
+    """
+    file = read_gguf(path, use_mmap=use_mmap)
+    try:
+        return checkpoint_of_gguf(file)
+    except FormatError as error:
+        raise error.at(file.path) from error.__cause__
+
+
+def checkpoint_of_gguf(file: GgufFile) -> Checkpoint:
+    """The same, of a file that has been read."""
+    missing: dict[str, object] = {}
+    architecture = _architecture(file, missing)
+    # ggml leaves the output matrix out where the embedding does its work.
+    tied = architecture is not None and architecture.fields.get("tied_embeddings") is True
+    return Checkpoint(
+        architecture=architecture,
+        tensors=LazyTensors({name: partial(_tensor, one) for name, one in file.tensors.items()}),
+        aliases={"output.weight": "token_embd.weight"} if tied else {},
+        tokenizer=_tokenizer(file, missing),
+        documents=_documents(file.metadata),
+        info={**_info(file), **missing},
+        unreadable={
+            name: tensor.type_name
+            for name, tensor in file.tensors.items()
+            if not is_readable(tensor.ggml_type.scheme, tensor.shape)
+        },
+    )
+
+
+def _tensor(stored: GgufTensor) -> QuantizedTensor:
+    kind = stored.ggml_type
+    return tensor_over(stored.name, kind.name, kind.scheme, stored.shape, stored.data)
+
+
+def _architecture(file: GgufFile, missing: dict[str, object]) -> Architecture | None:
+    try:
+        family = family_of_gguf(file.metadata.get("general.architecture"))
+        return Architecture(family.name, family.from_gguf(file.metadata, file.tensors))
+    except UnsupportedError as error:
+        missing["architecture_missing"] = str(error)
+        return None
+
+
+def _tokenizer(file: GgufFile, missing: dict[str, object]) -> TokenizerSpec | None:
+    try:
+        return tokenizer_from_gguf(file.metadata)
+    except UnsupportedError as error:
+        missing["tokenizer_missing"] = str(error)
+        return None
+
+
+def _documents(metadata: Mapping[str, object]) -> dict[str, Document]:
+    template = metadata.get("tokenizer.chat_template")
+    if not isinstance(template, str):
+        return {}
+    name = "chat_template.jinja"
+    return {name: Document(name, "text/x-jinja", template.encode())}
+
+
+def _info(file: GgufFile) -> dict[str, object]:
+    """Where the model came from, as plain data without paths of this machine."""
+    general = {
+        key: value
+        for key, value in file.metadata.items()
+        if key.startswith("general.") and isinstance(value, (str, int, float))
+    }
+    types = Counter(tensor.type_name for tensor in file.tensors.values())
+    return {
+        "format": f"GGUF {file.version}",
+        "provenance": {"sources": [{"name": Path(file.path).name, "bytes": file.data.size}]},
+        "tensor_types": dict(types.most_common()),
+        "gguf": general,
+    }
