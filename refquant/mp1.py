@@ -93,14 +93,17 @@ def _normalized_scalar(value: object, where: str) -> object:
     raise ValueError(f"{where}: {type(value).__name__} has no spelling in RQ-MP1")
 
 
-def decode(data: bytes | bytearray | memoryview, *, where: str = "header") -> object:
+def decode(
+    data: bytes | bytearray | memoryview, *, where: str = "header", origin: int = 0
+) -> object:
     """The value of canonical RQ-MP1 bytes: dict, list, str, bytes, bool, int, float.
 
-    `where` names the document in messages. Raises FormatError with an `E_MP_*` code and the byte
-    offset for the first law that is broken, in the order of the bytes. No count is believed
-    before the bytes that could fill it are there, and no container is allocated from a count.
+    `where` names the document in messages, and `origin` is the offset of its first byte in the
+    file. Raises FormatError with an `E_MP_*` code for the first law that is broken, in the order
+    of the bytes. No count is believed before the bytes that could fill it are there, and no
+    container is allocated from a count.
     """
-    reader = _Reader(bytes(data), where)
+    reader = _Reader(bytes(data), where, origin)
     value = reader.value(0)
     if reader.position != len(reader.data):
         reader.fail("E_MP_TRAIL", reader.position, f"{reader.left()} bytes follow the value")
@@ -110,16 +113,18 @@ def decode(data: bytes | bytearray | memoryview, *, where: str = "header") -> ob
 class _Reader:
     """A position in the bytes, and what is left of the budget of values."""
 
-    __slots__ = ("budget", "data", "position", "where")
+    __slots__ = ("budget", "data", "origin", "position", "where")
 
-    def __init__(self, data: bytes, where: str) -> None:
+    def __init__(self, data: bytes, where: str, origin: int) -> None:
         self.data = data
         self.where = where
+        self.origin = origin
         self.position = 0
         self.budget = MAX_VALUES
 
     def fail(self, code: str, offset: int, message: str) -> NoReturn:
-        raise FormatError(code, f"reading RQ-MP1: {message}", offset=offset, where=self.where)
+        place = self.origin + offset
+        raise FormatError(code, f"reading RQ-MP1: {message}", offset=place, where=self.where)
 
     def left(self) -> int:
         return len(self.data) - self.position
@@ -145,7 +150,7 @@ class _Reader:
 
     def tagged(self, tag: int, start: int, depth: int) -> object:
         """A value whose tag is one of c0..df."""
-        if tag == 0xC2 or tag == 0xC3:
+        if tag in (0xC2, 0xC3):
             return tag == 0xC3
         if tag == 0xCB:
             return self.float64(start)
@@ -212,10 +217,8 @@ class _Reader:
 
     def array(self, size: int, start: int, depth: int) -> list[object]:
         self.open(size, size, start, depth)
-        items: list[object] = []
-        for _ in range(size):
-            items.append(self.value(depth + 1))
-        return items
+        # The list grows item by item; nothing is allocated from the count.
+        return [self.value(depth + 1) for _ in range(size)]
 
     def map(self, size: int, start: int, depth: int) -> dict[str, object]:
         self.open(size, 2 * size, start, depth)

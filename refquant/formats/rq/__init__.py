@@ -1,0 +1,39 @@
+"""`.rq`, the container that describes its own encoding: reading, writing, looking inside.
+
+A file is a 64-byte preamble, a table of 64-byte entries, a header in RQ-MP1 and segments that
+begin at multiples of 64 bytes. Chapter 2 of the specification explains it byte by byte.
+"""
+
+from refquant.formats.rq.atomic import atomic_file
+from refquant.formats.rq.contents import KNOWN_FEATURES, Contents, read_header
+from refquant.formats.rq.digest import tensors_digest
+from refquant.formats.rq.header import Header
+from refquant.formats.rq.plan import Plan, PlannedTensor
+from refquant.formats.rq.preamble import MAGIC, Preamble
+from refquant.formats.rq.read import Verify, read
+from refquant.formats.rq.records import DocumentRecord, TensorRecord, TokenizerRecord
+from refquant.formats.rq.segments import Segment
+from refquant.formats.rq.write import Compression, plan_checkpoint, write, write_checkpoint
+
+__all__ = [
+    "KNOWN_FEATURES",
+    "MAGIC",
+    "Compression",
+    "Contents",
+    "DocumentRecord",
+    "Header",
+    "Plan",
+    "PlannedTensor",
+    "Preamble",
+    "Segment",
+    "TensorRecord",
+    "TokenizerRecord",
+    "Verify",
+    "atomic_file",
+    "plan_checkpoint",
+    "read",
+    "read_header",
+    "tensors_digest",
+    "write",
+    "write_checkpoint",
+]

@@ -1,0 +1,125 @@
+"""Files that appear whole or not at all, whatever interrupts their writing.
+
+The bytes go to a temporary file in the same directory, which replaces the target in one step once
+it is complete and on the disk. A writer that is killed leaves its temporary file behind; it is
+known by its name and by having lost its lock, and the next writer in the directory removes it.
+"""
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+
+from refquant.errors import UsageError
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["atomic_file", "remove_abandoned"]
+
+_TEMPORARY: Final = re.compile(r"\.refquant-[0-9a-f]{32}\.partial")
+_FLAGS: Final = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A new file to write and seek in, which becomes `path` when the block ends without error.
+
+    On any exception the temporary file is removed and what stood at `path` is as it was. Raises
+    UsageError if no file can be created there.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise UsageError(f"cannot write {target}: it is a directory")
+    remove_abandoned(target.parent)
+    temporary, descriptor = _create(target)
+    file = os.fdopen(descriptor, "w+b")
+    try:
+        yield file
+        file.flush()
+        os.fsync(descriptor)
+        if sys.platform == "win32":
+            file.close()
+        # Elsewhere the file is replaced while open, for its lock keeps it from other writers.
+        temporary.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            file.close()
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    file.close()
+    _sync_directory(target.parent)
+
+
+def _create(target: Path) -> tuple[Path, int]:
+    """A new, locked file of an unused name beside `target`."""
+    while True:
+        temporary = target.parent / f".refquant-{secrets.token_hex(16)}.partial"
+        try:
+            descriptor = os.open(temporary, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UsageError(f"cannot write {target}: {reason}") from error
+        # Between creation and locking another writer may have taken the file for abandoned.
+        if _lock(descriptor) is not False and temporary.exists():
+            return temporary, descriptor
+        os.close(descriptor)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Whether this process now holds the file's lock; None where files cannot be locked."""
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def remove_abandoned(directory: str | os.PathLike[str]) -> None:
+    """Remove the temporary files in `directory` whose writers are dead.
+
+    A living writer holds its file's lock, or on Windows has it open, which forbids removal.
+    Where files cannot be locked they are left alone.
+    """
+    with suppress(OSError), os.scandir(directory) as found:
+        for entry in found:
+            if _TEMPORARY.fullmatch(entry.name):
+                with suppress(OSError):
+                    _remove_if_abandoned(entry.path)
+
+
+def _remove_if_abandoned(path: str) -> None:
+    if sys.platform == "win32":
+        Path(path).unlink()
+        return
+    descriptor = os.open(path, _FLAGS | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if _lock(descriptor):
+            Path(path).unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Put the new name on the disk, where directories can be synchronised."""
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

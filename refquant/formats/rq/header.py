@@ -1,0 +1,275 @@
+"""The header: what the tensors are called, their shapes, layouts and segments; model and texts.
+
+```
+{ "core": { "alias":     [{"name", "of"}]?                      tied weights, by name
+            "arch":      {"family", "fields"}?
+            "docs":      [{"media", "name", "seg": [int]}]      by name
+            "schemes":   [description]                          by first use
+            "tensors":   [{"name", "planes": {plane: [int]}, "scheme": int, "shape": [int]}]
+            "tokenizer": {"add_bos", "bos"?, "doc", "eos": [int], "kind"}? }
+  "ext":  {name: {"critical": bool, "data": any, "follows"?: "tensors"}}?
+  "info": {...} }
+```
+
+`core` is all that is needed for the right answer, so an unknown key in it is refused. `info` is
+for people. An unknown entry of `ext` is refused if it says that it is critical.
+
+Read in order, documents, then tensors, then planes by name, the references to segments are
+1, 2, 3 ... and reach every segment; that one references excludes shared and forgotten segments.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from refquant.architectures import Architecture, FieldValue
+from refquant.errors import FormatError, SchemeError, UnsupportedError
+from refquant.formats.rq import schema
+from refquant.formats.rq.limits import (
+    MAX_ALIASES,
+    MAX_DOCUMENT_BYTES,
+    MAX_EOS,
+    MAX_MEDIA_BYTES,
+    MAX_SCHEMES,
+    MAX_SEGMENTS,
+    MAX_TENSORS,
+)
+from refquant.formats.rq.records import DocumentRecord, TensorRecord, TokenizerRecord
+from refquant.formats.rq.references import References
+from refquant.formats.rq.segments import KIND_DOCUMENT, KIND_PLANE, Segment
+from refquant.layout import Layout
+
+__all__ = ["Header", "parse_header"]
+
+_TOP: Final = frozenset({"core", "info"})
+_CORE: Final = frozenset({"docs", "schemes", "tensors"})
+_CORE_OPTIONAL: Final = frozenset({"alias", "arch", "tokenizer"})
+_EXTENSION_NAME: Final = re.compile(r"x-[a-z0-9]+\.[a-z0-9_.-]+")
+_MEDIA: Final = re.compile(r"[!-~]+/[!-~]+(?:; ?[!-~]+)*")
+_WORD: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A checked header."""
+
+    tensors: tuple[TensorRecord, ...]
+    layouts: tuple[Layout, ...]
+    documents: tuple[DocumentRecord, ...]
+    aliases: Mapping[str, str]
+    architecture: Architecture | None
+    tokenizer: TokenizerRecord | None
+    info: Mapping[str, object] = field(repr=False)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A display name for each layout, from `info`; nothing may be decided by it."""
+        listed = self.info.get("labels")
+        if not isinstance(listed, list) or len(listed) != len(self.layouts):
+            return ("",) * len(self.layouts)
+        return tuple(label if isinstance(label, str) else "" for label in listed)
+
+
+def parse_header(document: object, segments: Sequence[Segment]) -> Header:
+    """Stage S6: the header that RQ-MP1 data spell, checked against the segment table."""
+    top = schema.entries(document, "$", _TOP, frozenset({"ext"}))
+    info = schema.entries(top["info"], "$.info")
+    if "ext" in top:
+        _check_extensions(top["ext"])
+    core = schema.entries(top["core"], "$.core", _CORE, _CORE_OPTIONAL)
+    references = References(segments)
+    documents = _documents(core["docs"], references)
+    layouts = _layouts(core["schemes"])
+    tensors = _tensors(core["tensors"], layouts, references)
+    references.finish()
+    return Header(
+        tensors=tensors,
+        layouts=layouts,
+        documents=documents,
+        aliases=_aliases(core["alias"], tensors) if "alias" in core else {},
+        architecture=_architecture(core["arch"]) if "arch" in core else None,
+        tokenizer=_tokenizer(core["tokenizer"], documents) if "tokenizer" in core else None,
+        info=info,
+    )
+
+
+def _check_extensions(value: object) -> None:
+    extensions = schema.entries(value, "$.ext")
+    if not extensions:
+        raise FormatError("E_SCHEMA_EMPTY", "an empty map here must be left out", where="$.ext")
+    for key, entry in extensions.items():
+        where = f"$.ext.{key}"
+        if not _EXTENSION_NAME.fullmatch(key):
+            raise FormatError("E_NAME", "an extension is called x-vendor.thing", where=where)
+        found = schema.entries(
+            entry, where, frozenset({"critical", "data"}), frozenset({"follows"})
+        )
+        if "follows" in found and found["follows"] != "tensors":
+            message = f"found {found['follows']!r}, expected 'tensors'"
+            raise FormatError("E_SCHEMA_TYPE", message, where=f"{where}.follows")
+        if schema.boolean(found["critical"], f"{where}.critical"):
+            raise UnsupportedError(
+                f"the file needs the extension {key!r}, which this reader lacks ({where})",
+                code="E_EXT_CRITICAL",
+            )
+
+
+def _documents(value: object, references: References) -> tuple[DocumentRecord, ...]:
+    documents: list[DocumentRecord] = []
+    previous = ""
+    for index, entry in enumerate(schema.items(value, "$.core.docs", MAX_SEGMENTS)):
+        where = f"$.core.docs[{index}]"
+        found = schema.entries(entry, where, frozenset({"media", "name", "seg"}), frozenset())
+        name = schema.name(found["name"], f"{where}.name")
+        schema.increasing(previous, name, f"{where}.name")
+        media = schema.text(found["media"], f"{where}.media")
+        if len(media) > MAX_MEDIA_BYTES or not _MEDIA.fullmatch(media):
+            message = f"{media[:80]!r} is no media type"
+            raise FormatError("E_NAME", message, where=f"{where}.media")
+        segments = references.take(found["seg"], KIND_DOCUMENT, f"{where}.seg")
+        size = references.raw_bytes(segments)
+        if size > MAX_DOCUMENT_BYTES:
+            message = f"a document of {size} bytes, at most {MAX_DOCUMENT_BYTES} may be"
+            raise FormatError("E_LIMIT", message, where=where)
+        if len(segments) > 1:
+            raise FormatError("E_CUT", "a document is at most one segment", where=f"{where}.seg")
+        documents.append(DocumentRecord(name, media, segments))
+        previous = name
+    return tuple(documents)
+
+
+def _layouts(value: object) -> tuple[Layout, ...]:
+    layouts: list[Layout] = []
+    known: set[str] = set()
+    for index, description in enumerate(schema.items(value, "$.core.schemes", MAX_SCHEMES)):
+        where = f"$.core.schemes[{index}]"
+        layout = Layout.parse(description, where=where)
+        if layout.digest in known:
+            raise FormatError("E_DUP", "the same layout stands here twice", where=where)
+        known.add(layout.digest)
+        layouts.append(layout)
+    return tuple(layouts)
+
+
+def _tensors(
+    value: object, layouts: Sequence[Layout], references: References
+) -> tuple[TensorRecord, ...]:
+    tensors: list[TensorRecord] = []
+    previous, used = "", 0
+    for index, entry in enumerate(schema.items(value, "$.core.tensors", MAX_TENSORS)):
+        where = f"$.core.tensors[{index}]"
+        found = schema.entries(entry, where, _TENSOR_KEYS, frozenset())
+        name = schema.name(found["name"], f"{where}.name")
+        schema.increasing(previous, name, f"{where}.name")
+        shape = schema.shape(found["shape"], f"{where}.shape")
+        scheme = _scheme_index(found["scheme"], len(layouts), used, f"{where}.scheme")
+        used = max(used, scheme + 1)
+        planes = _planes(found["planes"], layouts[scheme], shape, references, f"{where}.planes")
+        tensors.append(TensorRecord(name, shape, scheme, planes))
+        previous = name
+    if used < len(layouts):
+        message = "no tensor has this scheme"
+        raise FormatError("E_UNREF", message, where=f"$.core.schemes[{used}]")
+    return tuple(tensors)
+
+
+_TENSOR_KEYS: Final = frozenset({"name", "planes", "scheme", "shape"})
+
+
+def _scheme_index(value: object, count: int, used: int, where: str) -> int:
+    index = schema.integer(value, where)
+    if not 0 <= index < count:
+        raise FormatError("E_REF", f"scheme {index} of {count}", where=where)
+    if index > used:
+        message = f"scheme {index} before scheme {used}; they are listed by first use"
+        raise FormatError("E_ORDER", message, where=where)
+    return index
+
+
+def _planes(
+    value: object, layout: Layout, shape: tuple[int, ...], references: References, where: str
+) -> dict[str, tuple[int, ...]]:
+    found = schema.entries(value, where)
+    if found.keys() != layout.planes.keys():
+        message = f"planes {sorted(found)}, expected {sorted(layout.planes)}"
+        raise FormatError("E_PLANES", message, where=where)
+    planes: dict[str, tuple[int, ...]] = {}
+    for plane in found:
+        place = f"{where}.{plane}"
+        numbers = references.take(found[plane], KIND_PLANE, place)
+        size, expected = references.raw_bytes(numbers), _plane_bytes(layout, plane, shape, where)
+        if size != expected:
+            message = f"{size} bytes, but shape {list(shape)} takes {expected}"
+            raise FormatError("E_PLANE_SIZE", message, where=place)
+        references.check_cut(numbers, place)
+        planes[plane] = numbers
+    return planes
+
+
+def _plane_bytes(layout: Layout, plane: str, shape: tuple[int, ...], where: str) -> int:
+    try:
+        return layout.plane_nbytes(plane, shape)
+    except SchemeError as error:
+        raise FormatError("E_DESC_RANK", str(error), where=where) from error
+
+
+def _aliases(value: object, tensors: Sequence[TensorRecord]) -> dict[str, str]:
+    names = {tensor.name for tensor in tensors}
+    aliases: dict[str, str] = {}
+    previous = ""
+    listed = schema.present(schema.items(value, "$.core.alias", MAX_ALIASES), "$.core.alias")
+    for index, entry in enumerate(listed):
+        where = f"$.core.alias[{index}]"
+        found = schema.entries(entry, where, frozenset({"name", "of"}), frozenset())
+        name = schema.name(found["name"], f"{where}.name")
+        schema.increasing(previous, name, f"{where}.name")
+        if name in names:
+            raise FormatError("E_DUP", f"{name[:80]!r} is a tensor", where=f"{where}.name")
+        target = schema.text(found["of"], f"{where}.of")
+        if target not in names:
+            raise FormatError("E_REF", f"{target[:80]!r} is no tensor", where=f"{where}.of")
+        aliases[name] = target
+        previous = name
+    return aliases
+
+
+def _word(value: object, where: str) -> str:
+    found = schema.text(value, where)
+    if not _WORD.fullmatch(found):
+        message = f"{found[:80]!r} does not match {_WORD.pattern}"
+        raise FormatError("E_NAME", message, where=where)
+    return found
+
+
+def _architecture(value: object) -> Architecture:
+    """Family and fields; the family's own page says which fields and values it takes (S7)."""
+    found = schema.entries(value, "$.core.arch", frozenset({"family", "fields"}), frozenset())
+    fields = schema.entries(found["fields"], "$.core.arch.fields")
+    # The values are checked against the family by whoever runs the model: a reader that does
+    # not know the family must still be able to show them.
+    values = cast("dict[str, FieldValue]", fields)
+    return Architecture(_word(found["family"], "$.core.arch.family"), values)
+
+
+def _tokenizer(value: object, documents: Sequence[DocumentRecord]) -> TokenizerRecord:
+    where = "$.core.tokenizer"
+    required = frozenset({"add_bos", "doc", "eos", "kind"})
+    found = schema.entries(value, where, required, frozenset({"bos"}))
+    name = schema.text(found["doc"], f"{where}.doc")
+    if all(name != document.name for document in documents):
+        raise FormatError("E_REF", f"{name[:80]!r} is no document", where=f"{where}.doc")
+    eos = schema.integers(found["eos"], f"{where}.eos", MAX_EOS)
+    if any(b <= a for a, b in zip([-1, *eos], eos, strict=False)):
+        message = f"{eos[:8]}: token ids are at least 0 and increase"
+        raise FormatError("E_ORDER", message, where=f"{where}.eos")
+    bos = schema.integer(found["bos"], f"{where}.bos") if "bos" in found else None
+    if bos is not None and bos < 0:
+        raise FormatError("E_SCHEMA_TYPE", f"token id {bos} is negative", where=f"{where}.bos")
+    return TokenizerRecord(
+        kind=_word(found["kind"], f"{where}.kind"),
+        document=name,
+        bos=bos,
+        eos=tuple(eos),
+        add_bos=schema.boolean(found["add_bos"], f"{where}.add_bos"),
+    )
