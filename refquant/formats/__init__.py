@@ -12,6 +12,8 @@ from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
 from refquant.formats.detect import describe_foreign
 from refquant.formats.gguf import open_gguf
 from refquant.formats.hugging_face import open_hugging_face
+from refquant.formats.rq import MAGIC as MAGIC_RQ
+from refquant.formats.rq import read as read_rq
 
 __all__ = ["Checkpoint", "Document", "TokenizerSpec", "open_checkpoint"]
 
@@ -28,6 +30,8 @@ def open_checkpoint(path: str | os.PathLike[str], *, use_mmap: bool = True) -> C
     if place.is_dir():
         return open_hugging_face(place, use_mmap=use_mmap)
     start = _first_bytes(place)
+    if start.startswith(MAGIC_RQ):
+        return read_rq(place, use_mmap=use_mmap)
     if start.startswith(MAGIC_GGUF):
         return open_gguf(place, use_mmap=use_mmap)
     if not start:
