@@ -1,0 +1,47 @@
+"""Speed of refquant beside named peers: `make bench`, or `python bench/run.py decode`.
+
+Every row is a paired ratio from this run; nothing here passes or fails.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.codecs import decode_rows, encode_rows
+from bench.commands import command_rows
+from bench.timing import print_table
+
+GROUPS = {
+    "decode": (decode_rows, "ns per weight"),
+    "encode": (encode_rows, "ns per weight"),
+    "commands": (command_rows, "microseconds"),
+}
+
+
+def main() -> None:
+    """Measure the groups that were asked for, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("groups", nargs="*", help=f"any of {', '.join(GROUPS)}; default all")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    options = parser.parse_args()
+    unknown = set(options.groups) - set(GROUPS)
+    if unknown:
+        parser.error(f"no group {min(unknown)!r}; there are {', '.join(GROUPS)}")
+    report = {}
+    for name in options.groups or GROUPS:
+        rows, unit = GROUPS[name]
+        measured = list(rows())
+        report[name] = [asdict(row) for row in measured]
+        if not options.json:
+            print_table(measured, unit)
+            print()
+    if options.json:
+        print(json.dumps({"schema": "refquant.bench/1", "groups": report}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

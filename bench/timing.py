@@ -1,0 +1,65 @@
+"""Paired timing: candidates take turns in one process, and only ratios within a turn are judged.
+
+The speed of a shared machine drifts by a quarter within minutes, so an absolute time says little;
+two candidates that ran within the same second drift together.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Comparison", "compare", "print_table"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row of a report: what was done, by whom, and how the times relate.
+
+    `ratio` is the median over rounds of the peer's time over ours: above 1 we are faster.
+    """
+
+    task: str
+    peer: str
+    ours_ns: float
+    peer_ns: float
+    ratio: float
+    lowest: float
+    highest: float
+
+
+def compare(
+    task: str,
+    ours: Callable[[], object],
+    peer_name: str,
+    peer: Callable[[], object],
+    *,
+    per: int,
+    rounds: int = 7,
+) -> Comparison:
+    """Time `ours` and `peer` in turns; times are in nanoseconds for each of `per` items."""
+    ours()
+    peer()
+    pairs = [(_seconds(ours), _seconds(peer)) for _ in range(rounds)]
+    ratios = [theirs / mine for mine, theirs in pairs]
+    mine = statistics.median(pair[0] for pair in pairs) / per * 1e9
+    theirs = statistics.median(pair[1] for pair in pairs) / per * 1e9
+    return Comparison(
+        task, peer_name, mine, theirs, statistics.median(ratios), min(ratios), max(ratios)
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def print_table(rows: list[Comparison], unit: str) -> None:
+    """The report as aligned text."""
+    print(f"{'task':<34} {'peer':<26} {'ours':>10} {'peer':>10} {'ratio':>7}   range ({unit})")
+    for row in rows:
+        print(
+            f"{row.task:<34} {row.peer:<26} {row.ours_ns:>10.2f} {row.peer_ns:>10.2f} "
+            f"{row.ratio:>6.2f}x   {row.lowest:.2f}-{row.highest:.2f}"
+        )
