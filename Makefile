@@ -15,13 +15,14 @@ help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY)  ## write text with the embedded model
-	@$(BIN)/refquant run demo --prompt "It is a truth universally acknowledged, that" -n 80 --stats
+	@$(BIN)/refquant run demo --prompt "It is a truth universally acknowledged, that" -n 80 --echo --stats
 
 test: $(READY)  ## the tests that need only this folder
 	@$(BIN)/pytest -q -n 2
 
 test-all: $(READY) oracles  ## all tests: also slow ones, and comparisons with others' code
 	@$(BIN)/python tools/oracles.py --report
+	@$(BIN)/refquant pull smollm2-135m || echo "SmolLM2: not pulled, its tests are skipped"
 	@$(BIN)/pytest -q -n 2 -m ""
 
 check: $(READY)  ## style, types, import directions, house rules, freshness of generated text

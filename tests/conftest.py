@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from refquant import library
 from tools import oracles
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The folder of whoever runs the tests, before `own_cache_folder` puts another in its place.
+PULLED = library.cached_path("smollm2-135m")
 
 cached_reason = cache(oracles.why_not)
 
@@ -35,12 +39,11 @@ def oracle() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def smollm2_gguf() -> Path:
-    """SmolLM2-135M-Instruct as GGUF, Q4_1: where REFQUANT_SMOLLM2 says, or from the oracles."""
-    named = os.environ.get("REFQUANT_SMOLLM2")
-    places = [Path(named)] if named else sorted(oracles.folder().glob("smollm2/**/*.gguf"))
-    if not places or not places[0].exists():
-        pytest.skip("SmolLM2: no file; `make oracles` fetches it, or set REFQUANT_SMOLLM2")
-    return places[0]
+    """SmolLM2-135M-Instruct as GGUF, Q4_1: what REFQUANT_SMOLLM2 names, or what was pulled."""
+    path = Path(os.environ.get("REFQUANT_SMOLLM2", PULLED))
+    if not path.exists():
+        pytest.skip("SmolLM2: no file; `refquant pull smollm2-135m` fetches it")
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -48,4 +51,4 @@ def own_cache_folder(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No test reads or writes the cache folder of whoever runs it."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("REFQUANT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

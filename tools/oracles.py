@@ -59,7 +59,7 @@ ORACLES = {
     ),
     "torch": Oracle(
         requirements=("torch==2.13.0", "transformers==5.17.0", "safetensors", "-e", "."),
-        probe="import torch, transformers, refquant",
+        probe="import torch, transformers, refquant.tensor",
         reason="logits of transformers in float32, and the torch converter",
         minutes=3,
     ),

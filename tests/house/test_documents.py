@@ -1,5 +1,6 @@
 """Pages tell the truth: their examples run, their links lead somewhere, their targets exist."""
 
+import ast
 import re
 import subprocess
 
@@ -102,6 +103,35 @@ def test_make_prints_its_targets(repository):
     )
     listed = re.findall(r"^  make ([a-z-]+) +\S", answer.stdout, re.MULTILINE)
     assert {"run", "test", "test-all", "check", "bench", "demo-model", "clean"} <= set(listed)
+
+
+def test_tests_named_on_pages_exist():
+    written = {
+        node.name
+        for path in sources.python_files()
+        if sources.relative(path).startswith("tests/")
+        for node in sources.tree_of(path).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    named = {
+        (test, name)
+        for name, path in PAGES.items()
+        for test in re.findall(r"`(test_\w+)`", path.read_text("utf-8"))
+    }
+    assert not {pair for pair in named if pair[0] not in written}
+
+
+def test_files_named_on_pages_exist():
+    """A path in backticks is a file or folder; `<family>` and the like stand for any."""
+    missing = []
+    for name, page in PAGES.items():
+        for path in re.findall(r"`([\w<>./-]+/[\w<>./-]*)`", page.read_text("utf-8")):
+            top = path.split("/")[0]
+            if not (sources.REPOSITORY / top).is_dir() or "<" in path:
+                continue
+            if not (sources.REPOSITORY / path).exists():
+                missing.append(f"{name}: {path}")
+    assert not missing, "\n".join(missing)
 
 
 def anchors(path):

@@ -69,3 +69,10 @@ def test_every_dependency_has_its_sentence():
     page = (sources.REPOSITORY / "docs" / "decisions.md").read_text("utf-8")
     explained = set(re.findall(r"^- `([A-Za-z0-9-]+)`", page, re.MULTILINE))
     assert names == explained, f"pyproject.toml and docs/decisions.md: {names ^ explained}"
+
+
+def test_every_family_can_run():
+    from refquant.architectures import FAMILIES
+    from refquant.runtime.families import LOADERS
+
+    assert set(FAMILIES) == set(LOADERS), "give each family its row in runtime/families.py"
