@@ -4,10 +4,12 @@
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from refquant.architectures import Architecture, family_of_gguf
 from refquant.errors import FormatError, UnsupportedError
@@ -18,6 +20,9 @@ from refquant.formats.tokenizers_gguf import tokenizer_from_gguf
 from refquant.tensor import QuantizedTensor
 
 __all__ = ["checkpoint_of_gguf", "open_gguf"]
+
+# The metadata about the model as a whole: name, author, licence, base model.
+GENERAL_KEY: Final = re.compile(r"general\.[a-z0-9_.]{1,50}")
 
 
 def open_gguf(path: str | os.PathLike[str], *, use_mmap: bool = True) -> Checkpoint:
@@ -87,15 +92,23 @@ def _documents(metadata: Mapping[str, object]) -> dict[str, Document]:
 
 def _info(file: GgufFile) -> dict[str, object]:
     """Where the model came from, as plain data without paths of this machine."""
-    general = {
-        key: value
-        for key, value in file.metadata.items()
-        if key.startswith("general.") and isinstance(value, (str, int, float))
-    }
     types = Counter(tensor.type_name for tensor in file.tensors.values())
+    provenance = {"sources": [{"name": Path(file.path).name, "bytes": file.data.size}]}
+    licence = file.metadata.get("general.license")
     return {
         "format": f"GGUF {file.version}",
-        "provenance": {"sources": [{"name": Path(file.path).name, "bytes": file.data.size}]},
-        "tensor_types": dict(types.most_common()),
-        "gguf": general,
+        "provenance": {**provenance, **({"licence": licence} if _is_short(licence) else {})},
+        "tensor_types": [[name, count] for name, count in types.most_common()],
+        "gguf": {
+            key: value
+            for key, value in file.metadata.items()
+            if GENERAL_KEY.fullmatch(key) and _is_short(value)
+        },
     }
+
+
+def _is_short(value: object) -> bool:
+    """True for a line of text, a flag, or a number that every notation can spell."""
+    if isinstance(value, str):
+        return len(value) <= 200
+    return isinstance(value, (int, float)) and 0 <= value < 1 << 53

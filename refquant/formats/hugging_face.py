@@ -6,6 +6,7 @@ Tensor names become ours where the family is known.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -228,13 +229,11 @@ def _info(
     folder: Path, config: Mapping[str, object], stored: Mapping[str, StoredTensor]
 ) -> dict[str, object]:
     """Where the model came from, as plain data without paths of this machine."""
-    types: dict[str, int] = {}
-    for tensor in stored.values():
-        types[tensor.dtype] = types.get(tensor.dtype, 0) + 1
+    types = Counter(tensor.dtype for tensor in stored.values())
     size = sum(tensor.data.size for tensor in stored.values())
     return {
         "format": "Hugging Face directory",
         "provenance": {"sources": [{"name": folder.resolve().name, "bytes": size}]},
-        "tensor_types": types,
-        "model_type": str(config.get("model_type")),
+        "tensor_types": [[name, count] for name, count in types.most_common()],
+        "model_type": str(config.get("model_type"))[:200],
     }
