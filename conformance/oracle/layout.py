@@ -1,0 +1,135 @@
+"""A decoder of `.rq` descriptors in plain Python: one weight at a time, one bit at a time.
+
+Written from spec/05-descriptors.md alone: it reads the description as plain data, knows nothing
+of NumPy, views or refquant, and is what a stranger would write first. It is the oracle for the
+compiled path, and slow by intention.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from math import prod
+from typing import Any
+
+from conformance.oracle import binary
+
+__all__ = ["field_code", "values", "weight"]
+
+Description = Mapping[str, Any]
+Planes = Mapping[str, bytes]
+Index = tuple[int, ...]
+
+
+def values(description: Description, planes: Planes, shape: Index) -> list[float]:
+    """All weights of a tensor in C order."""
+    return [weight(description, planes, shape, i) for i in product(*map(range, shape))]
+
+
+def weight(description: Description, planes: Planes, shape: Index, index: Index) -> float:
+    """The weight at `index`, in binary32."""
+    fields = description["fields"]
+    codes = {name: field_code(description, name, planes, shape, index) for name in fields}
+    return evaluate(description, description["value"], codes)
+
+
+def full(extents: Sequence[int], shape: Index) -> Index:
+    """Extents with one number an axis: 1 where none is given, the axis where it is 0."""
+    given = list(extents)
+    while len(given) > len(shape):
+        if given.pop(0) != 0:
+            raise ValueError("the layout has more axes than the tensor")
+    given = [1] * (len(shape) - len(given)) + given
+    return tuple(e or n for e, n in zip(given, shape, strict=True))
+
+
+def record_number(plane: Description, shape: Index, index: Index) -> int:
+    """Which record of a plane holds the weight at `index`."""
+    blocks = full(plane["block"], shape)
+    counts = [-(-n // b) for n, b in zip(shape, blocks, strict=True)]
+    place = [i // b for i, b in zip(index, blocks, strict=True)]
+    order = plane.get("order") or []
+    fixed = len(shape) - len(order)
+    number = 0
+    for axis in [*range(fixed), *(fixed + a for a in order)]:
+        number = number * counts[axis] + place[axis]
+    return number
+
+
+def code_number(plane: Description, field: Description, shape: Index, index: Index) -> int:
+    """Which of a record's codes of a field belongs to the weight at `index`."""
+    blocks, overs = full(plane["block"], shape), full(field["over"], shape)
+    number = 0
+    for i, block, over in zip(index, blocks, overs, strict=True):
+        number = number * (block // over) + i % block // over
+    return number
+
+
+def field_code(
+    description: Description, name: str, planes: Planes, shape: Index, index: Index
+) -> int:
+    """The code of one field for the weight at `index`, sign extended where it is signed."""
+    field = description["fields"][name]
+    plane = description["planes"][field["plane"]]
+    size = plane["bytes"]
+    start = record_number(plane, shape, index) * size
+    record = int.from_bytes(planes[field["plane"]][start : start + size], "little")
+    return code_in_record(field, record, code_number(plane, field, shape, index))
+
+
+def starts(shape: Sequence[int], strides: Sequence[int], base: int) -> Iterator[int]:
+    """First bit of each run of a slice, the last axis fastest."""
+    for place in product(*map(range, shape)):
+        yield base + sum(i * s for i, s in zip(place, strides, strict=True))
+
+
+def code_in_record(field: Description, record: int, number: int) -> int:
+    """Code `number` of a field out of a record read as one little-endian integer."""
+    element = field["elem"]
+    if element["k"] == "d":
+        stored = sum(prod(piece[0][2]) for piece in field["at"])
+        byte = joined_bits(field["at"], record, number % stored)
+        # Digit k is the leading digit of the fraction byte/256, after k digits were shifted out.
+        return (byte * element["base"] ** (number // stored) % 256) * element["base"] >> 8
+    code = joined_bits(field["at"], record, number)
+    if element["k"] == "i" and code >> (element["b"] - 1):
+        return code - (1 << element["b"])
+    return code
+
+
+def joined_bits(pieces: Sequence[Any], record: int, number: int) -> int:
+    """The bits of one code: its slices joined, low bits first."""
+    for piece in pieces:
+        count = prod(piece[0][2])
+        if number >= count:
+            number -= count
+            continue
+        code, low = 0, 0
+        for bits, base, shape, strides in piece:
+            start = list(starts(shape, strides, base))[number]
+            code |= ((record >> start) & ((1 << bits) - 1)) << low
+            low += bits
+        return code
+    raise ValueError("the field has fewer codes")
+
+
+def evaluate(description: Description, value: Any, codes: Mapping[str, int]) -> float:
+    """The formula on one weight's codes, every operator rounded once to binary32."""
+    if isinstance(value, str):
+        return number_of(description["fields"][value]["elem"], codes[value])
+    if isinstance(value, float):
+        return binary.f32(value)
+    operator, left, right = value
+    if operator == "lut":
+        table = description["tables"][left]
+        entry: float = struct.unpack_from("<f", table, 4 * codes[right])[0]
+        return entry
+    operation = {"add": binary.add, "sub": binary.subtract, "mul": binary.multiply}[operator]
+    return operation(evaluate(description, left, codes), evaluate(description, right, codes))
+
+
+def number_of(element: Description, code: int) -> float:
+    """A code as a number: integers as they are, floats decoded."""
+    if element["k"] != "f":
+        return float(code)
+    form = binary.Format(element["s"], element["e"], element["m"], element["bias"], element["sp"])
+    return binary.decode(code, form)
