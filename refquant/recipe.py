@@ -2,20 +2,38 @@
 
 `assign` asks the rules of `RULES` in order; the first that has an answer decides, and its reason
 stays with the tensor. A scheme that a tensor's shape does not fit gives way to a fallback, and the
-reason says so.
+reason says so. `quantized_plan` turns assignments into a file to be written, tensor by tensor.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.driver import Scheme
 from refquant.errors import UsageError
 from refquant.formats.checkpoint import Checkpoint
-from refquant.scheme import Scheme
+from refquant.formats.rq import Plan, PlannedTensor
+from refquant.formats.rq.read import StoredTensors
+from refquant.layout import Layout
 from refquant.schemes import scheme as find_scheme
+from refquant.tensor import QuantizedTensor, quantize
 
-__all__ = ["KEEP", "RULES", "Assignment", "Request", "Role", "Subject", "assign", "role_of"]
+__all__ = [
+    "KEEP",
+    "RULES",
+    "Assignment",
+    "Request",
+    "Role",
+    "Subject",
+    "assign",
+    "quantized_plan",
+    "role_of",
+]
 
 KEEP: Final = "keep"
 """The name, in place of a scheme's, that leaves every tensor as it is."""
@@ -35,13 +53,21 @@ Role = Literal["embedding", "attention", "feedforward", "head", "norm", "default
 class Assignment:
     """What becomes of one tensor, and why.
 
-    Schemes are names; a tensor whose two schemes are the same is carried over byte for byte.
+    Schemes are names; `nbytes` is what the tensor takes under the target scheme. A tensor whose
+    two schemes are the same is carried over byte for byte.
     """
 
     tensor: str
+    shape: tuple[int, ...]
     source_scheme: str
     target_scheme: str
     reason: str
+    nbytes: int
+
+    @property
+    def weights(self) -> int:
+        """How many weights the tensor has."""
+        return prod(self.shape)
 
     @property
     def is_untouched(self) -> bool:
@@ -70,6 +96,7 @@ class Subject:
     name: str
     shape: tuple[int, ...]
     scheme: Scheme
+    layout: Layout
 
     @property
     def role(self) -> Role:
@@ -118,10 +145,17 @@ def assign(
         None if scheme == KEEP else _encodable(scheme),
         None if embedding_scheme is None else _encodable(embedding_scheme),
     )
-    subjects = (
-        Subject(name, tensor.shape, tensor.scheme) for name, tensor in checkpoint.tensors.items()
+    return tuple(
+        _decide(_subject(checkpoint.tensors, name), request) for name in checkpoint.tensors
     )
-    return tuple(_decide(subject, request) for subject in subjects)
+
+
+def _subject(tensors: Mapping[str, QuantizedTensor], name: str) -> Subject:
+    """What the header tells of a tensor: an `.rq` file need not decompress it for that."""
+    if isinstance(tensors, StoredTensors):
+        return Subject(name, tensors.shape(name), tensors.scheme(name)[0], tensors.layout(name))
+    tensor = tensors[name]
+    return Subject(name, tensor.shape, tensor.scheme, tensor.layout)
 
 
 def _encodable(name: str) -> Scheme:
@@ -134,12 +168,19 @@ def _encodable(name: str) -> Scheme:
 def _decide(subject: Subject, request: Request) -> Assignment:
     answers = (rule(subject, request) for rule in RULES)
     choice = _fitted(subject, next(answer for answer in answers if answer is not None))
-    target, reason = choice.scheme or subject.scheme, choice.reason
-    if target.digest == subject.scheme.digest:
+    if choice.scheme is None or choice.scheme.digest == subject.scheme.digest:
         # The layout decides what the bytes mean, so equal layouts need no new bytes.
-        reason = reason if choice.scheme is None else "has this scheme already"
-        target = subject.scheme
-    return Assignment(subject.name, subject.scheme.name, target.name, reason)
+        reason = choice.reason if choice.scheme is None else "has this scheme already"
+        name, nbytes = subject.scheme.name, subject.layout.nbytes(subject.shape)
+        return Assignment(subject.name, subject.shape, name, name, reason, nbytes)
+    return Assignment(
+        tensor=subject.name,
+        shape=subject.shape,
+        source_scheme=subject.scheme.name,
+        target_scheme=choice.scheme.name,
+        reason=choice.reason,
+        nbytes=choice.scheme.layout.nbytes(subject.shape),
+    )
 
 
 def _fitted(subject: Subject, choice: Choice) -> Choice:
@@ -187,3 +228,55 @@ RULES: Final[tuple[Rule, ...]] = (
     _follow_the_request,
 )
 """Asked in order; the last one always answers."""
+
+
+def quantized_plan(
+    checkpoint: Checkpoint,
+    assignments: Iterable[Assignment],
+    *,
+    info: Mapping[str, object],
+    threads: int | None = None,
+    started: Callable[[str], None] | None = None,
+) -> Plan:
+    """The `.rq` file of a checkpoint whose tensors got their assigned schemes.
+
+    No weight is read before the writer asks for its tensor; then `started` is called with the
+    tensor's name, and the tensor is the only one in memory.
+    """
+    tensors = tuple(
+        _planned(checkpoint.tensors, one, threads, started or _ignore) for one in assignments
+    )
+    return Plan(
+        tensors=tensors,
+        architecture=checkpoint.architecture,
+        aliases=checkpoint.aliases,
+        tokenizer=checkpoint.tokenizer,
+        documents=checkpoint.documents,
+        info=info,
+    )
+
+
+def _ignore(_name: str) -> None:
+    return
+
+
+def _planned(
+    tensors: Mapping[str, QuantizedTensor],
+    assignment: Assignment,
+    threads: int | None,
+    started: Callable[[str], None],
+) -> PlannedTensor:
+    # Only names and layouts are kept until then: a compressed tensor would stay decompressed.
+    stored = _subject(tensors, assignment.tensor)
+    kept = assignment.is_untouched
+    target = stored.scheme if kept else find_scheme(assignment.target_scheme)
+
+    def produce() -> Mapping[str, NDArray[np.uint8]]:
+        started(assignment.tensor)
+        source = tensors[assignment.tensor]
+        if kept:
+            return source.planes
+        return quantize(source.dequantize(threads=threads), target, threads=threads).planes
+
+    layout = stored.layout if kept else target.layout
+    return PlannedTensor(assignment.tensor, layout, stored.shape, produce, target.name)

@@ -1,0 +1,85 @@
+"""Where a file's content came from, as data that are the same on every machine."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from refquant import mp1
+from refquant.cli.output import tool_version
+from refquant.cli.progress import Meter
+
+__all__ = ["carried_info", "provenance", "source_bytes"]
+
+_CHUNK = 1 << 22
+
+_REPLACED = frozenset(
+    {"provenance", "labels", "compression", "format", "tensor_types"}
+    | {"architecture_missing", "tokenizer_missing"}
+)
+"""What a reader says about the file it read, which is not true of the file that is written."""
+
+
+def provenance(
+    source: Path, recipe: Mapping[str, object], earlier: object, meter: Meter
+) -> dict[str, Any]:
+    """The record of one step: what was read, what was asked for, by which version.
+
+    `earlier` is the record that the source carried; its steps follow in `earlier`, latest first.
+    """
+    record: dict[str, Any] = {
+        "sources": [_facts(path, meter) for path in _files(source)],
+        "recipe": dict(recipe),
+        "tool": {"refquant": tool_version()},
+    }
+    if isinstance(earlier, Mapping) and "recipe" in earlier:
+        older = earlier.get("earlier")
+        last = {key: value for key, value in earlier.items() if key != "earlier"}
+        record["earlier"] = [last, *(older if isinstance(older, list) else [])]
+    return record
+
+
+def carried_info(info: Mapping[str, object]) -> dict[str, object]:
+    """What a source says about the model (name, licence), as far as `.rq` can spell it."""
+    kept = _spellable({key: value for key, value in info.items() if key not in _REPLACED})
+    return kept if isinstance(kept, dict) else {}
+
+
+def source_bytes(source: Path) -> int:
+    """How many bytes `provenance` will hash."""
+    return sum(path.stat().st_size for path in _files(source))
+
+
+def _files(source: Path) -> list[Path]:
+    """The file itself, or the files of a folder that say what the model is, in order of name."""
+    if not source.is_dir():
+        return [source]
+    endings = (".safetensors", ".json", ".jinja")
+    return sorted(path for path in source.iterdir() if path.suffix in endings and path.is_file())
+
+
+def _facts(path: Path, meter: Meter) -> dict[str, Any]:
+    meter.start(path.name)
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+            meter.advance(len(chunk))
+    return {"name": path.name, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def _spellable(value: object) -> object:
+    """The value without the entries whose key or content RQ-MP1 has no spelling for."""
+    if isinstance(value, Mapping):
+        entries = {key: _spellable(entry) for key, entry in value.items()}
+        return {key: entry for key, entry in entries.items() if _can_spell({key: entry})}
+    return value
+
+
+def _can_spell(value: object) -> bool:
+    try:
+        mp1.encode(value)
+    except ValueError:
+        return False
+    return True

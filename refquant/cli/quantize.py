@@ -1,0 +1,249 @@
+"""`refquant quantize`: a model into a quantized `.rq` file, tensor by tensor."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from refquant.cli.output import emit_json, format_bits, format_bytes, print_table, printable
+from refquant.cli.progress import progress
+from refquant.errors import LimitError, UsageError
+
+if TYPE_CHECKING:
+    from refquant.formats import Checkpoint
+    from refquant.recipe import Assignment
+
+__all__ = ["quantize"]
+
+_OTHER_ENDINGS = frozenset({".gguf", ".safetensors", ".onnx", ".tflite", ".bin", ".pt", ".npz"})
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Printing:
+    """What is printed, as options."""
+
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False
+    quiet: Annotated[bool, Parameter(help="Print neither progress nor table.")] = False
+
+
+def quantize(
+    source: Annotated[
+        str, Parameter(help="A .rq or .gguf file, a Hugging Face folder, or a known name.")
+    ],
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"], help="The .rq file to write.")],
+    scheme: Annotated[
+        str, Parameter(help="A scheme (see `refquant schemes`), or keep: convert only.")
+    ],
+    embedding_scheme: Annotated[
+        str | None, Parameter(help="Another scheme for the token embedding and the output head.")
+    ] = None,
+    compression: Annotated[
+        Literal["none", "zstd"], Parameter(help="Store segments as zstd frames where smaller.")
+    ] = "none",
+    jobs: Annotated[int | None, Parameter(help="Threads to use. [default: as many as pay]")] = None,
+    printing: Printing | None = None,
+) -> int:
+    """Write a quantized .rq file from a model.
+
+    Matrices get the scheme; vectors and norms stay as they are; the token embedding and the output
+    head get at least 8 bits unless --embedding-scheme says otherwise; a tensor whose shape does
+    not fit the scheme gets another, and the table says which and why. Tensors that have the scheme
+    already are copied byte for byte, as are all of them with --scheme keep. One tensor at a time
+    is in memory. The output appears, or is replaced, only when it is complete, and the same
+    command writes the same bytes again.
+
+    For example:
+      refquant quantize smollm2-135m -o small.rq --scheme ggml/q4_0
+      refquant quantize ./hf-folder -o eight.rq --scheme "int/affine[bits=8,channel]"
+      refquant quantize model.gguf -o model.rq --scheme keep --compression zstd
+    """
+    from refquant.formats import open_checkpoint
+    from refquant.library import resolve
+    from refquant.recipe import assign
+
+    shown = printing or Printing()
+    recipe = _recipe(scheme, embedding_scheme, jobs)
+    path = resolve(source)
+    _check_output(output, path)
+    checkpoint = open_checkpoint(path)
+    assignments = assign(checkpoint, scheme, embedding_scheme=embedding_scheme)
+    _check_room(output, sum(one.nbytes for one in assignments))
+    _warn(assignments)
+    job = _Job(path, output, checkpoint, assignments, recipe)
+    result = job.run(
+        threads=jobs,
+        compression=None if compression == "none" else compression,
+        quiet=shown.quiet,
+    )
+    if shown.json:
+        emit_json("quantize", _facts(job, result))
+    elif not shown.quiet:
+        _print(job, result)
+    return 0
+
+
+def _recipe(scheme: str, embedding_scheme: str | None, jobs: int | None) -> dict[str, object]:
+    """What was asked for, in full names, once it is known to exist."""
+    from refquant.recipe import KEEP
+    from refquant.schemes import scheme as find_scheme
+
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs is {jobs}, expected 1 or more")
+    recipe = {"scheme": scheme if scheme == KEEP else find_scheme(scheme).name}
+    if embedding_scheme is not None:
+        recipe["embedding_scheme"] = find_scheme(embedding_scheme).name
+    return dict(recipe)
+
+
+def _check_output(output: Path, source: Path) -> None:
+    """Refuse, before any work, an output that could not be written at its end."""
+    if output.is_dir():
+        raise UsageError(f"cannot write {output}: it is a folder; name a file in it")
+    if output.suffix.lower() in _OTHER_ENDINGS:
+        raise UsageError(
+            f"cannot write {output}: this command writes .rq files, and the name says otherwise"
+        )
+    folder = output.parent
+    if not folder.is_dir():
+        raise UsageError(f"cannot write {output}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {output}: no permission to make files in {folder}")
+    if output.exists() and output.samefile(source):
+        raise UsageError(f"cannot write {output}: it is the source; choose another name")
+
+
+def _check_room(output: Path, nbytes: int) -> None:
+    free = shutil.disk_usage(output.parent).free
+    if nbytes > free:
+        raise LimitError(
+            f"writing {output} takes {format_bytes(nbytes)}, and only {format_bytes(free)} are free"
+        )
+
+
+def _warn(assignments: Sequence["Assignment"]) -> None:
+    """Say once that quantizing what is quantized already adds a second error to the first."""
+    again = [one for one in assignments if one.is_requantized]
+    if again:
+        schemes = ", ".join(sorted({one.source_scheme for one in again}))
+        print(
+            f"refquant: warning: {len(again)} tensors are quantized already ({schemes}); their "
+            "errors and the new ones add up. A float source gives a better result.",
+            file=sys.stderr,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What came out: the digest that pins the file, its size, and how long it took."""
+
+    root: str
+    nbytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Everything that is known before the work begins."""
+
+    source: Path
+    output: Path
+    checkpoint: "Checkpoint"
+    assignments: "tuple[Assignment, ...]"
+    recipe: dict[str, object]
+
+    def run(self, *, threads: int | None, compression: Any, quiet: bool) -> _Result:
+        """Hash the source, then quantize and write one tensor after another."""
+        from refquant.cli.provenance import carried_info, provenance, source_bytes
+        from refquant.formats.rq import write
+        from refquant.recipe import quantized_plan
+
+        began = time.perf_counter()
+        info = self.checkpoint.info
+        with progress("hashing", source_bytes(self.source), quiet=quiet) as meter:
+            record = provenance(self.source, self.recipe, info.get("provenance"), meter)
+        total = sum(one.nbytes for one in self.assignments)
+        with progress("quantizing", total, quiet=quiet) as meter:
+            plan = quantized_plan(
+                self.checkpoint,
+                self.assignments,
+                info={**carried_info(info), "provenance": record},
+                threads=threads,
+                started=meter.start,
+            )
+            try:
+                root = write(
+                    self.output,
+                    plan,
+                    compression=compression,
+                    progress=lambda _name, nbytes: meter.advance(nbytes),
+                )
+            except OSError as error:
+                raise _explained(error, self.output) from error
+        return _Result(root, self.output.stat().st_size, time.perf_counter() - began)
+
+
+def _explained(error: OSError, output: Path) -> OSError:
+    """The same error with the file's name, for the operating system tells only a number."""
+    kept = "; what was there is as it was" if output.exists() else ""
+    return OSError(error.errno, f"{error.strerror}{kept}", str(output))
+
+
+def _facts(job: _Job, result: _Result) -> dict[str, Any]:
+    return {
+        "output": str(job.output),
+        "root": result.root,
+        "bytes": result.nbytes,
+        "seconds": result.seconds,
+        "recipe": job.recipe,
+        "bits_per_weight": _bits(job.assignments),
+        "tensors": [
+            {
+                "name": one.tensor,
+                "shape": list(one.shape),
+                "from": one.source_scheme,
+                "to": one.target_scheme,
+                "untouched": one.is_untouched,
+                "reason": one.reason,
+                "bytes": one.nbytes,
+            }
+            for one in job.assignments
+        ],
+    }
+
+
+def _bits(assignments: Sequence["Assignment"]) -> float:
+    weights = sum(one.weights for one in assignments)
+    return 8 * sum(one.nbytes for one in assignments) / max(weights, 1)
+
+
+def _print(job: _Job, result: _Result) -> None:
+    groups: dict[tuple[str, str, str], list[Assignment]] = {}
+    for one in job.assignments:
+        source = "untouched" if one.is_untouched else one.source_scheme
+        groups.setdefault((one.target_scheme, source, one.reason), []).append(one)
+    rows = [
+        (target, source, len(members), *_sizes(members), reason)
+        for (target, source, reason), members in groups.items()
+    ]
+    header = ("scheme", "from", "tensors", "size", "bits/weight", "why")
+    total = ("total", "", len(job.assignments), *_sizes(job.assignments), "")
+    print_table(header, rows, numeric=[2, 3, 4], footer=total)
+    rate = format_bytes(result.nbytes / max(result.seconds, 1e-9))
+    print(
+        f"\nwrote {printable(str(job.output))}: {format_bytes(result.nbytes)} with texts, "
+        f"in {result.seconds:.1f} s ({rate}/s)\nroot {result.root}"
+    )
+
+
+def _sizes(assignments: Sequence["Assignment"]) -> tuple[str, str]:
+    nbytes = sum(one.nbytes for one in assignments)
+    return format_bytes(nbytes), format_bits(_bits(assignments))
