@@ -58,7 +58,7 @@ def forward(
     cache: Cache,
     *,
     last_only: bool = False,
-) -> Floats:  # i64[t] -> f32[t, v], or f32[1, v] for the last token only
+) -> Floats:  # i64[t] -> f32[t, v] or f32[1, v]; the latter for the last token only
     """Logits for the token after each of `tokens`, which go behind what the cache holds."""
     cache.check_room(len(tokens))
     rope = rope_table(cache.length, len(tokens), config.head_width, config.rope_theta)

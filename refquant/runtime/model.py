@@ -62,7 +62,9 @@ class Model:
     ) -> Floats:
         tokens = self._checked_tokens(ids)
         start = cache.length
-        logits = self.network.forward(tokens, cache, last_only=last_only)
+        # What is not finite shows in the logits, and gets an error instead of a warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = self.network.forward(tokens, cache, last_only=last_only)
         if not np.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():
             cache.truncate(start)
             raise self._explain_not_finite()
