@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from refquant import library
@@ -14,6 +15,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # The folder of whoever runs the tests, before `own_cache_folder` puts another in its place.
 PULLED = library.cached_path("smollm2-135m")
+
+# A loaded machine is slow, not wrong: no example has a deadline.
+hypothesis.settings.register_profile("refquant", deadline=None)
+hypothesis.settings.load_profile("refquant")
 
 cached_reason = cache(oracles.why_not)
 

@@ -115,11 +115,13 @@ def comments(path: Path) -> Iterator[tuple[str, int, str]]:
     yield from walk(ast.parse("\n".join(lines)), "")
 
 
-def watch(module: ModuleType, modules: list[ModuleType], report: list[str]) -> Iterator[tuple]:
+def watch(
+    module: ModuleType, modules: list[ModuleType], report: list[str], calls: list[str]
+) -> Iterator[tuple[object, str, Callable[..., object]]]:
     """Wrapped functions of a module that check their comment: (owner, name, wrapper) to install.
 
     A function is replaced wherever one of `modules` holds it under its name. What does not agree
-    is appended to `report`, so that one run shows all.
+    is appended to `report`, so that one run shows all; `calls` gets the name of what was checked.
     """
     assert module.__file__
     for name, line, comment in comments(Path(module.__file__)):
@@ -130,27 +132,37 @@ def watch(module: ModuleType, modules: list[ModuleType], report: list[str]) -> I
         original = inspect.getattr_static(target, attribute, None)
         if not inspect.isfunction(original):
             continue
-        wrapper = _wrapper(original, shapes, place, report)
+        wrapper = _wrapper(original, shapes, place, report, calls)
         holders = [target] if owner else [m for m in modules if vars(m).get(name) is original]
         for holder in holders:
             yield holder, attribute, wrapper
 
 
 def _wrapper(
-    function: Callable[..., object], shapes: Shapes, place: str, report: list[str]
+    function: Callable[..., object],
+    shapes: Shapes,
+    place: str,
+    report: list[str],
+    calls: list[str],
 ) -> Callable[..., object]:
     names = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
     signature = inspect.signature(function)
+    if len(shapes.arguments) > len(names):
+        raise ShapesError(f"{place}: more shapes than parameters")
 
     @wraps(function)
     def checked(*args: object, **kwargs: object) -> object:
         values = signature.bind(*args, **kwargs).arguments
         axes: dict[str, object] = {}
+        calls.append(place)
         arguments = [values.get(name) for name in names]
         _compare(shapes.arguments, arguments, axes, place, report)
         answer = function(*args, **kwargs)
         if isinstance(answer, dict):
             results = [answer.get(alternatives[0].name) for alternatives in shapes.results]
+            for alternatives, result in zip(shapes.results, results, strict=True):
+                if result is None and not alternatives[0].text.endswith("?"):
+                    report.append(f"{place}\n    nothing under {alternatives[0].name!r}")
         else:
             results = list(answer) if isinstance(answer, tuple) else [answer]
         _compare(shapes.results, results, axes, place, report)

@@ -1,9 +1,12 @@
 """What may be loaded when: answering --help must not wait for NumPy."""
 
+import ast
 import subprocess
 import sys
 
 import pytest
+
+from tests.house import sources
 
 HEAVY = ("numpy", "tokenizers", "msgpack", "zstandard", "torch")
 
@@ -35,3 +38,18 @@ def test_importing_the_package_loads_nothing_heavy():
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, f"`import refquant` loads {answer.stderr}"
+
+
+def test_scalar_oracles_share_nothing_with_what_they_judge():
+    """`conformance/oracle/` is plain Python: it imports neither refquant nor NumPy."""
+    foreign = []
+    for path in sources.python_files():
+        if not sources.relative(path).startswith("conformance/oracle/"):
+            continue
+        for node in ast.walk(sources.tree_of(path)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            tops = {name.split(".")[0] for name in names}
+            allowed = {*sys.stdlib_module_names, "conformance"}
+            foreign += [f"{sources.relative(path)}: {top}" for top in tops - allowed]
+    assert not foreign, "\n".join(foreign)

@@ -1,11 +1,15 @@
 """Shape comments can be read, and say what the functions are given and return."""
 
+import importlib
 import types
 
 import numpy as np
 import pytest
 
+import refquant
+from refquant.runtime import load_model
 from tests.house import shapes, sources
+from tests.runtime_models import random_checkpoint
 
 ROOMS = ("refquant/schemes/", "refquant/runtime/", "refquant/numerics.py")
 COMMENTED = [
@@ -48,7 +52,7 @@ def watched(function):
     module = types.ModuleType("made_up")
     module.__file__ = __file__
     vars(module)[function.__name__] = function
-    ((_, _, wrapper),) = shapes.watch(module, [module], report)
+    ((_, _, wrapper),) = shapes.watch(module, [module], report, [])
     wrapper(np.ones((2, 3), np.float32), weight=np.ones(3, np.float32))
     return report
 
@@ -57,3 +61,42 @@ def test_the_watch_notices():
     assert watched(good) == []
     for function in (wrong_type, wrong_axes, wrong_arithmetic):
         assert len(watched(function)) == 1, function.__name__
+
+
+def watched_modules():
+    names = [
+        sources.module_name(path)
+        for path in sources.modules()
+        if sources.relative(path).startswith(ROOMS)
+    ]
+    return [importlib.import_module(name) for name in names]
+
+
+def exercise():
+    """One short run through what carries shape comments: both weight modes, every encoder."""
+    options = {"tied_embeddings": False, "head_width": 6}
+    for changes in ({"rope_style": "halves"}, options):
+        checkpoint = random_checkpoint("float/bf16", **changes)
+        for weights in ("float32", "packed"):
+            model = load_model(checkpoint, weights)
+            cache = model.new_cache(8)
+            model.forward([1, 2, 3, 4, 5], cache)
+            model.next_logits([6], cache)
+    weights = np.random.default_rng(0).standard_normal((4, 256)).astype(np.float32)
+    names = [scheme.name for scheme in refquant.schemes() if scheme.can_encode]
+    for name in (*names, "int/affine[bits=4,asym,group=32,scale=bf16]"):
+        refquant.quantize(weights, name).dequantize()
+
+
+def test_shape_comments_say_what_happens(monkeypatch):
+    modules = watched_modules()
+    report, calls = [], []
+    for module in modules:
+        for owner, name, wrapper in shapes.watch(module, modules, report, calls):
+            monkeypatch.setattr(owner, name, wrapper)
+    exercise()
+    assert not report, "\n".join(dict.fromkeys(report))
+    seen = "\n".join(set(calls))
+    for name in ("forward", "attend", "rms_norm", "linear", "encode"):
+        assert f": {name}  #" in seen or f".{name}  #" in seen, f"{name} was not checked:\n{seen}"
+    assert len(set(calls)) > 10, "the run passes through hardly any function with a comment"
