@@ -88,7 +88,7 @@ class Rule:
     def __getitem__(self, knob: str) -> str | int:
         return self.knobs[knob]
 
-    def encode(self, x: F32) -> Codes:  # f32[g, n] -> scale[g], zero_point i[g]?, codes i[g, n]
+    def encode(self, x: F32) -> Codes:  # f32[g, n] -> s code[g, 1], z i8[g, 1]?, q code[g, n]
         """Choose a scale (and zero point) for each group by its extremes, then round to nearest."""
         low, high = self._extremes(x)
         scale = self._floored(self._scale(low, high))
