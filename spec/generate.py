@@ -60,7 +60,19 @@ def _rooms() -> str:
     return "```text\n" + "\n".join(layer for layer in shown if layer != "__main__") + "\n```"
 
 
+def _chapters() -> str:
+    """The chapters of this folder, each with the title in its first line."""
+    lines = []
+    for page in sorted((REPOSITORY / "spec").rglob("*.md")):
+        if page.name != "README.md":
+            name = page.relative_to(REPOSITORY / "spec").as_posix()
+            title = page.read_text("utf-8").partition("\n")[0].removeprefix("# ")
+            lines.append(f"- [{title}]({name})")
+    return "\n".join(lines)
+
+
 REGIONS: dict[str, Callable[[], str]] = {
+    "chapters": _chapters,
     "exit-statuses": _exit_statuses,
     "rooms": _rooms,
     "schemes": _schemes,

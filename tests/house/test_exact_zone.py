@@ -24,7 +24,7 @@ ZONE = (
     "refquant/mp1.py",
 )
 
-COUNTING = ("refquant/layout/", "refquant/formats/", "refquant/mp1.py")
+COUNTING = ("refquant/layout/", "refquant/formats/", "refquant/mp1.py", "refquant/tensor.py")
 
 ELEMENTARY = {
     *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "pow", "power", "float_power"),
