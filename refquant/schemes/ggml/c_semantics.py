@@ -8,7 +8,9 @@ operations that give the same bits on every machine.
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cast_int8", "first_extreme", "loop_max", "reciprocal"]
+from refquant.numerics import float16_bits
+
+__all__ = ["cast_int8", "first_extreme", "half_bits", "loop_max", "reciprocal"]
 
 F32 = NDArray[np.float32]
 
@@ -35,7 +37,7 @@ def loop_max(magnitude: F32) -> F32:  # f32[b, n] -> f32[b]
     largest = np.asarray(np.maximum.reduce(magnitude, axis=1))
     broken = np.isnan(largest)
     if broken.any():
-        running = np.zeros(int(broken.sum()), np.float32)
+        running = np.zeros(np.count_nonzero(broken), np.float32)
         for column in magnitude[broken].T:
             running = np.where(running > column, running, column)
         largest[broken] = running
@@ -45,6 +47,15 @@ def loop_max(magnitude: F32) -> F32:  # f32[b, n] -> f32[b]
 def reciprocal(scale: F32) -> F32:  # f32[b] -> f32[b]
     """`s ? 1/s : 0`, rounded once; infinite where the scale is below about 2**-128."""
     return np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale != 0)
+
+
+def half_bits(x: F32) -> NDArray[np.uint16]:  # f32[...] -> u16[...]
+    """The nearest binary16 codes, ties to even; every NaN becomes the quiet one of its sign."""
+    bits = float16_bits(x)
+    broken = np.isnan(x)
+    if broken.any():
+        bits[broken] = np.uint16(0x7E00) | (bits[broken] & np.uint16(0x8000))
+    return bits
 
 
 def cast_int8(x: F32) -> NDArray[np.int8]:  # f32[...] -> i8[...]
