@@ -34,7 +34,7 @@ class TokenizerSpec:
 
     `kind` names the algorithm (`bpe-bytelevel-1`, `bpe-sentencepiece-1`, ...). `json` is the text
     of a `tokenizer.json` that the `tokenizers` library loads; a reader that has to build it gives
-    a function, which is called when somebody asks. `eos` holds every id that ends a generation:
+    a function, which is called when somebody asks. `eos` holds every id that ends a generation, sorted:
     the end of a text and the end of a turn. `add_bos` says whether the model expects `bos` before
     a text, so text is encoded without special tokens and `bos` put in front by this rule alone.
     """

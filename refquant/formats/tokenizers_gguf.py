@@ -193,7 +193,7 @@ def _endings(
     if {"<|return|>", "<|call|>"} <= by_text.keys():
         by_text.pop("<|end|>", None)
     found = [index for index in stated if index is not None]
-    return tuple(dict.fromkeys([*found, *by_text.values()]))
+    return tuple(sorted({*found, *by_text.values()}))
 
 
 def _vocabulary(tokens: GgufArray) -> dict[str, int]:

@@ -34,7 +34,7 @@ def tokenizer_from_hugging_face(
         kind=_kind(document),
         json=data,
         bos=bos[0] if bos else None,
-        eos=tuple(dict.fromkeys(eos)),
+        eos=tuple(sorted(set(eos))),
         add_bos=_adds_bos(document, tokenizer_config, bos[0] if bos else None),
     )
 
