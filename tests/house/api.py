@@ -1,13 +1,16 @@
 """The public interface of `refquant` as text, one name a line: `api.txt` holds what was agreed.
 
-python tests/house/api.py            print it
-python tests/house/api.py --write    record it, after a deliberate change
+    python tests/house/api.py            print it
+    python tests/house/api.py --write    record it, after a deliberate change
+
+Signatures are taken as they are written, so that they do not change with the version of NumPy.
 """
 
+import ast
 import inspect
-import re
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import refquant
@@ -17,32 +20,32 @@ __all__ = ["RECORD", "public_interface"]
 RECORD = Path(__file__).with_name("api.txt")
 
 
-def _signature(thing: object) -> str:
-    try:
-        text = str(inspect.signature(thing))  # type: ignore[arg-type]  # classes may refuse
-    except (TypeError, ValueError):
+def _signature(function: Callable[..., object]) -> str:
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+    (node,) = ast.parse(source).body
+    if not isinstance(node, ast.FunctionDef):
         return ""
-    return re.sub(r"\b(?:refquant|numpy|collections|pathlib|fractions)\.(?:\w+\.)*", "", text)
+    result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    return f"({ast.unparse(node.args)}){result}"
 
 
 def _members(name: str, kind: type) -> Iterator[str]:
-    for member, value in sorted(vars(kind).items()):
+    fields = getattr(kind, "__dataclass_fields__", {})
+    for member in sorted({*vars(kind), *fields}):
         if member.startswith("_"):
             continue
-        plain = inspect.unwrap(getattr(value, "__func__", value))
-        if inspect.isroutine(plain):
-            yield f"{name}.{member}{_signature(plain)}"
-        else:
-            yield f"{name}.{member}"
+        value = inspect.getattr_static(kind, member, None)
+        function = getattr(value, "__func__", value)
+        yield f"{name}.{member}{_signature(function) if inspect.isfunction(function) else ''}"
 
 
 def _lines(name: str) -> Iterator[str]:
     thing = getattr(refquant, name)
-    if inspect.ismodule(thing) and callable(thing):  # refquant.schemes is both
-        thing = thing.__call__
     if inspect.isclass(thing):
         yield f"class {name}({', '.join(base.__name__ for base in thing.__bases__)})"
         yield from _members(name, thing)
+    elif inspect.ismodule(thing):  # refquant.schemes is a room and a function
+        yield f"{name}{_signature(vars(thing)[name])}"
     elif callable(thing):
         yield f"{name}{_signature(thing)}"
     else:
