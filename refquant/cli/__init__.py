@@ -8,6 +8,7 @@ limit, 70 a defect of refquant, 130 interrupted, 141 the reader of stdout went a
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn, TextIO
@@ -39,7 +40,9 @@ def _dispatch(tokens: list[str]) -> int:
     """Answer the root help at once; leave every other line to the parser."""
     from refquant.cli import commands
 
-    if tokens in ([], ["--help"], ["-h"], ["help"]):
+    if tokens[:1] == ["help"]:
+        tokens = [*tokens[1:], "--help"]
+    if tokens in ([], ["--help"], ["-h"]):
         print(commands.root_help())
         return 0
     if tokens == ["--version"]:
@@ -61,7 +64,8 @@ def _prepare_streams() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-    if hasattr(signal, "SIGTERM") and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    in_charge = threading.current_thread() is threading.main_thread()
+    if in_charge and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _exit_on_signal)
 
 

@@ -4,6 +4,7 @@ A command is one file in this package, named like the command, whose function is
 when the command is called. Adding a command is adding its file and its row here.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,6 +102,23 @@ def run(tokens: Sequence[str]) -> int:
 
 
 def _usage_message(message: str, tokens: Sequence[str]) -> str:
+    """The parser's message in our words where its own are hard to follow, and where to read on."""
+    text = " ".join(message.split())
+    for pattern, replacement in _CLEARER:
+        text = pattern.sub(replacement, text)
     known = {command.name for command in COMMANDS}
     page = f"refquant {tokens[0]} --help" if tokens and tokens[0] in known else "refquant --help"
-    return f"{' '.join(message.split())} See `{page}`."
+    return f"{text} See `{page}`."
+
+
+_CLEARER = (
+    (
+        re.compile(r'^Command "(\w+)" parameter (-\S+) requires an argument\.'),
+        r"\1 needs a value for \2.",
+    ),
+    (re.compile(r'^Command "(\w+)" parameter (\S+) requires an argument\.'), r"\1 needs \2."),
+    (
+        re.compile(r"^Unused Tokens: \[(.*)\]\."),
+        r"unexpected \1; put a text that holds spaces in quotes.",
+    ),
+)

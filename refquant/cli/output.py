@@ -19,6 +19,9 @@ __all__ = [
     "tool_version",
 ]
 
+_LEAST_WIDTH = 24
+"""Columns that the last column of a table keeps on a narrow terminal."""
+
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -93,24 +96,30 @@ def print_table(
     numeric: Iterable[int] = (),
     footer: Sequence[object] = (),
 ) -> None:
-    """Print rows under a header in aligned columns; columns in `numeric` are set to the right."""
+    """Print rows under a header in aligned columns; columns in `numeric` are set to the right.
+
+    On a terminal only the last column is folded; in a file or pipe none is.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    right = frozenset(numeric)
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    right, last = frozenset(numeric), len(header) - 1
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=bool(footer))
     for index, title in enumerate(header):
         table.add_column(
             title,
             justify="right" if index in right else "left",
             footer=Text(str(footer[index])) if footer else "",
+            no_wrap=index < last,
             overflow="fold",
             header_style="bold",
             footer_style="bold",
         )
-    for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
-    _print_renderable(table)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    columns = zip(*cells, header, *([map(str, footer)] if footer else []), strict=True)
+    _print_renderable(table, [max(map(len, column)) for column in columns])
 
 
 def print_pairs(
@@ -134,12 +143,17 @@ def peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _print_renderable(renderable: Any) -> None:
-    """Lay a table out for the terminal; in a file or pipe no row is ever folded."""
+def _print_renderable(renderable: Any, widths: Sequence[int]) -> None:
+    """Lay a table out for the terminal, but never narrower than its columns can bear."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 100_000
-    console = Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+    console = Console(file=sys.stdout, highlight=False)
+    natural = sum(widths) + 2 * len(widths)
+    if not sys.stdout.isatty():
+        console.width = natural
+    else:
+        least = natural - max(widths[-1] - _LEAST_WIDTH, 0)
+        console.width = max(console.width, least)
     with console.capture() as capture:
         console.print(renderable)
     # Written by hand, because rich ends the program when the reader of a pipe goes away.
