@@ -19,7 +19,7 @@ CHAPTER = REPOSITORY / "spec" / "03-rq-mp1.md"
 
 def lines():
     text = CHAPTER.read_text("utf-8")
-    (block,) = re.findall(r"^```text mp1\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    _, block = re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     for line in block.splitlines():
         spelled, _, meaning = line.partition(" ")
         yield bytes.fromhex(spelled), meaning.strip()

@@ -18,6 +18,7 @@ from refquant.formats.rq.header import parse_header
 from refquant.formats.rq.limits import ZSTD_CUT
 from refquant.formats.rq.segments import (
     CODEC_RAW,
+    CODEC_ZSTD,
     KIND_DOCUMENT,
     KIND_HEADER,
     KIND_PLANE,
@@ -117,12 +118,14 @@ class _Builder:
 
     def __init__(self, *, compressed: bool) -> None:
         self.compressed = compressed
-        self.segments = [_provisional(KIND_HEADER, 1)]
+        self.codec = CODEC_ZSTD if compressed else CODEC_RAW
+        self.segments = [Segment(0, 1, 1, 0, CODEC_RAW, KIND_HEADER, 0, b"")]
 
     def take(self, kind: int, size: int) -> list[int]:
         first = len(self.segments)
         pieces = cut(size, compressed=self.compressed)
-        self.segments += [_provisional(kind, length) for length in pieces]
+        for length in pieces:
+            self.segments.append(Segment(0, length, length, 0, self.codec, kind, 0, b""))
         return list(range(first, len(self.segments)))
 
     def header(
@@ -165,10 +168,6 @@ class _Builder:
         }
         shape = list(map(int, tensor.shape))
         return {"name": tensor.name, "planes": planes, "scheme": scheme, "shape": shape}
-
-
-def _provisional(kind: int, length: int) -> Segment:
-    return Segment(0, length, length, 0, CODEC_RAW, kind, 0, b"")
 
 
 def _schemes(tensors: Sequence[PlannedTensor]) -> tuple[dict[str, Layout], list[str]]:

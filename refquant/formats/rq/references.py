@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from refquant.errors import FormatError
 from refquant.formats.rq import schema
 from refquant.formats.rq.limits import MAX_SEGMENTS, ZSTD_CUT
-from refquant.formats.rq.segments import KIND_NAMES, Segment
+from refquant.formats.rq.segments import CODEC_ZSTD, KIND_NAMES, Segment
 
 __all__ = ["References"]
 
@@ -13,11 +13,13 @@ __all__ = ["References"]
 class References:
     """The next segment that the header may refer to."""
 
-    __slots__ = ("expected", "segments")
+    __slots__ = ("expected", "may_cut", "segments")
 
     def __init__(self, segments: Sequence[Segment]) -> None:
         self.segments = segments
         self.expected = 1
+        # A raw file has one form only, in which no plane is cut.
+        self.may_cut = any(segment.codec == CODEC_ZSTD for segment in segments)
 
     def take(self, value: object, kind: int, where: str) -> tuple[int, ...]:
         """An array of segment numbers, each the next one and of the given kind."""
@@ -46,12 +48,14 @@ class References:
         return sum(self.segments[number].raw_length for number in numbers)
 
     def check_cut(self, numbers: Sequence[int], where: str) -> None:
-        """A plane in several segments is cut every 64 MiB and nowhere else."""
+        """A plane is cut nowhere, or in a compressed file every 64 MiB."""
+        if len(numbers) < 2:
+            return
         lengths = [self.segments[number].raw_length for number in numbers]
-        if len(lengths) > 1 and (
-            any(length != ZSTD_CUT for length in lengths[:-1]) or lengths[-1] > ZSTD_CUT
-        ):
-            message = f"pieces of {lengths[:4]} bytes, expected a cut every {ZSTD_CUT}"
+        is_regular = all(length == ZSTD_CUT for length in lengths[:-1]) and lengths[-1] <= ZSTD_CUT
+        if not self.may_cut or not is_regular:
+            expected = f"a cut every {ZSTD_CUT}" if self.may_cut else "no cut in a raw file"
+            message = f"pieces of {lengths[:4]} bytes, expected {expected}"
             raise FormatError("E_CUT", message, where=where)
 
     def finish(self) -> None:
