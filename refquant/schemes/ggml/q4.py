@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Unsigned, field
-from refquant.numerics import float16_bits
 from refquant.schemes.floats import FLOAT16
-from refquant.schemes.ggml.c_semantics import cast_int8, first_extreme, reciprocal
+from refquant.schemes.ggml.c_semantics import cast_int8, first_extreme, half_bits, reciprocal
 
 __all__ = ["Q4_0", "Q4_1", "SCHEMES"]
 
@@ -30,7 +29,7 @@ def encode_q4_0(x: F32) -> Codes:  # f32[b, 32] -> d f16[b], q u4[b, 32]
     scale = first_extreme(x) / np.float32(-8)
     quotient = x * reciprocal(scale)[:, None]
     codes = np.minimum(cast_int8(quotient + np.float32(8.5)), np.int8(15))
-    return {"d": float16_bits(scale), "q": codes.view(np.uint8)}
+    return {"d": half_bits(scale), "q": codes.view(np.uint8)}
 
 
 Q4_0 = Scheme(
@@ -51,7 +50,7 @@ Q4_0 = Scheme(
 
 
 def encode_q4_1(x: F32) -> Codes:  # f32[b, 32] -> d f16[b], m f16[b], q u4[b, 32]
-    """Code 0 is the smallest weight and code 15 the largest; NaN and infinities are passed over."""
+    """Code 0 is the smallest weight and code 15 the largest; NaN is passed over."""
     low = np.where(x < LARGEST, x, LARGEST)
     high = np.where(x > -LARGEST, x, -LARGEST)
     smallest = np.take_along_axis(low, low.argmin(axis=1)[:, None], 1)
@@ -60,8 +59,8 @@ def encode_q4_1(x: F32) -> Codes:  # f32[b, 32] -> d f16[b], m f16[b], q u4[b, 3
     quotient = (x - smallest) * reciprocal(scale)[:, None]
     codes = np.minimum(cast_int8(quotient + np.float32(0.5)), np.int8(15))
     return {
-        "d": float16_bits(scale),
-        "m": float16_bits(smallest[:, 0]),
+        "d": half_bits(scale),
+        "m": half_bits(smallest[:, 0]),
         "q": codes.view(np.uint8),
     }
 

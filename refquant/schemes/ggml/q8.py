@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Signed, field
-from refquant.numerics import float16_bits, round_half_away
+from refquant.numerics import round_half_away
 from refquant.schemes.floats import FLOAT16
-from refquant.schemes.ggml.c_semantics import cast_int8, loop_max, reciprocal
+from refquant.schemes.ggml.c_semantics import cast_int8, half_bits, loop_max, reciprocal
 
 __all__ = ["Q8_0", "SCHEMES"]
 
@@ -24,7 +24,7 @@ def encode_q8_0(x: F32) -> Mapping[str, NDArray[np.integer]]:  # f32[b, 32] -> d
     """The largest magnitude gets code 127 or -127; -128 is never used."""
     scale = loop_max(np.abs(x)) / np.float32(127)
     codes = cast_int8(round_half_away(x * reciprocal(scale)[:, None]))
-    return {"d": float16_bits(scale), "q": codes}
+    return {"d": half_bits(scale), "q": codes}
 
 
 Q8_0 = Scheme(
