@@ -1,0 +1,84 @@
+import gzip
+import pickle
+import struct
+import zipfile
+
+import pytest
+
+from refquant.errors import FormatError, RefquantError, UnsupportedError, UsageError
+from refquant.formats import open_checkpoint
+from tests import gguf_bytes, safetensors_bytes
+
+
+def failure(path) -> RefquantError:
+    with pytest.raises(RefquantError) as caught:
+        open_checkpoint(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return caught.value
+
+
+FOREIGN = {
+    "pickle": (pickle.dumps({"w": [1.0]}), "pickle"),
+    "old pickle": (pickle.dumps({"w": [1.0]}, protocol=2), "pickle"),
+    "safetensors": (safetensors_bytes.build({"w": ("U8", (1,), b"1")}), "its directory"),
+    "ONNX": (b"\x08\x0a\x12\x07pytorch\x1a\x03" + b"2.3" + bytes(99), "ONNX"),
+    "TensorFlow Lite": (b"\x1c\0\0\0TFL3" + bytes(64), "TensorFlow Lite"),
+    "gzip": (gzip.compress(b"x"), "gzip"),
+    "text": ("été, a text\n".encode() * 50, "text file"),
+    "short text": (b"hi", "text file"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    "noise": (bytes(range(128, 256)), "no file of a kind known here"),
+    "ggml": (struct.pack("<II", 0x67676D66, 1), "older than GGUF"),
+    "text-mode .rq": (b"\x89RQF\n\x1a\n" + bytes(64), "text mode"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_files_of_other_kinds_are_unsupported_and_say_what_to_do(tmp_path, kind):
+    path = tmp_path / "x.gguf"
+    data, words = FOREIGN[kind]
+    path.write_bytes(data)
+    error = failure(path)
+    assert isinstance(error, UnsupportedError)
+    assert words in str(error)
+
+
+def test_a_zip_archive_is_pointed_to_torch(tmp_path):
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"x")
+    error = failure(path)
+    assert isinstance(error, UnsupportedError)
+    assert "torch" in str(error)
+
+
+def test_paths_that_cannot_be_opened_are_usage_errors(tmp_path):
+    assert isinstance(failure(tmp_path / "missing"), UsageError)
+    (tmp_path / "file").write_text("x")
+    assert isinstance(failure(tmp_path / "file" / "below"), UsageError)
+
+
+def test_an_empty_file_is_damaged(tmp_path):
+    path = tmp_path / "model.rq"
+    path.write_bytes(b"")
+    assert isinstance(failure(path), FormatError)
+
+
+def test_a_name_decides_nothing(tmp_path):
+    path = tmp_path / "model.txt"
+    path.write_bytes(gguf_bytes.build())
+    assert list(open_checkpoint(path).tensors) == []
+
+
+@pytest.mark.parametrize("magic", [b"GGUF", b"\x89RQF\r\n\x1a\n"])
+def test_a_file_that_ends_behind_its_magic_is_damaged(tmp_path, magic):
+    path = tmp_path / "model"
+    for length in range(len(magic), len(magic) + 20):
+        path.write_bytes((magic + bytes([3]) + bytes(40))[:length])
+        assert isinstance(failure(path), FormatError)
+
+
+def test_a_directory_without_a_configuration_is_unsupported(tmp_path):
+    assert isinstance(failure(tmp_path), UnsupportedError)
