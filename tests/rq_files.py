@@ -1,4 +1,4 @@
-"""`.rq` files made by hand: the same format as the package's writer, from its chapter, not its code.
+"""`.rq` files made by hand, from the chapter of the format and not from the package's writer.
 
 `example()` is a valid file in parts. A test changes one part and `build` lays the file out again
 with right offsets, checksums and root, so that exactly one thing is wrong in it.

@@ -52,15 +52,31 @@ def decompress(frame: bytes | memoryview, raw_length: int, where: str) -> bytes:
     already bounded.
     """
     _check_header(bytes(frame[:18]), raw_length, where)
-    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
     try:
-        return decompressor.decompress(frame, allow_extra_data=False)
+        return _decode(frame)
     except zstandard.ZstdError as error:
-        end = _frame_length(frame)
-        if end is not None and end < len(frame):
-            message = f"{len(frame) - end} bytes follow the frame"
+        surplus = _surplus(frame)
+        if surplus:
+            message = f"{surplus} bytes follow the frame"
             raise FormatError("E_ZSTD_TRAIL", message, where=where) from error
         raise FormatError("E_ZSTD_DATA", f"the frame is damaged: {error}", where=where) from error
+
+
+def _decode(frame: bytes | memoryview) -> bytes:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
+    return decompressor.decompress(frame, allow_extra_data=False)
+
+
+def _surplus(frame: bytes | memoryview) -> int:
+    """Bytes after a sound first frame; 0 if there are none or the first frame is damaged."""
+    end = _frame_length(frame)
+    if end is None or end == len(frame):
+        return 0
+    try:
+        _decode(frame[:end])
+    except zstandard.ZstdError:
+        return 0
+    return len(frame) - end
 
 
 def _check_header(head: bytes, raw_length: int, where: str) -> None:
