@@ -90,6 +90,7 @@ def run(tokens: Sequence[str]) -> int:
         group_parameters="Options",
         print_error=False,
         exit_on_error=False,
+        suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
     for command in COMMANDS:

@@ -1,0 +1,168 @@
+"""The command line as a whole: help, exit statuses, messages, pipes and signals."""
+
+import errno
+import importlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from refquant import errors
+from refquant.cli import main
+from refquant.cli.commands import COMMANDS, root_help
+from tests.command_line import call, small_model, spawn
+
+DEFECT_HINT = "a defect of refquant; add --traceback to see where"
+NAMES = [command.name for command in COMMANDS]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return small_model(tmp_path_factory.mktemp("models") / "small.rq")
+
+
+@pytest.mark.parametrize("tokens", [[], ["--help"], ["-h"], ["help"]])
+def test_root_help_lists_every_command(capsys, tokens):
+    found = call(capsys, *tokens)
+    assert found.status == 0
+    assert found.out == root_help() + "\n"
+    assert all(f"\n  {command.name} " in found.out for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "tokens", [["--help"], ["--version"], *([name, "--help"] for name in NAMES), ["quantise"]]
+)
+def test_help_and_usage_errors_do_not_import_numpy(tokens):
+    program = (
+        "import sys\nfrom refquant.cli import main\n"
+        f"main({tokens!r})\nsys.exit('numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help_with_examples_and_json(capsys, name):
+    found = call(capsys, name, "--help")
+    assert found.status == 0
+    assert found.out.startswith(f"Usage: refquant {name} ")
+    assert f"  refquant {name} " in found.out.split("For example:")[1]
+    assert "--json" in found.out
+    assert found.out == call(capsys, "help", name).out
+    assert not any(line.endswith(" ") for line in found.out.splitlines())
+
+
+def test_a_command_is_a_function_in_the_file_of_its_name():
+    for command in COMMANDS:
+        module, _, function = command.target.partition(":")
+        assert module == f"refquant.cli.{command.name}"
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_version_is_the_packages(capsys):
+    import refquant
+
+    assert call(capsys, "--version").out == f"refquant {refquant.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (["quantise"], 'Unknown command "quantise". Did you mean "quantize"?'),
+        (["run", "demo", "--promt", "x"], "Unknown option: --promt. Did you mean --prompt?"),
+        (["run"], "run needs MODEL."),
+        (["quantize", "x", "-o", "y.rq"], "quantize needs a value for --scheme."),
+        (["run", "demo", "-p", "two", "words"], "unexpected 'words'; put a text that holds"),
+        (
+            ["run", "demo", "-p", "x", "-n", "many"],
+            'Invalid value for -n: unable to convert "many"',
+        ),
+        (["run", "demo", "-p", "x", "--weights", "int8"], 'Choose from: "float32", "packed".'),
+        (["--bogus"], 'Unknown command "--bogus".'),
+    ],
+)
+def test_usage_errors_are_one_line_with_a_way_out(capsys, tokens, message):
+    found = call(capsys, *tokens)
+    assert (found.status, found.out) == (2, "")
+    assert found.err.startswith("refquant: ")
+    assert message in found.err
+    assert found.err.count("\n") == 1
+    page = f"refquant {tokens[0]} --help" if tokens[0] in NAMES else "refquant --help"
+    assert found.err.endswith(f"See `{page}`.\n")
+
+
+def raising(error):
+    def fail(*_arguments, **_options):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (errors.ConformanceError("differs"), 1, "differs"),
+        (errors.SchemeError("does not fit", scheme="x/y"), 2, "x/y: does not fit"),
+        (errors.FormatError("E_X", "bad", path="a.rq", offset=3), 3, "bad (a.rq, byte 3) [E_X]"),
+        (errors.UnsupportedError("not here"), 4, "not here"),
+        (errors.LossError("would lose"), 5, "would lose"),
+        (errors.LimitError("too much"), 6, "too much"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 6, "not enough memory"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "x.rq"), 2, "x.rq: No such file"),
+        (OSError(errno.ENOSPC, "No space left", "x.rq"), 6, "x.rq: No space left"),
+        (SystemExit(143), 143, ""),
+        (errors.UsageError("two\nlines \x1b[31mred"), 2, "two lines \\x1b[31mred"),
+        (
+            ZeroDivisionError("by zero"),
+            70,
+            f"unexpected ZeroDivisionError: by zero ({DEFECT_HINT})",
+        ),
+    ],
+)
+def test_errors_become_one_line_and_a_status(capsys, monkeypatch, error, status, message):
+    monkeypatch.setattr("refquant.library.resolve", raising(error))
+    found = call(capsys, "inspect", "x")
+    assert found.status == status
+    assert found.err == (f"refquant: {message}\n" if message else "")
+
+
+def test_traceback_lets_the_error_out(monkeypatch):
+    monkeypatch.setattr("refquant.library.resolve", raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        main(["inspect", "x", "--traceback"])
+
+
+def test_a_closed_pipe_ends_quietly(model):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "refquant", "run", str(model), "-p", "x", "-n", "8"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_with_their_status(number, status):
+    program = (
+        "import os, sys\nfrom refquant import library\nfrom refquant.cli import main\n"
+        f"library.resolve = lambda name: os.kill(os.getpid(), {int(number)})\n"
+        "sys.exit(main(['inspect', 'x']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr
+
+
+def test_text_that_the_locale_cannot_spell_is_escaped(model):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = spawn("run", model, "-p", "caf\u00e9", "-n", "1", "--echo", env=environment)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"caf\\xe9")
+
+
+def test_python_dash_m_is_the_command():
+    assert spawn("--version").stdout == spawn("--version").stdout != b""
