@@ -40,7 +40,7 @@ def from_state_dict(
     `scheme` is one scheme's name, which takes every tensor of two or more axes, or a mapping from
     tensor names to scheme names. A tensor that neither reaches keeps its own type: float32,
     float16 or bfloat16. Raises `UsageError` where the mapping names a tensor that is not there,
-    and `UnsupportedError` for a tensor that is not of one of the three types.
+    and `UnsupportedError` for a tensor of another type, for a scalar and for an empty tensor.
     """
     if not isinstance(scheme, str):
         missing = sorted(scheme.keys() - state_dict.keys())
@@ -75,6 +75,12 @@ def _exact(name: str, tensor: "torch.Tensor") -> QuantizedTensor:
         message = (
             f"quantizing {name!r}: its type is {tensor.dtype}, and float32, float16 or bfloat16 "
             "is needed; leave it out of the state dict or convert it first"
+        )
+        raise UnsupportedError(message)
+    if tensor.numel() == 0 or tensor.ndim == 0:
+        shape = list(tensor.shape)
+        message = (
+            f"quantizing {name!r}: its shape is {shape}, and no scheme stores scalars or nothing"
         )
         raise UnsupportedError(message)
     values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -87,6 +87,8 @@ def check_refusals() -> None:
         ({"w": tensor}, "ggml/q4_9", UsageError),
         ({"w": tensor.int()}, "ggml/q4_0", UnsupportedError),
         ({"w": tensor.double()}, "ggml/q4_0", UnsupportedError),
+        ({"w": tensor[0, 0]}, {}, UnsupportedError),
+        ({"w": tensor[:0]}, "ggml/q4_0", UnsupportedError),
     ):
         try:
             from_state_dict(state, scheme)
