@@ -29,7 +29,8 @@ KNOWN_HOSTS = {
     "json-schema.org",
     "www.gutenberg.org",
     "www.w3.org",
-    "git-lfs",  # first words of the files that stand for large ones
+    "git-lfs",  # first words of the small files that stand for large ones
+    "git-lfs.github.com",  # the same
 }
 
 # Glossary: the word on the left is not used for what the word on the right says.
