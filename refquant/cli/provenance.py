@@ -11,7 +11,7 @@ from refquant.cli.progress import Meter
 
 __all__ = ["carried_info", "provenance", "source_bytes"]
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
 
 _REPLACED = frozenset(
     {"provenance", "labels", "compression", "format", "tensor_types"}

@@ -1,0 +1,173 @@
+"""`refquant run`: prompts in, text out, and what it says about itself."""
+
+import io
+import sys
+
+import pytest
+
+from refquant.formats import open_checkpoint
+from refquant.runtime import GenerateOptions, Tokenizer, generate, load_model
+from tests.command_line import call, small_model, spawn
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return small_model(tmp_path_factory.mktemp("models") / "small.rq")
+
+
+def written(model, prompt, **options):
+    """What the runtime writes, asked directly."""
+    checkpoint = open_checkpoint(model)
+    tokenizer = Tokenizer(checkpoint.tokenizer)
+    wanted = GenerateOptions(**options)
+    ids = tokenizer.encode(prompt)
+    steps = generate(load_model(checkpoint), ids, wanted, tokenizer=tokenizer)
+    return "".join(step.text for step in steps)
+
+
+def give_stdin(monkeypatch, data):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
+
+
+def test_stdout_is_the_continuation_and_a_newline(capsys, model):
+    found = call(capsys, "run", model, "--prompt", "It is", "-n", 12)
+    assert (found.status, found.err) == (0, "")
+    assert found.out == written(model, "It is", max_tokens=12) + "\n"
+
+
+def test_echo_puts_the_prompt_first(capsys, model):
+    plain = call(capsys, "run", model, "-p", "It is", "-n", 4)
+    found = call(capsys, "run", model, "-p", "It is", "-n", 4, "--echo")
+    assert found.out == "It is" + plain.out
+
+
+def test_options_reach_the_sampler(capsys, model):
+    chosen = {"temperature": 1.5, "top_k": 50, "top_p": 0.9, "min_p": 0.01}
+    chosen |= {"repetition_penalty": 1.2, "seed": 7}
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in chosen.items()]
+    found = call(capsys, "run", model, "-p", "It is", "-n", 12, *options)
+    assert found.out == written(model, "It is", max_tokens=12, **chosen) + "\n"
+
+
+def test_packed_weights_write_the_same(capsys, model):
+    plain = call(capsys, "run", model, "-p", "It is", "-n", 8)
+    assert call(capsys, "run", model, "-p", "It is", "-n", 8, "--weights", "packed") == plain
+
+
+def test_stop_ends_before_its_text(capsys, model):
+    whole = call(capsys, "run", model, "-p", "It is", "-n", 12).out[:-1]
+    found = call(capsys, "run", model, "-p", "It is", "-n", 12, "--stop", whole[3:5])
+    assert found.out[:-1] == whole[: whole.index(whole[3:5])]
+
+
+def test_the_prompt_may_come_from_a_file_or_stdin(capsys, monkeypatch, tmp_path, model):
+    expected = call(capsys, "run", model, "-p", "caf\u00e9", "-n", 4)
+    (tmp_path / "prompt.txt").write_bytes("caf\u00e9\n".encode())
+    assert call(capsys, "run", model, "-f", tmp_path / "prompt.txt", "-n", 4) == expected
+    give_stdin(monkeypatch, "caf\u00e9\r\n".encode())
+    assert call(capsys, "run", model, "-p", "-", "-n", 4) == expected
+
+
+def test_a_prompt_may_begin_with_a_hyphen(capsys, model):
+    found = call(capsys, "run", model, "-p", "-5 degrees", "-n", 1, "--json")
+    assert found.json["prompt"] == "-5 degrees"
+
+
+def test_json_holds_the_text_the_ids_and_the_figures(capsys, model):
+    found = call(capsys, "run", model, "-p", "It is", "-n", 5, "--json").json
+    assert found["schema"] == "refquant.run/1"
+    assert found["text"] == written(model, "It is", max_tokens=5)
+    assert (found["finish"], len(found["ids"]), found["prompt_ids"]) == (
+        "length", 5, Tokenizer(open_checkpoint(model).tokenizer).encode("It is")
+    )  # fmt: skip
+    assert found["stats"]["tokens"] == 5
+    assert found["stats"]["prompt_tokens"] == 5
+    assert found["stats"]["first_token_seconds"] > 0
+    assert found["stats"]["peak_memory_bytes"] > 10_000_000
+
+
+def test_stats_go_to_stderr(capsys, model):
+    found = call(capsys, "run", model, "-p", "It is", "-n", 5, "--stats")
+    names = [line.split("  ")[0] for line in found.err.splitlines()]
+    assert names == ["loading", "prompt", "first token", "written", "peak memory"]
+    assert "tokens/s, ended by length" in found.err
+    assert found.out == call(capsys, "run", model, "-p", "It is", "-n", 5).out
+
+
+def test_without_a_number_the_context_bounds_the_text(capsys, model):
+    found = call(capsys, "run", model, "-p", "x" * 50, "--json").json
+    assert len(found["ids"]) == 64 - 50
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        ([], 2, "neither was given"),
+        (["-p", "x", "-f", "y"], 2, "both were given"),
+        (["-p", ""], 2, "the prompt has no tokens"),
+        (["-p", "x" * 65], 6, "shorten the prompt"),
+        (["-p", "x" * 60, "-n", "9"], 6, "at most 4 new tokens fit"),
+        (["-p", "x", "-n", "0"], 2, "max_tokens is 0, expected 1 or more"),
+        (["-p", "x", "--temperature=-1"], 2, "temperature is -1.0"),
+        (["-p", "x", "--stop", ""], 2, "a stop text is empty"),
+        (["-f", "nowhere.txt"], 2, "nowhere.txt: No such file or directory"),
+    ],
+)
+def test_requests_that_cannot_be_met(capsys, model, options, status, message):
+    found = call(capsys, "run", model, *options)
+    assert (found.status, found.out.strip()) == (status, "")
+    assert message in found.err
+    assert found.err.count("\n") == 1
+
+
+def test_a_prompt_that_is_not_utf8_is_refused(capsys, monkeypatch, model):
+    give_stdin(monkeypatch, b"ab\xff")
+    found = call(capsys, "run", model, "-p", "-")
+    assert found.status == 2
+    assert "from stdin: byte 2 is not UTF-8" in found.err
+
+
+def test_a_wrong_option_is_reported_before_the_model_is_read(capsys, tmp_path):
+    (tmp_path / "damaged.rq").write_bytes(b"\x89RQF\r\n\x1a\n")
+    assert call(capsys, "run", tmp_path / "damaged.rq", "-p", "x", "--top-p", "2").status == 2
+    assert call(capsys, "run", tmp_path / "damaged.rq", "-p", "x").status == 3
+
+
+def test_a_model_without_a_tokenizer_cannot_read_a_prompt(capsys, tmp_path):
+    from refquant.formats.rq import write_checkpoint
+    from tests.runtime_models import random_checkpoint
+
+    write_checkpoint(tmp_path / "mute.rq", random_checkpoint())
+    found = call(capsys, "run", tmp_path / "mute.rq", "-p", "x")
+    assert found.status == 4
+    assert "holds no tokenizer" in found.err
+
+
+def test_control_characters_reach_files_and_not_terminals(monkeypatch):
+    from refquant.cli import run
+
+    for terminal, expected in ((False, "a\x1b[31m\n\t\x9b"), (True, "a\\x1b[31m\n\t\\x9b")):
+        sink = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", sink)
+        run._write("a\x1b[31m\n\t\x9b", guarded=terminal)
+        assert sink.getvalue() == expected
+
+
+def test_text_is_streamed(model):
+    """The first token is on stdout before the last is computed: a pipe closed early ends it."""
+    import subprocess
+
+    command = [sys.executable, "-m", "refquant", "run", str(model), "-p", "x", "--ignore-eos"]
+    with subprocess.Popen([*command, "-n", "60"], stdout=subprocess.PIPE) as process:
+        assert process.stdout.read(1)
+        process.stdout.close()
+        assert process.wait(60) == 141
+
+
+def test_demo_is_a_model_of_this_package():
+    from refquant.library import BUILT_IN, resolve
+
+    assert resolve("demo").name == "demo.rq"
+    done = spawn("run", *BUILT_IN, "-p", "It is a truth", "-n", "3")
+    assert done.returncode == 0
+    assert done.stdout.strip()
