@@ -15,7 +15,7 @@ help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY)  ## write text with the embedded model
-	@$(BIN)/refquant run demo --prompt "It is a truth universally acknowledged, that" -n 80 --echo --stats
+	@$(BIN)/refquant run demo --prompt "It is a truth universally acknowledged, that" -n 80 --repetition-penalty 1.15 --echo --stats
 
 test: $(READY)  ## the tests that need only this folder
 	@$(BIN)/pytest -q -n 2
