@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from fractions import Fraction
 from functools import cached_property
-from math import prod
+from math import lcm, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class Scheme:
     group: tuple[int, ...] = (1,)
     ragged: bool = False
     non_finite: bool = False
-    parameters: Parameters = dataclass_field(default_factory=dict)
+    parameters: Parameters = dataclass_field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
         return f"refquant.scheme({self.name!r})"
@@ -159,8 +159,8 @@ def encode_planes(
         name: np.zeros((*layout.grid(name, flat), plane.bytes), np.uint8)
         for name, plane in layout.planes.items()
     }
-    whole = len(scheme.group) > 1 or layout.active_axes > 1
-    step = flat[0] if whole else max(CHUNK_WEIGHTS // max(prod(flat[1:]), 1), 1)
+    unit = lcm(row_unit(layout, flat), aligned(scheme.group, flat)[0])
+    step = max(CHUNK_WEIGHTS // max(prod(flat[1:]), 1) // unit, 1) * unit
 
     def work(start: int) -> None:
         stop = min(start + step, flat[0])

@@ -174,7 +174,8 @@ def quantize(
     array = np.asarray(x)
     if array.dtype.kind not in "fiu":
         raise SchemeError(f"weights are {array.dtype}, expected real numbers", scheme=found.name)
-    weights = array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        weights = array.astype(np.float32, copy=False)
     return QuantizedTensor(found, weights.shape, encode_planes(found, weights, axis, threads), axis)
 
 

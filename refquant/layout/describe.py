@@ -5,7 +5,8 @@ description that passes `parse` cannot make the decoder read outside a record or
 """
 
 from collections.abc import Mapping
-from math import isfinite
+from itertools import pairwise
+from math import copysign, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,8 @@ MOST_SLICES = 8
 MOST_AXES = 8
 MOST_RECORD_BYTES = 1 << 16
 MOST_NODES = 64
-MOST_DEPTH = 16
+MOST_DEPTH = 8
+"""Less than RQ-MP1 allows, because formulas lie five levels deep in a header."""
 MOST_TABLE = 1 << 16
 MOST_EXTENT = 1 << 40
 
@@ -101,7 +103,7 @@ def _describe_expression(value: Expression) -> object:
 def parse(description: object, where: str) -> Parts:
     """Planes, fields, formula and tables of a description, each of the right type and in range."""
     data = _map(description, where, ("rqd", "planes", "fields", "value"), ("tables",))
-    if data["rqd"] != VERSION:
+    if type(data["rqd"]) is not int or data["rqd"] != VERSION:
         raise FormatError(
             "E_DESC_VERSION", f"descriptor version {data['rqd']!r}, expected {VERSION}", where=where
         )
@@ -211,7 +213,7 @@ def _parse_element(data: object, where: str) -> Element:
         raise _fail("E_SCHEMA_TYPE", "expected a map", where)
     keys = {"u": ("b",), "i": ("b",), "d": ("base", "n"), "f": ("s", "e", "m", "bias", "sp")}
     kind = data.get("k")
-    if kind not in keys:
+    if not isinstance(kind, str) or kind not in keys:
         raise _fail("E_DESC_ELEM", f"unknown element kind {kind!r}", where)
     entries = _map(data, where, ("k", *keys[kind]))
     numbers = {k: v for k, v in entries.items() if k not in ("k", "sp")}
@@ -268,19 +270,22 @@ def check(
             raise _fail("E_DESC_EXPR", f"no plane {field.plane!r}", f"{where}.fields.{name}")
         _check_element(field.element, f"{where}.fields.{name}.elem")
         _check_field(field, planes[field.plane], f"{where}.fields.{name}")
+    _check_shares(fields, where)
     _check_formula(planes, fields, tables, value, where)
 
 
 def _check_plane(plane: Plane, where: str) -> None:
     if not 1 <= plane.bytes <= MOST_RECORD_BYTES:
         raise _fail("E_DESC_BLOCK", f"a record of {plane.bytes} bytes", where)
-    if not plane.block or (len(plane.block) > 1 and plane.block[0] == 1):
-        raise _fail("E_DESC_BLOCK", f"block {list(plane.block)} has an axis to spare", where)
     if plane.order is not None and (
-        sorted(plane.order) != list(range(len(plane.order)))
+        sorted(plane.order) != list(range(len(plane.block)))
         or plane.order == tuple(range(len(plane.order)))
     ):
-        raise _fail("E_DESC_PERM", f"{list(plane.order)} is no reordering of axes", where)
+        raise _fail(
+            "E_DESC_PERM", f"{list(plane.order)} is no reordering of the block's axes", where
+        )
+    if not plane.block or (plane.order is None and len(plane.block) > 1 and plane.block[0] == 1):
+        raise _fail("E_DESC_BLOCK", f"block {list(plane.block)} has an axis to spare", where)
 
 
 def _check_element(element: Element, where: str) -> None:
@@ -301,13 +306,20 @@ def _in_range(element: Element) -> bool:
 
 
 def _plausible(element: Minifloat) -> bool:
-    if element.specials == "e8m0":
-        return (element.sign, element.exponent, element.mantissa) == (0, 8, 0)
+    """Whether every finite value is a binary32 number, and its decoding needs no large table."""
+    parts = (element.sign, element.exponent, element.mantissa)
+    if element.bits == 32:
+        return parts == (1, 8, 23) and (element.bias, element.specials) == (127, "ieee")
+    if element.specials == "e8m0" and parts != (0, 8, 0):
+        return False
+    top = (1 << element.exponent) - (2 if element.specials in ("ieee", "e8m0") else 1)
+    least = (0 if element.specials == "e8m0" else 1) - element.bias - element.mantissa
     return (
         element.sign in (0, 1)
         and 1 <= element.exponent <= 8
-        and 0 <= element.mantissa <= 23
-        and 0 <= element.bias <= 128
+        and element.mantissa >= 0
+        and top - element.bias <= 127
+        and least >= -149
     )
 
 
@@ -328,6 +340,8 @@ def _check_field(field: Field, plane: Plane, where: str) -> None:
             raise _fail("E_DESC_SLICE", "slices are wider than the element", where)
         if isinstance(field.element, Digits) and (len(piece) > 1 or piece[0].bits != 8):
             raise _fail("E_DESC_SLICE", "digits live in whole bytes", where)
+    if field.count > plane.bytes * 8:
+        raise _fail("E_DESC_SLICE", f"{field.count} codes in {plane.bytes} bytes", where)
     if field.count != count:
         raise _fail("E_DESC_SLICE", f"{field.count} codes a record, expected {count}", where)
 
@@ -341,8 +355,10 @@ def _check_formula(
 ) -> None:
     if node_count(value) > MOST_NODES or depth(value) > MOST_DEPTH:
         raise _fail("E_DESC_EXPR", "formula too large", f"{where}.value")
-    if any(not isfinite(c) for c in constants(value)):
-        raise _fail("E_DESC_EXPR", "a constant is not finite", f"{where}.value")
+    if any(not _is_constant(c) for c in constants(value)):
+        raise _fail(
+            "E_DESC_EXPR", "a constant is not finite, -0.0, or not a binary32", f"{where}.value"
+        )
     used = set(leaves(value))
     if missing := used - set(fields):
         raise _fail("E_DESC_EXPR", f"no field {min(missing)!r}", f"{where}.value")
@@ -364,6 +380,26 @@ def _check_formula(
             )
     if idle := set(tables) - looked_up:
         raise _fail("E_DESC_UNUSED", f"table {min(idle)!r} is never looked up", where)
+
+
+def _is_constant(number: float) -> bool:
+    """Whether a number is finite, not -0.0 (which RQ-MP1 cannot write), and exact in binary32."""
+    if not isfinite(number) or abs(number) > np.finfo(np.float32).max:
+        return False
+    return float(np.float32(number)) == number and not (number == 0 and copysign(1, number) < 0)
+
+
+def _check_shares(fields: Mapping[str, Field], where: str) -> None:
+    """Shares of one axis must divide one another, so that every field broadcasts."""
+    for axis in range(1, MOST_AXES + 1):
+        shares = sorted({f.over[-axis] for f in fields.values() if len(f.over) >= axis} - {0})
+        for small, large in pairwise(shares):
+            if large % small:
+                raise _fail(
+                    "E_DESC_BLOCK",
+                    f"shares of {small} and {large} weights do not divide one another",
+                    f"{where}.fields",
+                )
 
 
 def _lookups(value: Expression) -> list[tuple[str, str]]:

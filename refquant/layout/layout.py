@@ -36,8 +36,9 @@ class Layout:
     tables: Mapping[str, NDArray[np.float32]] = dataclass_field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("planes", "fields", "tables"):
+        for name in ("planes", "fields"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        object.__setattr__(self, "tables", MappingProxyType(_frozen(self.tables)))
         check(self.planes, self.fields, self.tables, self.value, where="$")
 
     def __eq__(self, other: object) -> bool:
@@ -124,6 +125,14 @@ class Layout:
                     for start in run.starts():
                         claimed[start : start + run.bits] = True
         return np.packbits(~claimed, bitorder="little")
+
+
+def _frozen(tables: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Copies of the tables in binary32 that nobody can write to."""
+    copies = {name: np.array(table, np.float32) for name, table in tables.items()}
+    for copy in copies.values():
+        copy.flags.writeable = False
+    return copies
 
 
 def aligned(extents: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,8 +17,22 @@ __all__ = ["flat_shape", "row_unit", "tile_planes"]
 
 def row_unit(layout: Layout, shape: tuple[int, ...]) -> int:
     """Rows of the first axis at which every plane that is sliced begins a new record."""
-    blocks = (aligned(plane.block, shape)[0] for plane in layout.planes.values())
-    return lcm(*(block for block in blocks if block < shape[0]))
+    units = [1]
+    for name, plane in layout.planes.items():
+        block = aligned(plane.block, shape)[0]
+        if block < shape[0]:
+            units.append(block)
+        elif _holds_rows(layout, name, shape):
+            units.append(shape[0])
+    return lcm(*units)
+
+
+def _holds_rows(layout: Layout, plane: str, shape: tuple[int, ...]) -> bool:
+    """Whether one record of `plane` holds several codes along the first axis of the tensor."""
+    overs = (
+        aligned(field.over, shape)[0] for field in layout.fields.values() if field.plane == plane
+    )
+    return any(over < shape[0] for over in overs)
 
 
 def flat_shape(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,11 +61,14 @@ def tile_planes(
     tile = {}
     for name, plane in layout.planes.items():
         block = aligned(plane.block, shape)[0]
-        if block >= shape[0]:
+        shared = block >= shape[0]
+        if start % block if not shared else start and _holds_rows(layout, name, shape):
+            raise SchemeError(f"rows {start}..{stop} begin inside of plane {name!r}'s records")
+        if shared:
             tile[name] = planes[name]
             continue
-        if start % block or (stop % block and stop != shape[0]):
-            raise SchemeError(f"rows {start}..{stop} cut plane {name!r}'s blocks of {block} rows")
+        if stop % block and stop != shape[0]:
+            raise SchemeError(f"rows {start}..{stop} end inside of plane {name!r}'s records")
         cut = slice(start // block, -(-stop // block))
         tile[name] = planes[name][(slice(None),) * _stored_axis(plane, len(shape)) + (cut,)]
     return tile

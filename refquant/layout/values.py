@@ -60,22 +60,28 @@ class Split:
 
 @lru_cache(maxsize=256)
 def split_axes(layout: Layout, shape: tuple[int, ...]) -> Split:
-    """The split of a tensor of `shape` under `layout`; shares must divide one another."""
+    """The split of a tensor of `shape` under `layout`, whose shares divide one another."""
     extents, overs = [], []
     fields = [aligned(field.over, shape) for field in layout.fields.values()]
     for axis, n in enumerate(shape):
-        shares = sorted({over[axis] for over in fields}, reverse=True)
-        padded = -(-n // shares[0]) * shares[0]
-        pieces = [padded // shares[0]]
-        pieces += [a // b for a, b in pairwise(shares)]
-        if any(a % b for a, b in pairwise(shares)):
-            raise SchemeError(f"shares {shares} of axis {axis} do not divide one another")
-        if shares[-1] > 1:
-            pieces.append(shares[-1])
-            shares.append(1)
-        extents.append(tuple(pieces))
+        shares = _fitted(sorted({over[axis] for over in fields} | {1}), n)
+        whole = -(-n // shares[0]) * shares[0]
+        extents.append((whole // shares[0], *(a // b for a, b in pairwise(shares))))
         overs.append(tuple(shares))
     return Split(tuple(extents), tuple(overs))
+
+
+def _fitted(shares: list[int], n: int) -> list[int]:
+    """Shares from the largest down; one that covers all `n` weights shrinks to whole smaller ones.
+
+    So a scale of 2**40 weights on an axis of 5 pads nothing, and a scale of the whole axis need
+    not be a multiple of the groups inside it.
+    """
+    fitted = [1]
+    for share in shares[1:]:
+        small = fitted[-1]
+        fitted.append(share if share < n else -(-n // small) * small)
+    return sorted(set(fitted), reverse=True)
 
 
 def field_codes(
@@ -177,7 +183,10 @@ def evaluate(
 
 
 def _spread(codes: Codes, over: tuple[int, ...], split: Split) -> Codes:
-    counts = tuple(-(-n // o) for n, o in zip(split.padded, over, strict=True))
+    counts = tuple(
+        1 if count == 1 else -(-n // o)
+        for count, n, o in zip(codes.shape, split.padded, over, strict=True)
+    )
     if codes.shape != counts:
         padded = np.zeros(counts, codes.dtype)
         padded[tuple(slice(n) for n in codes.shape)] = codes
@@ -217,6 +226,6 @@ def _integer_offset(
             element = layout.fields[name].element
             if isinstance(element, Unsigned) and element.bits <= 7 and offset == int(offset):
                 lowest, highest = -offset, (1 << element.bits) - 1 - offset
-                if lowest >= -128 and highest <= 127:
+                if -128 <= lowest and highest <= 127 and -128 <= offset <= 127:
                     return spread[name].view(np.int8) - np.int8(offset)
     return None
