@@ -55,7 +55,10 @@ clean:  ## remove environments, caches and builds
 
 # A complete environment is renewed without a network; only a missing package sends pip out.
 $(READY): pyproject.toml
-	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; \
+		$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " \
+			+ sys.version.split()[0] + " (make PYTHON=python3.11)" \
+			if sys.version_info < (3, 11) else 0)' && $(PYTHON) -m venv $(VENV); }
 	@$(BIN)/python -m pip install -q --no-index --no-build-isolation -e '.[test]' 2>/dev/null \
-		|| { echo "installing into $(VENV)"; $(BIN)/python -m pip install -q -e '.[test]'; }
+		|| { echo "installing into $(VENV)"; $(BIN)/python -m pip install -qq -e '.[test]'; }
 	@touch $@
