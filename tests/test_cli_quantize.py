@@ -80,7 +80,7 @@ def test_what_is_quantized_already_is_a_warning_and_no_refusal(capsys, tmp_path,
     found = run(capsys, tmp_path / "eight.rq", tmp_path / "four.rq", "q4_0")
     assert found.status == 0
     assert found.err.count("warning") == 1
-    assert "14 tensors are quantized already (ggml/q8_0)" in found.err
+    assert "14 of 20 tensors are quantized already (ggml/q8_0)" in found.err
 
 
 def test_provenance_tells_every_step_and_no_path(capsys, tmp_path, model):

@@ -135,8 +135,9 @@ def _warn(assignments: Sequence["Assignment"]) -> None:
     if again:
         schemes = ", ".join(sorted({one.source_scheme for one in again}))
         print(
-            f"refquant: warning: {len(again)} tensors are quantized already ({schemes}); their "
-            "errors and the new ones add up. A float source gives a better result.",
+            f"refquant: warning: {len(again)} of {len(assignments)} tensors are quantized already "
+            f"({schemes}); their errors and the new ones add up. A float source gives a better "
+            "result.",
             file=sys.stderr,
         )
 

@@ -1,5 +1,6 @@
 """What a model file holds, gathered without touching a weight; also of files that cannot run."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -110,10 +111,9 @@ def _obstacles(checkpoint: Checkpoint) -> list[str]:
     if checkpoint.tokenizer is None:
         found.append(str(checkpoint.info.get("tokenizer_missing") or "it holds no tokenizer"))
     if checkpoint.unreadable:
-        types = ", ".join(sorted(set(checkpoint.unreadable.values())))
-        found.append(
-            f"{len(checkpoint.unreadable)} tensors have types without a scheme here: {types}"
-        )
+        counts = Counter(checkpoint.unreadable.values())
+        types = ", ".join(f"{name} ({counts[name]})" for name in sorted(counts))
+        found.append(f"tensor types without a scheme here: {types}")
     return found
 
 
