@@ -118,7 +118,8 @@ class Slice:
             yield self.base + sum(i * s for i, s in zip(index, self.strides, strict=True))
 
 
-_NOTATION = re.compile(r"^(?:(\([\d,]+\)|\d+):(\([\d,]+\)|\d+))?\+?(\d+)?$")
+_AXES = r"\d+|\(\d+(?:,\d+)*\)"
+_NOTATION = re.compile(rf"(?:({_AXES}):({_AXES})(?:\+(\d+))?|(\d+))")
 
 
 def slice_at(bits: int, place: str) -> Slice:
@@ -126,8 +127,8 @@ def slice_at(bits: int, place: str) -> Slice:
 
     A bare number is the base of a single run; `+base` may be left out when it is 0.
     """
-    found = _NOTATION.match(place.replace(" ", ""))
-    if not found or not place:
+    found = _NOTATION.fullmatch(place.replace(" ", ""))
+    if not found:
         raise ValueError(f"slice {place!r}: expected shape:strides+base, e.g. (2,16):(4,8)+16")
 
     def numbers(text: str | None) -> tuple[int, ...]:
@@ -136,7 +137,7 @@ def slice_at(bits: int, place: str) -> Slice:
     shape, strides = numbers(found[1]), numbers(found[2])
     if len(shape) != len(strides):
         raise ValueError(f"slice {place!r}: {len(shape)} extents but {len(strides)} strides")
-    return Slice(bits, int(found[3] or 0), shape, strides)
+    return Slice(bits, int(found[3] or found[4] or 0), shape, strides)
 
 
 @dataclass(frozen=True, slots=True)

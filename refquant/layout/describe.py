@@ -384,7 +384,7 @@ def _check_formula(
 
 def _is_constant(number: float) -> bool:
     """Whether a number is finite, not -0.0 (which RQ-MP1 cannot write), and exact in binary32."""
-    if not isfinite(number) or abs(number) > np.finfo(np.float32).max:
+    if not isfinite(number) or abs(number) > float(np.finfo(np.float32).max):
         return False
     return float(np.float32(number)) == number and not (number == 0 and copysign(1, number) < 0)
 

@@ -226,6 +226,6 @@ def _integer_offset(
             element = layout.fields[name].element
             if isinstance(element, Unsigned) and element.bits <= 7 and offset == int(offset):
                 lowest, highest = -offset, (1 << element.bits) - 1 - offset
-                if -128 <= lowest and highest <= 127 and -128 <= offset <= 127:
+                if lowest >= -128 and highest <= 127 and -128 <= offset <= 127:
                     return spread[name].view(np.int8) - np.int8(offset)
     return None
