@@ -165,3 +165,15 @@ def test_smollm2_opens_in_a_tenth_of_a_second(smollm2_gguf):
     assert len(checkpoint.tensors) == 272
     assert checkpoint.unreadable == {}
     assert min(spans) < 0.1
+
+
+def test_the_vocabulary_may_be_counted_and_a_value_for_each_layer_is_refused(save):
+    """Arrays stay packed in the file; the architecture must take them for what they are."""
+    counted = [one for one in METADATA if one[0] != "llama.vocab_size"]
+    words = ("tokenizer.ggml.tokens", ARRAY, (STRING, list("abcdefg")))
+    assert open_checkpoint(save((*counted, words))).architecture.fields["vocabulary"] == 7
+    alike = [one for one in METADATA if one[0] != "llama.attention.head_count_kv"]
+    per_layer = ("llama.attention.head_count_kv", ARRAY, (U32, [2]))
+    checkpoint = open_checkpoint(save((*alike, per_layer)))
+    with pytest.raises(UnsupportedError, match="for each layer"):
+        checkpoint.need_architecture()

@@ -4,7 +4,7 @@ It covers Llama 2 and 3 without scaled rotary positions, TinyLlama, SmolLM2, and
 sliding window is smaller than the context. `spec/arch/llama.md` states the forward pass.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from refquant.architectures.family import Family, FieldSpec, FieldValue, TensorSpec
@@ -183,7 +183,7 @@ def _head_width(
 
 def _gguf_vocabulary(metadata: Mapping[str, object], document: str) -> int:
     tokens = metadata.get("tokenizer.ggml.tokens")
-    count = len(tokens) if isinstance(tokens, (list, tuple)) and tokens else None
+    count = len(tokens) if isinstance(tokens, Sequence) and tokens else None
     return read_count(metadata, "llama.vocab_size", document, default=count)
 
 

@@ -5,7 +5,7 @@ E_ARCH_METADATA if the key is missing or holds another type. A `default` is the 
 documented default; JSON's null counts as absent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from refquant.errors import FormatError, UnsupportedError
@@ -22,7 +22,7 @@ def read_count(
     value = metadata.get(key)
     if value is None:
         return _default(default, key, document)
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         raise UnsupportedError(
             f"reading {document}: {key} holds one value for each layer; "
             "only models whose layers are alike can run"
