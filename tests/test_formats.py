@@ -1,4 +1,5 @@
 import gzip
+import os
 import pickle
 import struct
 import zipfile
@@ -58,6 +59,12 @@ def test_paths_that_cannot_be_opened_are_usage_errors(tmp_path):
     assert isinstance(failure(tmp_path / "missing"), UsageError)
     (tmp_path / "file").write_text("x")
     assert isinstance(failure(tmp_path / "file" / "below"), UsageError)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert isinstance(failure(tmp_path / "pipe"), UsageError)
 
 
 def test_an_empty_file_is_damaged(tmp_path):

@@ -168,8 +168,10 @@ def test_missing_and_misshapen_tensors_are_damage(folder):
     missing = {name: one for name, one in weights().items() if name != "model.norm.weight"}
     misshapen = {**weights(), "model.norm.weight": ("F32", (9,), bytes(36))}
     for stored in (missing, misshapen):
-        with pytest.raises(FormatError, match=r"output_norm\.weight"):
-            open_checkpoint(folder({"model.safetensors": stored}))
+        where = folder({"model.safetensors": stored})
+        with pytest.raises(FormatError, match=r"output_norm\.weight") as caught:
+            open_checkpoint(where)
+        assert str(where) in str(caught.value)
 
 
 def test_a_family_unknown_here_keeps_its_names_and_says_why_it_cannot_run(folder):

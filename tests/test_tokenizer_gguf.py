@@ -187,7 +187,7 @@ def test_contradictions_are_format_errors(read, defect):
 
 
 def test_scores_must_be_there_for_each_token(read):
-    for wrong in ((F32, [0.0]), (STRING, ["0"] * 6)):
+    for wrong in ((F32, [0.0]), (STRING, ["0"] * 6), (F32, [0.0] * 5 + [float("nan")])):
         with pytest.raises(FormatError, match="scores"):
             spec_of(read, ("tokenizer.ggml.scores", ARRAY, wrong), kind="llama")
 

@@ -29,6 +29,8 @@ def open_checkpoint(path: str | os.PathLike[str], *, use_mmap: bool = True) -> C
     place = Path(path)
     if place.is_dir():
         return open_hugging_face(place, use_mmap=use_mmap)
+    if place.exists() and not place.is_file():
+        raise UsageError(f"cannot open {place}: neither a file nor a directory")
     start = _first_bytes(place)
     if start.startswith(MAGIC_RQ):
         return read_rq(place, use_mmap=use_mmap)

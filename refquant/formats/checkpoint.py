@@ -6,13 +6,10 @@ this room knows where a model came from, except through `Checkpoint.info`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from refquant.architectures import Architecture
 from refquant.errors import UnsupportedError
-
-if TYPE_CHECKING:
-    from refquant.tensor import QuantizedTensor
+from refquant.tensor import QuantizedTensor
 
 __all__ = ["Checkpoint", "Document", "TokenizerSpec"]
 
@@ -34,9 +31,10 @@ class TokenizerSpec:
 
     `kind` names the algorithm (`bpe-bytelevel-1`, `bpe-sentencepiece-1`, ...). `json` is the text
     of a `tokenizer.json` that the `tokenizers` library loads; a reader that has to build it gives
-    a function, which is called when somebody asks. `eos` holds every id that ends a generation, sorted:
-    the end of a text and the end of a turn. `add_bos` says whether the model expects `bos` before
-    a text, so text is encoded without special tokens and `bos` put in front by this rule alone.
+    a function, which is called when somebody asks. `eos` holds, sorted, every id that ends a
+    generation: the end of a text and the end of a turn. `add_bos` says whether the model expects
+    `bos` before a text, so text is encoded without special tokens and `bos` put in front by this
+    rule alone.
     """
 
     __slots__ = ("_json", "add_bos", "bos", "eos", "kind")
@@ -92,7 +90,7 @@ class Checkpoint:
     """
 
     architecture: Architecture | None
-    tensors: "Mapping[str, QuantizedTensor]"
+    tensors: Mapping[str, QuantizedTensor]
     aliases: Mapping[str, str]
     tokenizer: TokenizerSpec | None
     documents: Mapping[str, Document]

@@ -49,6 +49,13 @@ def open_hugging_face(path: str | os.PathLike[str], *, use_mmap: bool = True) ->
     model needs. Of an unknown family the tensors keep their own names.
     """
     folder = Path(path)
+    try:
+        return _open(folder, use_mmap=use_mmap)
+    except FormatError as error:
+        raise (error if error.path else error.at(str(folder))) from error.__cause__
+
+
+def _open(folder: Path, *, use_mmap: bool) -> Checkpoint:
     config = _read_object(folder, CONFIG, required=True)
     stored = _read_weights(folder, use_mmap=use_mmap)
     missing: dict[str, object] = {}

@@ -93,6 +93,8 @@ def _read_sentencepiece(metadata: Mapping[str, object]) -> TokenizerSpec:
         )
     tokens, types = _tokens(metadata), _types(metadata)
     scores = _numbers(metadata, "tokenizer.ggml.scores", len(tokens))
+    if not np.isfinite(scores).all():
+        raise _error("tokenizer.ggml.scores", "holds a score that is not finite")
     unknown = _token_id(metadata, "unknown", tokens, LLAMA_UNKNOWN)
     prefix = _flag(metadata, "add_space_prefix", default=True)
 
