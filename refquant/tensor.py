@@ -104,6 +104,8 @@ class QuantizedTensor:
 
     def take(self, indices: NDArray[np.integer]) -> F32:  # int[n] -> f32[n, *shape[1:]]
         """The weights of some rows of the first axis, decoding no others."""
+        if len(indices) == 0:
+            return np.empty((0, *self.shape[1:]), np.float32)
         picked = {}
         for name, plane in self.layout.planes.items():
             block = aligned(plane.block, self.shape)[0]
