@@ -1,0 +1,141 @@
+"""Damaged `.rq` files of every kind: refused for a reason, or read; never anything else."""
+
+import copy
+import os
+import random
+
+import pytest
+
+from refquant import mp1
+from refquant.errors import FormatError, UnsupportedError
+from refquant.formats.rq import read
+from tests.rq_files import build, compressed_example, example
+from tests.test_rq_defects import touch_everything
+
+
+@pytest.mark.parametrize("make", [example, compressed_example])
+def test_truncation_at_every_byte(make, tmp_path):
+    data = build(make())
+    path = tmp_path / "cut.rq"
+    path.write_bytes(data)
+    for end in reversed(range(len(data))):
+        os.truncate(path, end)
+        with pytest.raises(FormatError) as error:
+            read(path, use_mmap=end % 2 == 0)
+        assert error.value.code == ("E_SIZE" if end < 128 else "E_LENGTH")
+
+
+def readable(path):
+    """True if the file reads; False if it is refused as it should be."""
+    try:
+        touch_everything(read(path, verify="full"))
+    except (FormatError, UnsupportedError):
+        return False
+    return True
+
+
+def test_flipped_bytes_are_noticed(tmp_path):
+    """Whatever bytes change, only the informative minor version may still read."""
+    chance = random.Random(1)
+    path = tmp_path / "flipped.rq"
+    for make in (example, compressed_example):
+        original = build(make())
+        for _ in range(400):
+            data = bytearray(original)
+            for _ in range(chance.randint(1, 4)):
+                data[chance.randrange(len(data))] ^= chance.randint(1, 255)
+            path.write_bytes(data)
+            assert not readable(path)
+
+
+def test_noise_in_the_header_bytes(tmp_path):
+    """Mutations under right checksums, so that they reach the parser."""
+    chance = random.Random(2)
+    path = tmp_path / "noise.rq"
+    outcomes = {True: 0, False: 0}
+    for _ in range(1200):
+        parts = example()
+        data = bytearray(mp1.encode(parts.header))
+        for _ in range(chance.randint(1, 2)):
+            change_bytes(data, chance)
+        parts.header = bytes(data)
+        path.write_bytes(build(parts))
+        outcomes[readable(path)] += 1
+    assert min(outcomes.values()) > 10
+
+
+def change_bytes(data, chance):
+    place = chance.randrange(len(data))
+    kind = chance.randrange(4)
+    if kind == 0:
+        data[place] = chance.randrange(256)
+    elif kind == 1:
+        data[place] ^= 1 << chance.randrange(8)
+    elif kind == 2:
+        del data[place]
+    else:
+        data[place:place] = bytes([chance.randrange(256)])
+
+
+def test_noise_in_the_table(tmp_path):
+    chance = random.Random(3)
+    path = tmp_path / "noise.rq"
+    for _ in range(600):
+        parts = chance.choice([example, compressed_example])()
+        entry = chance.randrange(len(parts.payloads) + 1)
+        large = [0, 1, 63, 64, 2**31, 2**32, 2**63, 2**64 - 64, 2**64 - 1, chance.randrange(2000)]
+        choices = [(field, large) for field in range(3)] + [(field, range(256)) for field in (4, 5)]
+        for field, values in chance.sample(choices, chance.randint(1, 2)):
+            parts.entries.setdefault(entry, {})[field] = chance.choice(values)
+        path.write_bytes(build(parts))
+        readable(path)
+
+
+ODDITIES = [
+    *(0, 1, 2, 3, 4, 5, 8, 16, 31, 32, 33, 64, 127, 255, 256, -1, 2**16, 2**20, 2**24, 2**31),
+    *(2**32, 2**40, 2**53 - 1, 0.0, 1.0, -1.5, 1e300, 5e-324, True, False, b"", b"abcd", [], {}),
+    *("", "a", "q", "s", "d", "u", "i", "f", "add", "mul", "sub", "lut", "fn", "none", "e8m0"),
+    *([1], [[[8, 0, [], []]]], [[[4, 0, [2], [4]]]], ["mul", "q", "q"]),
+    {"k": "f", "s": 0, "e": 8, "m": 0, "bias": 127, "sp": "e8m0"},
+    {"k": "f", "s": 1, "e": 4, "m": 3, "bias": 7, "sp": "fn"},
+    {"k": "d", "base": 3, "n": 5},
+]
+
+
+def test_noise_in_the_headers_meaning(tmp_path):
+    """Well-formed headers that say odd things, so that they reach the schema and the layouts."""
+    chance = random.Random(4)
+    path = tmp_path / "noise.rq"
+    outcomes = {True: 0, False: 0}
+    for _ in range(1500):
+        parts = example()
+        for _ in range(chance.choice([1, 1, 1, 2, 3])):
+            change_meaning(parts.header, chance)
+        path.write_bytes(build(parts))
+        outcomes[readable(path)] += 1
+    assert min(outcomes.values()) > 30
+
+
+def change_meaning(top, chance):
+    """Replace, nudge, remove or repeat one value somewhere in the header."""
+    parent, key = chance.choice(list(places(top)))
+    kind = chance.randrange(10)
+    if kind < 6:
+        parent[key] = copy.deepcopy(chance.choice(ODDITIES))
+    elif kind == 6 and type(parent[key]) is int:
+        parent[key] += chance.choice([-1, 1, 2, 32])
+    elif kind == 7 and isinstance(parent, list):
+        parent.insert(key, copy.deepcopy(parent[key]))
+    elif kind == 8:
+        other, place = chance.choice(list(places(top)))
+        parent[key] = copy.deepcopy(other[place])
+    else:
+        del parent[key]
+
+
+def places(value):
+    """Every entry of every map and array, as (container, key)."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key])
