@@ -32,12 +32,15 @@ class FieldSpec:
     """One number, flag or choice that describes a model.
 
     A `count` is an integer in 1..`maximum`, a `number` a finite float above zero, a `flag` a bool
-    and a `choice` one of `choices`.
+    and a `choice` one of `choices`. `gguf` and `hugging_face` are the keys under which the other
+    formats keep it, empty where they imply it.
     """
 
     name: str
     kind: FieldKind
     meaning: str
+    gguf: str = ""
+    hugging_face: str = ""
     maximum: int = 2**31 - 1
     choices: tuple[str, ...] = ()
 

@@ -14,24 +14,92 @@ from refquant.errors import FormatError, UnsupportedError
 __all__ = ["LLAMA"]
 
 FIELDS: Final = (
-    FieldSpec("layers", "count", "how many blocks follow one another", maximum=4096),
-    FieldSpec("width", "count", "length of the vector that a token is"),
-    FieldSpec("heads", "count", "attention heads, each with queries of its own"),
-    FieldSpec("key_value_heads", "count", "heads of keys and values, each shared by a group"),
-    FieldSpec("head_width", "count", "length of one head's query, key and value"),
-    FieldSpec("feedforward_width", "count", "length of the gated vector inside the network"),
-    FieldSpec("vocabulary", "count", "how many token ids there are"),
-    FieldSpec("context", "count", "how many positions the model was trained for"),
-    FieldSpec("rope_theta", "number", "base of the rotation's wavelengths"),
+    FieldSpec(
+        "layers",
+        "count",
+        "how many blocks follow one another",
+        gguf="llama.block_count",
+        hugging_face="num_hidden_layers",
+        maximum=4096,
+    ),
+    FieldSpec(
+        "width",
+        "count",
+        "length of the vector that a token is",
+        gguf="llama.embedding_length",
+        hugging_face="hidden_size",
+    ),
+    FieldSpec(
+        "heads",
+        "count",
+        "attention heads, each with queries of its own",
+        gguf="llama.attention.head_count",
+        hugging_face="num_attention_heads",
+    ),
+    FieldSpec(
+        "key_value_heads",
+        "count",
+        "heads of keys and values, each shared by a group",
+        gguf="llama.attention.head_count_kv",
+        hugging_face="num_key_value_heads",
+    ),
+    FieldSpec(
+        "head_width",
+        "count",
+        "length of one head's query, key and value",
+        gguf="llama.attention.key_length",
+        hugging_face="head_dim",
+    ),
+    FieldSpec(
+        "feedforward_width",
+        "count",
+        "length of the gated vector inside the network",
+        gguf="llama.feed_forward_length",
+        hugging_face="intermediate_size",
+    ),
+    FieldSpec(
+        "vocabulary",
+        "count",
+        "how many token ids there are",
+        gguf="llama.vocab_size",
+        hugging_face="vocab_size",
+    ),
+    FieldSpec(
+        "context",
+        "count",
+        "how many positions the model was trained for",
+        gguf="llama.context_length",
+        hugging_face="max_position_embeddings",
+    ),
+    FieldSpec(
+        "rope_theta",
+        "number",
+        "base of the rotation's wavelengths",
+        gguf="llama.rope.freq_base",
+        hugging_face="rope_theta",
+    ),
     FieldSpec(
         "rope_style",
         "choice",
         "which two elements of a head rotate together: neighbours, or i and i + head_width / 2",
         choices=("interleaved", "halves"),
     ),
-    FieldSpec("norm_epsilon", "number", "added to the mean square before its root"),
-    FieldSpec("tied_embeddings", "flag", "true if the embedding is the output matrix as well"),
+    FieldSpec(
+        "norm_epsilon",
+        "number",
+        "added to the mean square before its root",
+        gguf="llama.attention.layer_norm_rms_epsilon",
+        hugging_face="rms_norm_eps",
+    ),
+    FieldSpec(
+        "tied_embeddings",
+        "flag",
+        "true if the embedding is the output matrix as well",
+        hugging_face="tie_word_embeddings",
+    ),
 )
+GGUF: Final = {field.name: field.gguf for field in FIELDS}
+HUGGING_FACE: Final = {field.name: field.hugging_face for field in FIELDS}
 
 TENSORS: Final = (
     TensorSpec("token_embd.weight", ("vocabulary", "width"), "model.embed_tokens.weight"),
@@ -115,28 +183,24 @@ def from_gguf(
     """
     document = "GGUF metadata"
     _refuse_gguf_features(metadata, document)
-    heads = read_count(metadata, "llama.attention.head_count", document)
-    width = read_count(metadata, "llama.embedding_length", document)
-    head_width = _head_width(metadata, "llama.attention.key_length", document, width, heads)
+    heads = read_count(metadata, GGUF["heads"], document)
+    width = read_count(metadata, GGUF["width"], document)
+    head_width = _head_width(metadata, GGUF["head_width"], document, width, heads)
     for key in ("llama.attention.value_length", "llama.rope.dimension_count"):
         if read_count(metadata, key, document, default=head_width) != head_width:
             raise _refuse(document, f"{key} other than the head width {head_width}")
     return {
-        "layers": read_count(metadata, "llama.block_count", document),
+        "layers": read_count(metadata, GGUF["layers"], document),
         "width": width,
         "heads": heads,
-        "key_value_heads": read_count(
-            metadata, "llama.attention.head_count_kv", document, default=heads
-        ),
+        "key_value_heads": read_count(metadata, GGUF["key_value_heads"], document, default=heads),
         "head_width": head_width,
-        "feedforward_width": read_count(metadata, "llama.feed_forward_length", document),
+        "feedforward_width": read_count(metadata, GGUF["feedforward_width"], document),
         "vocabulary": _gguf_vocabulary(metadata, document),
-        "context": read_count(metadata, "llama.context_length", document),
-        "rope_theta": read_number(
-            metadata, "llama.rope.freq_base", document, default=GGUF_ROPE_THETA
-        ),
+        "context": read_count(metadata, GGUF["context"], document),
+        "rope_theta": read_number(metadata, GGUF["rope_theta"], document, default=GGUF_ROPE_THETA),
         "rope_style": "interleaved",
-        "norm_epsilon": read_number(metadata, "llama.attention.layer_norm_rms_epsilon", document),
+        "norm_epsilon": read_number(metadata, GGUF["norm_epsilon"], document),
         "tied_embeddings": "output.weight" not in tensor_names,
     }
 
@@ -148,23 +212,27 @@ def from_hugging_face(config: Mapping[str, object]) -> dict[str, FieldValue]:
     if config.get("model_type") == "mistral":
         config = {**MISTRAL_DEFAULTS, **config}
     _refuse_hugging_face_features(config, document)
-    heads = read_count(config, "num_attention_heads", document)
-    width = read_count(config, "hidden_size", document)
+    heads = read_count(config, HUGGING_FACE["heads"], document)
+    width = read_count(config, HUGGING_FACE["width"], document)
     return {
-        "layers": read_count(config, "num_hidden_layers", document),
+        "layers": read_count(config, HUGGING_FACE["layers"], document),
         "width": width,
         "heads": heads,
-        "key_value_heads": read_count(config, "num_key_value_heads", document, default=heads),
-        "head_width": _head_width(config, "head_dim", document, width, heads),
-        "feedforward_width": read_count(config, "intermediate_size", document),
-        "vocabulary": read_count(config, "vocab_size", document),
-        "context": read_count(config, "max_position_embeddings", document),
-        "rope_theta": _hugging_face_rope_theta(config, document),
+        "key_value_heads": read_count(
+            config, HUGGING_FACE["key_value_heads"], document, default=heads
+        ),
+        "head_width": _head_width(config, HUGGING_FACE["head_width"], document, width, heads),
+        "feedforward_width": read_count(config, HUGGING_FACE["feedforward_width"], document),
+        "vocabulary": read_count(config, HUGGING_FACE["vocabulary"], document),
+        "context": read_count(config, HUGGING_FACE["context"], document),
+        HUGGING_FACE["rope_theta"]: _hugging_face_rope_theta(config, document),
         "rope_style": "halves",
         "norm_epsilon": read_number(
-            config, "rms_norm_eps", document, default=HUGGING_FACE_NORM_EPSILON
+            config, HUGGING_FACE["norm_epsilon"], document, default=HUGGING_FACE_NORM_EPSILON
         ),
-        "tied_embeddings": read_flag(config, "tie_word_embeddings", document, default=False),
+        "tied_embeddings": read_flag(
+            config, HUGGING_FACE["tied_embeddings"], document, default=False
+        ),
     }
 
 
