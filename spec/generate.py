@@ -14,10 +14,12 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import refquant
 from refquant import errors
+from refquant.architectures import FAMILIES, Family
 
 __all__ = ["REGIONS", "filled", "pages"]
 
@@ -71,11 +73,41 @@ def _chapters() -> str:
     return "\n".join(lines)
 
 
+def _fields(family: Family) -> str:
+    """The fields of a model family, and what other formats call them."""
+    rows = (
+        (
+            f"`{field.name}`",
+            field.law.replace("'", "`"),
+            field.meaning,
+            f"`{field.gguf}`" if field.gguf else "",
+            f"`{field.hugging_face}`" if field.hugging_face else "",
+        )
+        for field in family.fields
+    )
+    return _table(("field", "value", "what it is", "GGUF key", "`config.json` key"), rows)
+
+
+def _tensors(family: Family) -> str:
+    """The tensors of a model family, and what Hugging Face calls them."""
+    rows = (
+        (
+            f"`{tensor.name}`" + (f", unless `{tensor.absent_if}`" if tensor.absent_if else ""),
+            f"`{tensor.formula}`",
+            f"`{tensor.hugging_face}`",
+        )
+        for tensor in family.tensor_specs
+    )
+    return _table(("tensor", "shape", "Hugging Face name"), rows)
+
+
 REGIONS: dict[str, Callable[[], str]] = {
     "chapters": _chapters,
     "exit-statuses": _exit_statuses,
+    **{f"fields-{name}": partial(_fields, family) for name, family in FAMILIES.items()},
     "rooms": _rooms,
     "schemes": _schemes,
+    **{f"tensors-{name}": partial(_tensors, family) for name, family in FAMILIES.items()},
 }
 
 
