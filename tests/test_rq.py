@@ -237,7 +237,8 @@ def test_verify_levels_have_names(verify, tmp_path):
 
 
 def test_paths_that_cannot_be_opened(tmp_path):
-    for path in (tmp_path / "absent.rq", tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "absent.rq", tmp_path, tmp_path / "pipe"):
         with pytest.raises(UsageError):
             read(path)
 

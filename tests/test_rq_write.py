@@ -311,6 +311,16 @@ def test_two_writers_at_once(tmp_path):
     assert not left_behind(tmp_path)
 
 
+def test_a_link_is_replaced_and_its_target_kept(tmp_path):
+    target, link = tmp_path / "a.rq", tmp_path / "b.rq"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    write(link, Plan([planned("a")]))
+    assert target.read_bytes() == b"old"
+    assert not link.is_symlink()
+    assert read(link).tensors["a"].shape == (2,)
+
+
 def test_readers_keep_the_file_they_opened(tmp_path):
     path = tmp_path / "a.rq"
     write(path, Plan([planned("a", bytes(range(8)))]))
@@ -322,10 +332,13 @@ def test_readers_keep_the_file_they_opened(tmp_path):
     assert_same(read(path), read(path, use_mmap=False))
 
 
-@pytest.mark.parametrize("place", [".", "absent/a.rq"])
+@pytest.mark.parametrize("place", [".", "absent/a.rq", "pipe", "link"])
 def test_places_that_cannot_be_written(place, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
     with pytest.raises(UsageError, match="cannot write"):
         write(tmp_path / place, Plan([planned("a")]))
+    assert names(tmp_path) == ["link", "pipe"]
 
 
 # ------------------------------------------------------------------- memory and order

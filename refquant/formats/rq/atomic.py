@@ -29,12 +29,13 @@ _FLAGS: Final = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY"
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A new file to write and seek in, which becomes `path` when the block ends without error.
 
-    On any exception the temporary file is removed and what stood at `path` is as it was. Raises
-    UsageError if no file can be created there.
+    On any exception the temporary file is removed and what stood at `path` is as it was. A
+    symbolic link at `path` is itself replaced. Raises UsageError if no file can be created there,
+    or what stands there is not a file: a directory, a device, a pipe.
     """
     target = Path(path)
-    if target.is_dir():
-        raise UsageError(f"cannot write {target}: it is a directory")
+    if target.exists() and not target.is_file():
+        raise UsageError(f"cannot write {target}: what stands there is not a regular file")
     remove_abandoned(target.parent)
     temporary, descriptor = _create(target)
     file = os.fdopen(descriptor, "w+b")
