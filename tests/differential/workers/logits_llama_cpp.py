@@ -1,0 +1,49 @@
+"""Logits of llama.cpp for given tokens, from one GGUF file or two.
+
+    python logits_llama_cpp.py FOLDER
+
+Runs in the environment of the `llama` oracle and imports nothing of refquant. FOLDER holds
+`tokens.npy`, `float32.gguf`, and may hold `quantized.gguf`. It writes `llama_cpp.npz`: `theirs`
+f32[t, v] from the first and `quantized` f32[t, v] from the second. Keys and values are cached in
+float32 and attention is the plain one, so that with float32 weights nothing is narrower.
+"""
+
+import sys
+from pathlib import Path
+
+import llama_cpp
+import numpy as np
+
+
+def logits(path, tokens):
+    """f32[t, v]."""
+    model = llama_cpp.Llama(
+        model_path=str(path),
+        n_ctx=len(tokens),
+        n_batch=len(tokens),
+        n_ubatch=len(tokens),
+        n_threads=2,
+        n_threads_batch=2,
+        n_gpu_layers=0,
+        logits_all=True,
+        flash_attn=False,
+        type_k=llama_cpp.GGML_TYPE_F32,
+        type_v=llama_cpp.GGML_TYPE_F32,
+        verbose=False,
+    )
+    model.eval(tokens)
+    return np.array(model.scores[: len(tokens)], np.float32)
+
+
+def main():
+    """Read FOLDER, compute, write."""
+    folder = Path(sys.argv[1])
+    tokens = np.load(folder / "tokens.npy").tolist()
+    results = {"theirs": logits(folder / "float32.gguf", tokens)}
+    if (folder / "quantized.gguf").exists():
+        results["quantized"] = logits(folder / "quantized.gguf", tokens)
+    np.savez(folder / "llama_cpp.npz", **results)
+
+
+if __name__ == "__main__":
+    main()
