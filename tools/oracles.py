@@ -57,6 +57,12 @@ ORACLES = {
         },
         from_source="ggml-python",
     ),
+    "aeq": Oracle(
+        requirements=("ai-edge-quantizer==0.10.0", "ai-edge-litert==2.3.0"),
+        probe="import ai_edge_quantizer, ai_edge_litert",
+        reason="codes and scales of AI Edge Quantizer, products of LiteRT's kernels",
+        minutes=2,
+    ),
     "torch": Oracle(
         requirements=("torch==2.13.0", "transformers==5.17.0", "safetensors", "-e", "."),
         probe="import torch, transformers, refquant.tensor",

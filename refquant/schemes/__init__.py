@@ -9,15 +9,28 @@ from types import ModuleType
 from refquant.driver import Scheme
 from refquant.errors import UnknownSchemeError, UsageError
 from refquant.layout import Layout
-from refquant.schemes import affine, floats, ggml
+from refquant.schemes import aeq, affine, floats, ggml
 from refquant.schemes.names import Family, read_name
 
 __all__ = ["ALIASES", "FAMILIES", "SCHEMES", "scheme", "scheme_of_layout", "schemes"]
 
-SCHEMES: Mapping[str, Scheme] = {found.name: found for found in (*floats.SCHEMES, *ggml.SCHEMES)}
+SCHEMES: Mapping[str, Scheme] = {
+    found.name: found
+    for found in (
+        *floats.SCHEMES,
+        *aeq.SCHEMES,
+        *ggml.SCHEMES,
+    )
+}
 """Schemes without knobs."""
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (affine.AFFINE,)}
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        affine.AFFINE,
+        *aeq.FAMILIES,
+    )
+}
 """Schemes with knobs, built on demand."""
 
 ALIASES: Mapping[str, str] = {

@@ -7,7 +7,7 @@ a row of zero points, begins on a byte.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
@@ -15,15 +15,31 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Field, Layout, Plane, Signed, field
-from refquant.numerics import bfloat16_bits, float16_bits, float32_from_bfloat16, round_half_away
+from refquant.numerics import (
+    bfloat16_bits,
+    float16_bits,
+    float32_from_bfloat16,
+    float32_from_float16,
+    round_half_away,
+)
 from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
 from refquant.schemes.names import Family, Knob
 
-__all__ = ["AFFINE"]
+__all__ = ["AFFINE", "KNOBS", "Rule", "affine_point"]
 
 F32 = NDArray[np.float32]
 Codes = Mapping[str, NDArray[np.integer]]
 WHOLE_TENSOR = (0,) * 8
+
+LARGEST_SCALE: Mapping[str, np.float32] = {
+    "f32": np.finfo(np.float32).max,
+    "f16": np.float32(65504),
+    "bf16": np.float32(float.fromhex("0x1.fep127")),
+    "bf16_f16": np.float32(65280),
+}
+"""Largest finite scale of each storage; 65280 is the largest of 8 significant bits below 65520."""
+
+SCALE_ELEMENTS = {"f32": FLOAT32, "f16": FLOAT16, "bf16": BFLOAT16, "bf16_f16": FLOAT16}
 
 KNOBS = (
     Knob("bits", "width of a code", range(2, 9), 8),
@@ -36,7 +52,12 @@ KNOBS = (
         bare=True,
     ),
     Knob("group", "weights of a group along the axis", range(2, 65537), 32),
-    Knob("scale", "storage of the scale", ("f32", "f16", "bf16"), "f32"),
+    Knob(
+        "scale",
+        "storage of the scale; bf16_f16 is rounded to bfloat16, then stored in float16",
+        ("f32", "f16", "bf16", "bf16_f16"),
+        "f32",
+    ),
     Knob(
         "divisor",
         "symmetric scale: largest magnitude over qmax; over half the steps; the larger of "
@@ -57,9 +78,22 @@ KNOBS = (
     Knob("extent", "an asymmetric range includes 0.0, or not", ("zero", "data"), "zero"),
     Knob(
         "floor",
-        "a scale of 0 becomes 1; scales are at least 2**-23; at least 2**-126",
-        ("one", "eps", "tiny"),
+        "a scale of 0 becomes 1; scales are at least 2**-23; at least 2**-126; the range is at "
+        "least 1e-9; nothing is done",
+        ("one", "eps", "tiny", "range", "none"),
         "one",
+    ),
+    Knob(
+        "overflow",
+        "a scale beyond its storage becomes the largest finite one, or infinite",
+        ("saturate", "infinite"),
+        "saturate",
+    ),
+    Knob(
+        "zero_point",
+        "qmin less the rounded min/scale, or qmin - min/scale rounded",
+        ("rounded", "difference"),
+        "rounded",
     ),
 )
 
@@ -92,22 +126,26 @@ class Rule:
         """Choose a scale (and zero point) for each group by its extremes, then round to nearest."""
         low, high = self._extremes(x)
         scale = self._floored(self._scale(low, high))
-        stored, bits = store_scale(scale, str(self["scale"]))
-        stored = self._floored(stored) if self["floor"] == "one" else stored
+        stored, bits = self._stored(scale)
         if self["floor"] == "one":
-            _, bits = store_scale(stored, str(self["scale"]))
+            stored, bits = self._stored(self._floored(stored))
         used = stored if self["using"] == "stored" else scale
         if self["symmetry"] == "sym":
             codes = self._rounded(self._quotient(x, used))
             return {"s": bits[:, None], "q": self._clipped(codes)}
-        quotient = self._quotient(low[:, None], used)[:, 0]
-        zero = np.clip(np.float32(self.qmin) - self._rounded(quotient), self.qmin, self.qmax)
+        zero = self._zero_point(self._quotient(low[:, None], used)[:, 0])
         codes = self._quotient(x, used)
         if self["zero"] == "before":
             codes = self._rounded(codes + zero[:, None])
         else:
             codes = self._rounded(codes) + zero[:, None]
         return {"s": bits[:, None], "z": zero.astype(np.int8)[:, None], "q": self._clipped(codes)}
+
+    def _zero_point(self, quotient: F32) -> F32:  # min/scale f32[g] -> f32[g]
+        lowest = np.float32(self.qmin)
+        if self["zero_point"] == "difference":
+            return np.asarray(np.clip(self._rounded(lowest - quotient), self.qmin, self.qmax))
+        return np.asarray(np.clip(lowest - self._rounded(quotient), self.qmin, self.qmax))
 
     def _extremes(self, x: F32) -> tuple[F32, F32]:  # f32[g, n] -> f32[g], f32[g]
         low, high = np.minimum.reduce(x, axis=1), np.maximum.reduce(x, axis=1)
@@ -117,13 +155,21 @@ class Rule:
 
     def _scale(self, low: F32, high: F32) -> F32:  # f32[g], f32[g] -> f32[g]
         if self["symmetry"] == "asym":
-            return (high - low) / np.float32(self.qmax - self.qmin)
+            return self._ranged(high - low) / np.float32(self.qmax - self.qmin)
         if self["divisor"] == "sides":
             return np.asarray(np.maximum(low / np.float32(self.qmin), high / np.float32(self.qmax)))
         steps = self.qmax if self["divisor"] == "qmax" else (self.qmax - self.qmin) / 2
-        return np.asarray(np.maximum(-low, high) / np.float32(steps))
+        return self._ranged(np.maximum(-low, high)) / np.float32(steps)
+
+    def _ranged(self, extent: F32) -> F32:
+        """The extent of a group, at least 1e-9 where the floor is one of ranges."""
+        if self["floor"] == "range":
+            return np.asarray(np.maximum(extent, np.float32(1e-9)))
+        return extent
 
     def _floored(self, scale: F32) -> F32:
+        if self["floor"] in ("range", "none"):
+            return scale
         if self["floor"] == "one":
             return np.where(scale == 0, np.float32(1), scale)
         least = np.float32(2.0**-23 if self["floor"] == "eps" else 2.0**-126)
@@ -138,18 +184,25 @@ class Rule:
         return np.rint(x) if self["round"] == "half_even" else round_half_away(x)
 
     def _clipped(self, codes: F32) -> NDArray[np.int8]:
-        return np.clip(codes, self.lowest, self.qmax).astype(np.int8)
+        """Codes in range; NaN, the quotient of zero by zero, is code 0."""
+        held = np.where(np.isnan(codes), np.float32(0), codes)
+        return np.clip(held, self.lowest, self.qmax).astype(np.int8)
 
-
-def store_scale(scale: F32, storage: str) -> tuple[F32, NDArray[np.integer]]:
-    """The scale after its storage, and the stored bits; too large a scale becomes the largest."""
-    if storage == "f16":
-        bits = float16_bits(np.minimum(scale, np.float32(65504)))
-        return bits.view(np.float16).astype(np.float32), bits
-    if storage == "bf16":
-        upper = bfloat16_bits(np.minimum(scale, np.float32(float.fromhex("0x1.fep127"))))
-        return float32_from_bfloat16(upper), upper
-    return scale, scale.view(np.uint32)
+    def _stored(self, scale: F32) -> tuple[F32, NDArray[np.integer]]:
+        """The scale after its storage, and the stored bits."""
+        storage = str(self["scale"])
+        if self["overflow"] == "saturate":
+            scale = np.minimum(scale, LARGEST_SCALE[storage])
+        if storage == "f32":
+            return scale, scale.view(np.uint32)
+        if storage == "f16":
+            bits = float16_bits(scale)
+            return float32_from_float16(bits), bits
+        upper = bfloat16_bits(scale)
+        if storage == "bf16":
+            return float32_from_bfloat16(upper), upper
+        bits = float16_bits(float32_from_bfloat16(upper))
+        return float32_from_float16(bits), bits
 
 
 def _codes_field(bits: int) -> tuple[Plane, Field]:
@@ -164,7 +217,7 @@ def _build(knobs: Mapping[str, str | int]) -> Scheme:
         str(granularity)
     ]
     codes_plane, codes_field = _codes_field(bits)
-    element = {"f32": FLOAT32, "f16": FLOAT16, "bf16": BFLOAT16}[str(knobs["scale"])]
+    element = SCALE_ELEMENTS[str(knobs["scale"])]
     planes = {"codes": codes_plane, "scales": Plane(group, element.bits // 8)}
     fields = {"q": codes_field, "s": field("scales", element, "0", over=group)}
     centred: str | tuple[str, ...] = "q"
@@ -183,6 +236,12 @@ def _build(knobs: Mapping[str, str | int]) -> Scheme:
         ragged=True,
         parameters=dict(knobs),
     )
+
+
+def affine_point(name: str, title: str, **knobs: str | int) -> Scheme:
+    """The member of the family at the given knobs, under the name of the contract that it is."""
+    values = {knob.name: knob.default for knob in KNOBS} | knobs
+    return replace(_build(values), name=name, title=title)
 
 
 def _canonical_name(knobs: Mapping[str, str | int]) -> str:

@@ -11,7 +11,7 @@ from refquant.driver import Encoder, Scheme
 from refquant.layout import Layout, Minifloat, Plane, field
 from refquant.numerics import bfloat16_bits, float16_bits
 
-__all__ = ["BFLOAT16", "FLOAT16", "FLOAT32", "SCHEMES"]
+__all__ = ["BFLOAT16", "FLOAT16", "FLOAT16_SCHEME", "FLOAT32", "SCHEMES"]
 
 F32 = NDArray[np.float32]
 
@@ -29,8 +29,12 @@ def _scheme(name: str, title: str, element: Minifloat, encode: Encoder) -> Schem
     return Scheme(name, title, layout, encode, non_finite=True)
 
 
+FLOAT16_SCHEME = _scheme(
+    "float/f16", "IEEE 754 binary16", FLOAT16, lambda x: {"w": float16_bits(x)}
+)
+
 SCHEMES = (
     _scheme("float/f32", "IEEE 754 binary32", FLOAT32, lambda x: {"w": x.view(np.uint32)}),
-    _scheme("float/f16", "IEEE 754 binary16", FLOAT16, lambda x: {"w": float16_bits(x)}),
+    FLOAT16_SCHEME,
     _scheme("float/bf16", "bfloat16", BFLOAT16, lambda x: {"w": bfloat16_bits(x)}),
 )

@@ -61,8 +61,9 @@ class Family:
                 raise UsageError(f"scheme {self.name}: {knob.name} is given twice")
             values[knob.name] = knob.read(text or key, self.name)
         defaults = {knob.name: knob.default for knob in self.knobs}
-        if values.get("group") and "granularity" in defaults:
-            values.setdefault("granularity", "group")
+        # The size of a share says that weights are shared in groups or blocks of that size.
+        for share in {"group", "block"} & values.keys() & defaults.keys():
+            values.setdefault("granularity", share)
         return self.build(defaults | values)
 
     def _knob(self, key: str, text: str) -> Knob:
