@@ -24,7 +24,7 @@ PAIRS = (
     ("a.f32", F32, 0.5),
     ("a.f64", F64, 1e300),
     ("a.bool", BOOL, True),
-    ("a.words", ARRAY, (STRING, ["", "é", "two words", "日本"])),
+    ("a.words", ARRAY, (STRING, ["first", "", "two words", "日本"])),
     ("a.numbers", ARRAY, (U32, [1, 2, 2**32 - 1])),
     ("a.flags", ARRAY, (BOOL, [True, False])),
     ("a.none", ARRAY, (STRING, [])),
@@ -59,8 +59,8 @@ def test_metadata_and_tensors_are_what_was_written(save, use_mmap):
     }
     assert type(file.metadata["a.bool"]) is bool
     assert file.metadata["a.words"][3] == "日本"
-    assert file.metadata["a.words"][1:3] == ["é", "two words"]
-    assert file.metadata["a.words"][-4] == ""
+    assert file.metadata["a.words"][1:3] == ["", "two words"]
+    assert file.metadata["a.words"][-4] == "first"
     with pytest.raises(IndexError):
         file.metadata["a.words"][4]
     found = {
@@ -106,6 +106,18 @@ def test_a_file_that_gguf_wrote_is_read(tmp_path):
     assert list(file.metadata["x.words"]) == ["a", "bc"]
     assert file.tensors["w"].data.tobytes() == weights.tobytes()
     assert file.tensors["v"].offset % 64 == 0
+
+
+@pytest.mark.parametrize("alignment", [1, 8, 64, 4096])
+def test_data_begin_at_the_stated_alignment(save, alignment):
+    """At every length of the head, so that rounding to another multiple would show."""
+    stated = ("general.alignment", U32, alignment)
+    for length in range(0, 64, 3):
+        pairs = [stated, ("k" * (length + 1), U8, 1)]
+        file = read_gguf(save(made.build(pairs, TENSORS, alignment)))
+        for name, _, _, raw in TENSORS:
+            assert file.tensors[name].data.tobytes() == raw
+            assert file.tensors[name].offset % alignment == 0
 
 
 def test_version_2_has_the_same_bytes(save):
@@ -192,6 +204,7 @@ DAMAGED = {
         made.header(0, 1) + made.text("k") + struct.pack("<IIQ", ARRAY, F64, 2**61) + bytes(64),
         "E_GGUF_COUNT",
     ),
+    "one string too many": (strings(9, bytes(8 * 8)), "E_GGUF_COUNT"),
     "endless strings": (strings(2**61, bytes(64)), "E_GGUF_COUNT"),
     "a string of 2^64 - 1 bytes": (strings(2, b"\xff" * 16), "E_GGUF_TRUNCATED"),
     "a string of 2^63 - 1 bytes": (

@@ -112,6 +112,17 @@ def test_a_word_that_is_a_token_is_not_merged_where_the_model_says_so(read):
         assert (ids == [last]) == PRE_TOKENIZERS[pre].ignore_merges
 
 
+def test_a_merge_may_begin_with_a_space(read):
+    """Its parts are cut at the first space behind the first character."""
+    spec = spec_of(
+        read,
+        ("tokenizer.ggml.tokens", ARRAY, (STRING, [" ", "b", " b"])),
+        ("tokenizer.ggml.token_type", ARRAY, (I32, [1, 1, 1])),
+        ("tokenizer.ggml.merges", ARRAY, (STRING, ["  b"])),
+    )
+    assert json.loads(spec.json)["model"]["merges"] == [[" ", "b"]]
+
+
 def test_equal_scores_keep_the_order_of_ids(read):
     tokens = ["<unk>", "<s>", "</s>", "a", "b", "c", "ab", "bc"]
     for scores, expected in (([0.0] * 8, [6, 5]), ([0.0] * 7 + [1.0], [3, 7])):
