@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from refquant.runtime.linear import TILE_ELEMENTS, linear, pack_rows, scratch_for
+from refquant.runtime import linear as module
+from refquant.runtime.linear import Scratch, linear, pack_rows
 from refquant.tensor import quantize
 from tests.runtime_oracle import gamma
 
@@ -15,9 +16,10 @@ def matrix(rows, columns, scheme="ggml/q4_0", seed=0):
 
 @pytest.mark.parametrize("tokens", [1, 5])
 @pytest.mark.parametrize("tile_rows", [1, 3, 64])
-def test_tiles_cover_every_row_once(tokens, tile_rows):
+def test_tiles_cover_every_row_once(monkeypatch, tokens, tile_rows):
+    monkeypatch.setattr(module, "TILE_ELEMENTS", tile_rows * 64)
     parts = [matrix(7, 64, "ggml/q4_0"), matrix(5, 64, "ggml/q8_0", seed=1)]
-    packed = pack_rows(parts, np.empty(tile_rows * 64, np.float32))
+    packed = pack_rows(parts, Scratch())
     dense = np.concatenate([part.dequantize() for part in parts])
     x = np.random.default_rng(2).standard_normal((tokens, 64)).astype(np.float32)
     exact = x.astype(np.float64) @ dense.T.astype(np.float64)
@@ -28,16 +30,34 @@ def test_tiles_cover_every_row_once(tokens, tile_rows):
         assert np.all(np.abs(result - exact) <= limit)
 
 
-def test_one_buffer_serves_every_matrix():
-    scratch = scratch_for([64, 32])
-    assert scratch.size == TILE_ELEMENTS
-    assert scratch_for([64, 2 * TILE_ELEMENTS]).size == 2 * TILE_ELEMENTS
-    packed = pack_rows([matrix(9, 64)], scratch)
-    assert packed.scratch is scratch
-    assert [(tile.start, tile.stop) for tile in packed.tiles] == [(0, 9)]
+def test_one_buffer_serves_every_matrix(monkeypatch):
+    monkeypatch.setattr(module, "TILE_ELEMENTS", 128)
+    scratch = Scratch()
+    narrow, wide = pack_rows([matrix(9, 64)], scratch), pack_rows([matrix(3, 256)], scratch)
+    assert [(tile.start, tile.stop) for tile in narrow.tiles] == [
+        (0, 2),
+        (2, 4),
+        (4, 6),
+        (6, 8),
+        (8, 9),
+    ]
+    assert len(wide.tiles) == 3
+    assert scratch.size == 256
+    assert np.shares_memory(scratch.rows(2, 64), scratch.rows(1, 256))
+
+
+def test_records_of_several_rows_stay_whole(monkeypatch):
+    # Groups along the outputs: 32 rows share a record, so no tile can be lower.
+    monkeypatch.setattr(module, "TILE_ELEMENTS", 1)
+    values = np.random.default_rng(3).standard_normal((64, 6)).astype(np.float32)
+    tensor = quantize(values, "ggml/q4_0", axis=0)
+    packed = pack_rows([tensor], Scratch())
+    assert [(tile.start, tile.stop) for tile in packed.tiles] == [(0, 32), (32, 64)]
+    x = np.eye(6, dtype=np.float32)
+    assert np.array_equal(linear(x, packed), tensor.dequantize().T)
 
 
 def test_packing_copies_no_weights():
     tensor = matrix(8, 64)
-    packed = pack_rows([tensor], scratch_for([64]))
+    packed = pack_rows([tensor], Scratch())
     assert np.shares_memory(packed.tiles[0].rows.planes["blocks"], tensor.planes["blocks"])

@@ -10,16 +10,35 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from refquant.layout.tiles import row_unit
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor
 
-__all__ = ["Matrix", "PackedMatrix", "linear", "pack_rows", "scratch_for"]
+__all__ = ["Matrix", "PackedMatrix", "Scratch", "linear", "pack_rows"]
 
 # Tiles of 0.2 to 0.8 million elements measure alike; smaller ones pay for calls, larger ones fall
 # out of the second-level cache.
 TILE_ELEMENTS: Final = 1 << 18
+
+
+class Scratch:
+    """One float32 buffer for all matrices of a model, as large as the largest tile needs."""
+
+    def __init__(self) -> None:
+        self.size = TILE_ELEMENTS
+        self._buffer: Floats | None = None
+
+    def reserve(self, elements: int) -> None:
+        """See to it that a tile of so many elements will fit."""
+        if elements > self.size:
+            self.size, self._buffer = elements, None
+
+    def rows(self, count: int, columns: int) -> Floats:
+        """The first part of the buffer as f32[count, columns]; the next call overwrites it."""
+        if self._buffer is None:
+            self._buffer = np.empty(self.size, np.float32)
+        return self._buffer[: count * columns].reshape(count, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +56,7 @@ class PackedMatrix:
 
     shape: tuple[int, int]
     tiles: tuple[Tile, ...]
-    scratch: Floats
+    scratch: Scratch
 
 
 Matrix = Floats | PackedMatrix
@@ -53,27 +72,27 @@ def linear(x: Floats, w: Matrix) -> Floats:  # f32[t, k], f32[n, k] -> f32[t, n]
 
 def _linear_packed(x: Floats, w: PackedMatrix) -> Floats:  # f32[t, k], packed[n, k] -> f32[t, n]
     y = np.empty((x.shape[0], w.shape[0]), np.float32)
-    columns = w.shape[1]
     for tile in w.tiles:
-        rows = w.scratch[: (tile.stop - tile.start) * columns].reshape(-1, columns)
+        rows = w.scratch.rows(tile.stop - tile.start, w.shape[1])
         tile.rows.dequantize(out=rows, threads=1)
         np.matmul(x, rows.T, out=y[:, tile.start : tile.stop])
     return y
 
 
-def scratch_for(widths: Sequence[int]) -> Floats:
-    """A buffer that holds one tile of any matrix whose rows have these widths."""
-    return np.empty(max(TILE_ELEMENTS, *widths), np.float32)
+def pack_rows(parts: Sequence[QuantizedTensor], scratch: Scratch) -> PackedMatrix:
+    """Matrices with the same inputs, stacked into one and cut into tiles.
 
-
-def pack_rows(parts: Sequence[QuantizedTensor], scratch: NDArray[np.float32]) -> PackedMatrix:
-    """Matrices with the same inputs, stacked into one and cut into tiles."""
+    A tile begins where every plane begins a record, so a scheme whose records hold several rows
+    has taller ones.
+    """
     columns = parts[0].shape[1]
-    step = max(1, scratch.size // columns)
     tiles: list[Tile] = []
     base = 0
     for part in parts:
         height = part.shape[0]
+        unit = row_unit(part.layout, part.shape)
+        step = max(TILE_ELEMENTS // columns // unit, 1) * unit
+        scratch.reserve(min(step, height) * columns)
         for start in range(0, height, step):
             stop = min(start + step, height)
             tiles.append(Tile(base + start, base + stop, part.rows(start, stop)))

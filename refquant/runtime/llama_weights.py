@@ -15,8 +15,7 @@ __all__ = ["read_llama"]
 
 def read_llama(checkpoint: Checkpoint, config: LlamaConfig, mode: WeightMode) -> LlamaWeights:
     """The weights of a llama model whose tensors have been checked against `config`."""
-    widths = (config.width, config.query_rows, config.feedforward_width)
-    reader = WeightReader(checkpoint, mode, widths)
+    reader = WeightReader(checkpoint, mode)
     embedding = reader.table("token_embd.weight")
     if not config.tied_embeddings:
         output = reader.matrix("output.weight")

@@ -70,7 +70,7 @@ class Sampler:
         place = min(int(np.searchsorted(cumulative, point, side="right")), len(ids) - 1)
         return int(ids[place])
 
-    def _generator(self) -> np.random.Generator:
+    def _generator(self) -> "np.random.Generator":  # quoted, because the module loads late
         if self._random is None:
             self._random = np.random.Generator(np.random.PCG64(self.options.seed))
         return self._random

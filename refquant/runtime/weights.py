@@ -5,14 +5,13 @@ matrix as it is stored and decodes while computing. Either way the matrices that
 input are stacked, so that one product serves them all.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from refquant.errors import FormatError
 from refquant.formats.checkpoint import Checkpoint
-from refquant.runtime.linear import Matrix, pack_rows, scratch_for
+from refquant.runtime.linear import Matrix, Scratch, pack_rows
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor
 
@@ -44,10 +43,10 @@ def require_finite(values: Floats, name: str) -> Floats:
 class WeightReader:
     """Takes matrices and vectors out of one checkpoint, in one of the two modes."""
 
-    def __init__(self, checkpoint: Checkpoint, mode: WeightMode, widths: Sequence[int]) -> None:
+    def __init__(self, checkpoint: Checkpoint, mode: WeightMode) -> None:
         self.checkpoint = checkpoint
         self.mode = mode
-        self.scratch = scratch_for(widths) if mode == "packed" else np.empty(0, np.float32)
+        self.scratch = Scratch()
 
     def vector(self, name: str) -> Floats:
         """A tensor as numbers."""
