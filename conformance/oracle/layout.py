@@ -6,7 +6,7 @@ compiled path, and slow by intention.
 """
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from math import prod
 from typing import Any
@@ -76,10 +76,12 @@ def field_code(
     return code_in_record(field, record, code_number(plane, field, shape, index))
 
 
-def starts(shape: Sequence[int], strides: Sequence[int], base: int) -> Iterator[int]:
-    """First bit of each run of a slice, the last axis fastest."""
-    for place in product(*map(range, shape)):
-        yield base + sum(i * s for i, s in zip(place, strides, strict=True))
+def start_of(shape: Sequence[int], strides: Sequence[int], base: int, number: int) -> int:
+    """First bit of run `number` of a slice; runs are numbered with the last axis fastest."""
+    for extent, stride in zip(reversed(shape), reversed(strides), strict=True):
+        number, place = divmod(number, extent)
+        base += place * stride
+    return base
 
 
 def code_in_record(field: Description, record: int, number: int) -> int:
@@ -105,7 +107,7 @@ def joined_bits(pieces: Sequence[Any], record: int, number: int) -> int:
             continue
         code, low = 0, 0
         for bits, base, shape, strides in piece:
-            start = list(starts(shape, strides, base))[number]
+            start = start_of(shape, strides, base, number)
             code |= ((record >> start) & ((1 << bits) - 1)) << low
             low += bits
         return code

@@ -1,0 +1,121 @@
+"""What holds for every registered scheme: a new scheme is tested by being listed."""
+
+from math import lcm
+
+import numpy as np
+import pytest
+
+import refquant
+from conformance.oracle import layout as oracle
+from refquant.layout import Digits, Layout, field_codes, pack_codes
+from refquant.schemes import ALIASES, FAMILIES, SCHEMES, scheme_of_layout
+from tests.test_layout_values import assert_same_bits, gridded, random_planes
+
+EVERY = {found.name: found for found in (*refquant.schemes(), *map(refquant.scheme, ALIASES))}
+ENCODERS = [name for name, found in EVERY.items() if found.can_encode]
+MOST_WEIGHTS = 1536
+
+
+def fitting_shape(scheme, rows=2):
+    """The smallest matrix (or more axes) that holds whole blocks and groups."""
+    extents = [plane.block for plane in scheme.planes.values()] + [scheme.group]
+    rank = max(2, *(len(e) for e in extents if any(e)))
+    shape = []
+    for axis in range(-rank, 0):
+        given = [e[axis] for e in extents if len(e) >= -axis and e[axis]]
+        shape.append(lcm(*given) if given else 1)
+    if shape[-1] == 1:
+        shape[-1] = 7
+    if shape[0] == 1:
+        shape[0] = rows
+    return tuple(shape)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_descriptor_decodes_by_the_interpreter_and_compiled_alike(name):
+    scheme = EVERY[name]
+    shape = fitting_shape(scheme)
+    if np.prod(shape) > MOST_WEIGHTS:
+        shape = fitting_shape(scheme, rows=1)
+    planes = random_planes(scheme.layout, shape)
+    values = refquant.QuantizedTensor.from_planes(scheme, shape, planes).dequantize()
+    assert_same_bits(values, oracle.values(scheme.layout.describe(), planes, shape))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_packing_any_bytes_again_gives_the_same_bytes(name):
+    layout, shape = EVERY[name].layout, fitting_shape(EVERY[name])
+    planes = gridded(layout, random_planes(layout, shape, seed=11), shape)
+    packed = {n: np.zeros_like(records) for n, records in planes.items()}
+    digits = {f.plane for f in layout.fields.values() if isinstance(f.element, Digits)}
+    for field_name, field in layout.fields.items():
+        codes = field_codes(layout, field_name, planes[field.plane], shape)
+        pack_codes(layout, field_name, codes, packed[field.plane], shape)
+        again = field_codes(layout, field_name, packed[field.plane], shape)
+        assert (again == codes).all()
+    for plane in set(planes) - digits:
+        assert (packed[plane] == planes[plane] & ~layout.spare_bits(plane)).all()
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_names_titles_and_digests(name):
+    scheme = EVERY[name]
+    assert refquant.scheme(scheme.name).digest == scheme.digest
+    assert refquant.scheme(scheme.name).name == scheme.name
+    assert Layout.parse(scheme.layout.describe()).digest == scheme.digest
+    assert scheme_of_layout(scheme.layout, scheme.name).name == scheme.name
+    assert scheme_of_layout(scheme.layout).digest == scheme.digest
+    assert scheme_of_layout(scheme.layout, "no/such[name]").digest == scheme.digest
+    assert scheme.title
+    assert not scheme.title.endswith(".")
+    assert 0 < scheme.bits_per_weight() <= 32.01
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_what_is_encoded_can_be_decoded_and_keeps_spare_bits_zero(name):
+    scheme = EVERY[name]
+    shape = fitting_shape(scheme, rows=3)
+    x = np.random.default_rng(8).normal(size=shape).astype(np.float32)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        tensor = refquant.quantize(x, scheme)
+        values = tensor.dequantize()
+    assert np.isfinite(values).all()
+    assert np.corrcoef(values.ravel(), x.ravel())[0, 1] > 0.5 or scheme.bits_per_weight() < 2
+    for plane, records in tensor.planes.items():
+        assert not (records & scheme.layout.spare_bits(plane)).any()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoding_is_a_function_of_the_group_alone(name):
+    scheme = EVERY[name]
+    shape = fitting_shape(scheme, rows=4)
+    if shape[0] != 4 or (all(extent == 0 for extent in scheme.group) and len(scheme.group) > 1):
+        pytest.skip("one group holds all rows")
+    x = np.random.default_rng(9).normal(size=shape).astype(np.float32)
+    whole = refquant.quantize(x, scheme).dequantize()
+    for row in range(4):
+        alone = refquant.quantize(x[row : row + 1], scheme).dequantize()
+        assert_same_bits(whole[row : row + 1], alone)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_zeros_and_negative_zeros_decode_to_zeros(name):
+    scheme = EVERY[name]
+    x = np.zeros(fitting_shape(scheme), np.float32)
+    assert not refquant.quantize(x, scheme).dequantize().any()
+    assert not refquant.quantize(-x, scheme).dequantize().any()
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_aliases_stand_for_full_names(alias):
+    assert refquant.scheme(alias).name == refquant.scheme(ALIASES[alias]).name
+    assert "/" in ALIASES[alias]
+
+
+def test_the_table_is_keyed_by_name_and_no_name_is_taken_twice():
+    assert all(name == found.name for name, found in SCHEMES.items())
+    assert all(name == family.name for name, family in FAMILIES.items())
+    assert not set(SCHEMES) & set(FAMILIES)
+    assert not set(ALIASES) & {*SCHEMES, *FAMILIES}
+    names = [found.name for found in refquant.schemes()]
+    assert len(names) == len(set(names))
