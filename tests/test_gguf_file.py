@@ -305,6 +305,13 @@ def test_what_cannot_be_read_yet_is_unsupported_and_says_so(save):
         assert caught.value.code == code
 
 
+def test_more_strings_than_any_vocabulary_has_are_refused_before_they_are_walked(save):
+    path = save(strings(2**24 + 1, b""))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + 8 * (2**24 + 1))  # a hole: it takes no disk
+    assert code_of(path) == "E_GGUF_COUNT"
+
+
 def test_control_characters_in_names_are_escaped(save):
     data = made.pad(TWO + made.description("\x1b[2J\n", (1,), 0, 0) * 2, 32) + bytes(4)
     with pytest.raises(FormatError) as caught:

@@ -38,6 +38,8 @@ ARRAY: Final = 9
 
 # Far above any value seen in a model (the longest are chat templates and vocabularies as JSON).
 MAX_STRING_BYTES: Final = 1 << 26
+# Thirty times the merges of the largest vocabularies; it bounds the one loop that opening runs.
+MAX_STRINGS: Final = 1 << 24
 # Real files never nest; the format allows it, so a little is read and no stack is at risk.
 MAX_DEPTH: Final = 4
 MAX_NESTED_ARRAYS: Final = 1 << 16
@@ -233,6 +235,8 @@ def _read_array(cursor: Cursor, what: str, depth: int) -> Sequence[object]:
 def _read_strings(cursor: Cursor, what: str) -> GgufArray:
     """Find where each string ends, without decoding any: the one loop that opening pays for."""
     count = cursor.count(f"strings in {what}", 8)
+    if count > MAX_STRINGS:
+        raise cursor.error("E_GGUF_COUNT", f"{what} has {count} strings, at most {MAX_STRINGS}")
     first = position = cursor.offset
     buffer, end, unpack = cursor.buffer, cursor.end, _U64.unpack_from
     ends = array("Q")
