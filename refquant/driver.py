@@ -22,12 +22,23 @@ from refquant.layout import Layout, Plane, evaluate, pack_codes
 from refquant.layout.layout import aligned
 from refquant.layout.tiles import flat_shape, row_unit, tile_planes
 
-__all__ = ["Encoder", "Parameters", "Scheme", "decode_planes", "encode_planes"]
+__all__ = [
+    "Encoder",
+    "Parameters",
+    "Scheme",
+    "WeightedEncoder",
+    "decode_planes",
+    "encode_planes",
+]
 
 Bytes = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 Encoder = Callable[[F32], Mapping[str, NDArray[np.integer]]]
 """Weights in groups to the codes of each field: `f32[g, n] -> {field: code[g, n / over]}`."""
+
+WeightedEncoder = Callable[[F32, F32], Mapping[str, NDArray[np.integer]]]
+"""Rows and the importance of each of their columns to the codes of the rows' groups in turn:
+`f32[rows, n], f32[n] -> {field: code[g, group / over]}`."""
 
 Parameters = Mapping[str, str | int]
 
@@ -46,7 +57,9 @@ class Scheme:
     along the axis, 0 for a whole axis, eight zeros for a whole tensor. A tensor whose axis does
     not divide is refused unless `ragged`, when the last group is filled with zeros whose codes
     are not stored. Encoders that have no rule for NaN and infinities leave `non_finite` false
-    and the driver refuses such weights. `parameters` are the knobs of a parametric family.
+    and the driver refuses such weights. `encode_weighted` is the algorithm where the importance
+    of each column is known, if the origin has one. `parameters` are the knobs of a parametric
+    family.
     """
 
     name: str
@@ -57,6 +70,7 @@ class Scheme:
     ragged: bool = False
     non_finite: bool = False
     parameters: Parameters = dataclass_field(default_factory=dict, compare=False)
+    encode_weighted: WeightedEncoder | None = None
 
     def __repr__(self) -> str:
         return f"refquant.scheme({self.name!r})"
@@ -139,13 +153,18 @@ def decode_planes(
 
 
 def encode_planes(
-    scheme: Scheme, x: F32, axis: int = -1, threads: int | None = None
-) -> dict[str, Bytes]:  # f32[*shape] -> u8[*grid, bytes] per plane
-    """The packed planes of `x`: groups are formed along `axis`, encoded and packed by chunks."""
-    reason = scheme.why_not(x.shape, axis)
-    encode = scheme.encode
-    if reason or encode is None:
-        raise SchemeError(reason or "cannot encode", scheme=scheme.name)
+    scheme: Scheme,
+    x: F32,
+    axis: int = -1,
+    threads: int | None = None,
+    importance: F32 | None = None,
+) -> dict[str, Bytes]:  # f32[*shape], f32[shape[axis]] -> u8[*grid, bytes] per plane
+    """The packed planes of `x`: groups are formed along `axis`, encoded and packed by chunks.
+
+    With `importance`, one number for each weight along `axis`, the scheme's weighted encoder
+    sees whole rows.
+    """
+    encode = _tile_encoder(scheme, x.shape, axis, importance)
     if not scheme.non_finite and not np.isfinite(x).all():
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
         raise SchemeError(
@@ -154,6 +173,8 @@ def encode_planes(
     moved = np.moveaxis(x, axis, -1)
     layout = scheme.layout
     flat = flat_shape(layout, moved.shape) if layout.active_axes == 1 else moved.shape
+    if importance is not None:
+        flat = (prod(moved.shape[:-1]), moved.shape[-1])
     weights = moved.reshape(flat)
     records = {
         name: np.zeros((*layout.grid(name, flat), plane.bytes), np.uint8)
@@ -174,16 +195,46 @@ def encode_planes(
     }
 
 
+def _tile_encoder(
+    scheme: Scheme, shape: tuple[int, ...], axis: int, importance: F32 | None
+) -> Callable[[F32], Mapping[str, NDArray[np.integer]]]:
+    """What chooses the codes of a tile; `SchemeError` where the scheme cannot, or not so."""
+    reason = scheme.why_not(shape, axis)
+    encode, weighted = scheme.encode, scheme.encode_weighted
+    if reason or encode is None:
+        raise SchemeError(reason or "cannot encode", scheme=scheme.name)
+    if importance is None:
+        return lambda tile: encode(grouped(tile, aligned(scheme.group, tile.shape)))
+    if weighted is None:
+        raise SchemeError(
+            "its encoder makes no use of importance; leave it out", scheme=scheme.name
+        )
+    if importance.shape != (shape[axis],):
+        raise SchemeError(
+            f"importance has shape {list(importance.shape)}, expected [{shape[axis]}]: one number "
+            f"for each weight along axis {axis}",
+            scheme=scheme.name,
+        )
+    if not (np.isfinite(importance) & (importance >= 0)).all():
+        raise SchemeError("importance must be finite and not negative", scheme=scheme.name)
+    return lambda tile: weighted(tile, importance)
+
+
 def _turned_back(records: Bytes, grid: tuple[int, ...], axis: int, rank: int) -> Bytes:
     """Records of the moved tensor in the grid order of the tensor as it was."""
     arranged = records.reshape(*grid, records.shape[-1])
     return np.ascontiguousarray(np.moveaxis(arranged, rank - 1, axis % rank))
 
 
-def _encode_tile(scheme: Scheme, encode: Encoder, x: F32, planes: Mapping[str, Bytes]) -> None:
+def _encode_tile(
+    scheme: Scheme,
+    encode: Callable[[F32], Mapping[str, NDArray[np.integer]]],
+    x: F32,
+    planes: Mapping[str, Bytes],
+) -> None:
     sizes = aligned(scheme.group, x.shape)
     with np.errstate(all="ignore"):
-        codes = encode(grouped(x, sizes))
+        codes = encode(x)
     for name, field in scheme.layout.fields.items():
         overs = aligned(field.over, x.shape)
         whole = ungrouped(codes[name], sizes, overs, x.shape)

@@ -165,11 +165,17 @@ def _plane(
 
 
 def quantize(
-    x: ArrayLike, name: str | Scheme, axis: int = -1, threads: int | None = None
+    x: ArrayLike,
+    name: str | Scheme,
+    axis: int = -1,
+    threads: int | None = None,
+    importance: ArrayLike | None = None,
 ) -> QuantizedTensor:  # f32[*shape] -> tensor
     """`x` quantized under the scheme called `name`, groups running along `axis`.
 
     `x` is read as binary32; binary16 and binary64 arrays are converted (binary64 by rounding).
+    `importance` says how much an error counts in each column, one number for each weight along
+    `axis` (llama.cpp's importance matrix); schemes without an encoder for it refuse it.
     Raises `UnknownSchemeError` for a name in no table and `SchemeError` where `x` does not fit.
     """
     found = find_scheme(name) if isinstance(name, str) else name
@@ -178,7 +184,9 @@ def quantize(
         raise SchemeError(f"weights are {array.dtype}, expected real numbers", scheme=found.name)
     with np.errstate(over="ignore"):
         weights = array.astype(np.float32, copy=False)
-    return QuantizedTensor(found, weights.shape, encode_planes(found, weights, axis, threads), axis)
+        columns = None if importance is None else np.asarray(importance, np.float32)
+    planes = encode_planes(found, weights, axis, threads, columns)
+    return QuantizedTensor(found, weights.shape, planes, axis)
 
 
 def dequantize(tensor: QuantizedTensor, threads: int | None = None) -> F32:

@@ -10,15 +10,17 @@ from tests.ggml_oracle import ask, half_places, type_of
 
 pytestmark = pytest.mark.differential
 
-BLOCKS = 5120
-"""Super-blocks of 256 weights of each of 13 distributions: a little over 2**24 weights."""
-
-SIMPLE = ("ggml/q4_0", "ggml/q4_1", "ggml/q8_0")
 FLOATS = ("float/f16", "float/bf16")
+SEARCHES = {f"ggml/{name}" for name in ("q2_k", "q3_k", "q4_k", "q5_k", "q6_k")}
 
 
-def encoded(name, x):
-    (plane,) = refquant.quantize(x, name).planes.values()
+def blocks(name):
+    """Super-blocks of each distribution: over 2**24 weights in all, 2**22 where C searches."""
+    return 1400 if name in SEARCHES else 5120
+
+
+def encoded(name, x, importance=None):
+    (plane,) = refquant.quantize(x, name, importance=importance).planes.values()
     return plane.reshape(-1)
 
 
@@ -27,21 +29,31 @@ def same_values(left, right):
     return (left.view(np.uint32) == right.view(np.uint32)) | (np.isnan(left) & np.isnan(right))
 
 
-@pytest.mark.parametrize("name", SIMPLE)
+@pytest.mark.parametrize("name", golden_ggml.encodable())
 def test_encoders_write_the_bytes_of_c(name, oracle, tmp_path):
     kind, symbol = type_of(name)
-    for title, x in weights(BLOCKS):
+    for title, x in weights(blocks(name), finite=not refquant.scheme(name).non_finite):
         theirs = ask(oracle("ggml"), tmp_path, kind, x=x, symbol=symbol)
         ours = encoded(name, x)
-        for way in ("from_float", "reference", "chunk"):
-            assert np.array_equal(ours, theirs[way]), (title, way)
+        for way, bytes_of_c in theirs.items():
+            assert np.array_equal(ours, bytes_of_c), (title, way)
+
+
+@pytest.mark.parametrize("name", golden_ggml.encodable(weighted=True))
+def test_encoders_with_importance_write_the_bytes_of_c(name, oracle, tmp_path):
+    kind, _ = type_of(name)
+    importance = golden_ggml.importance()
+    for title, x in weights(1400, finite=True):
+        theirs = ask(oracle("ggml"), tmp_path, kind, row=1024, x=x, importance=importance)
+        ours = encoded(name, x.reshape(-1, 1024), importance)
+        assert np.array_equal(ours, theirs["chunk"]), title
 
 
 @pytest.mark.parametrize("name", FLOATS)
 def test_floats_are_rounded_as_in_c(name, oracle, tmp_path):
     """Payloads of NaN apart: C makes one NaN of all in binary16, we keep the bits that fit."""
     kind, _ = type_of(name)
-    for title, x in weights(BLOCKS):
+    for title, x in weights(5120):
         theirs = ask(oracle("ggml"), tmp_path, kind, x=x)["from_float"].view(np.uint16)
         ours = encoded(name, x).view(np.uint16)
         if name == "float/bf16":
@@ -54,7 +66,7 @@ def test_floats_are_rounded_as_in_c(name, oracle, tmp_path):
         assert nan.any() == (title == NOT_FINITE)
 
 
-@pytest.mark.parametrize("name", [*FLOATS, *SIMPLE])
+@pytest.mark.parametrize("name", [*FLOATS, *golden_ggml.decodable()])
 def test_decoders_give_the_values_of_c(name, oracle, tmp_path):
     kind, symbol = type_of(name)
     scheme = refquant.scheme(name)
@@ -69,7 +81,10 @@ def test_decoders_give_the_values_of_c(name, oracle, tmp_path):
     assert same_values(ours.reshape(-1), theirs).all()
 
 
-@pytest.mark.parametrize("name", golden_ggml.names())
-def test_golden_files_are_what_c_writes(name, oracle, tmp_path):
-    written = (golden_ggml.FOLDER / f"{name.removeprefix('ggml/')}.bin").read_bytes()
-    assert written == golden_ggml.golden(name, oracle("ggml"), tmp_path)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_golden_files_are_what_c_writes(weighted, oracle, tmp_path):
+    for name in golden_ggml.encodable(weighted=weighted):
+        written = golden_ggml.place(name, weighted=weighted).read_bytes()
+        assert written == golden_ggml.golden(name, oracle("ggml"), tmp_path, weighted=weighted), (
+            name
+        )

@@ -10,11 +10,26 @@ from numpy.typing import NDArray
 
 from refquant.numerics import float16_bits
 
-__all__ = ["cast_int8", "first_extreme", "half_bits", "loop_max", "reciprocal"]
+__all__ = [
+    "cast_int8",
+    "first_extreme",
+    "first_extreme_of_rows",
+    "half_bits",
+    "loop_max",
+    "nearest",
+    "nearest_exact",
+    "ordered_sum",
+    "reciprocal",
+]
 
 F32 = NDArray[np.float32]
 
 INT32_END = np.float32(2.0**31)
+
+MAGIC = np.float32(3 << 22)
+"""1.5 * 2**23: a sum with it has an ulp of 1, so the addition itself rounds to an integer."""
+
+NEAREST_END = np.float32(1 << 22)
 
 
 def first_extreme(x: F32) -> F32:  # f32[b, n] -> f32[b]
@@ -29,6 +44,18 @@ def first_extreme(x: F32) -> F32:  # f32[b, n] -> f32[b]
         place = np.where(np.isnan(magnitude), np.float32(-1), magnitude).argmax(axis=1)
     extreme: F32 = x[rows, place]
     extreme[~(np.abs(extreme) > 0)] = 0
+    return extreme
+
+
+def first_extreme_of_rows(rows: F32) -> F32:  # f32[n, b] -> f32[b]
+    """As `first_extreme`, for blocks that are columns."""
+    extreme: F32 = np.zeros_like(rows[0])
+    largest = np.zeros_like(extreme)
+    for row in rows:
+        magnitude = np.abs(row)
+        larger = magnitude > largest
+        np.copyto(extreme, row, where=larger)
+        np.copyto(largest, magnitude, where=larger)
     return extreme
 
 
@@ -67,3 +94,35 @@ def cast_int8(x: F32) -> NDArray[np.int8]:  # f32[...] -> i8[...]
     fits = np.abs(x) < INT32_END
     held = x if fits.all() else np.where(fits, x, np.float32(0))
     return held.astype(np.int32).astype(np.int8)
+
+
+def nearest(x: F32) -> F32:  # f32[...] -> f32[...], in place
+    """C's `nearest_int` for magnitudes below 2**22: ties to even, never -0.0. Overwrites x."""
+    x += MAGIC
+    x -= MAGIC
+    return x
+
+
+def nearest_exact(x: F32) -> F32:  # f32[...] -> f32[...]
+    """C's `nearest_int` for any operand: the low 23 bits of the sum with 1.5 * 2**23.
+
+    Outside of its range, and for infinities, the result is far below zero; for a NaN without
+    payload it is 0. C converts it to an integer, which binary32 holds exactly.
+    """
+    bits = (x + MAGIC).view(np.int32)
+    bits &= np.int32(0x7FFFFF)
+    bits -= np.int32(1 << 22)
+    return bits.astype(np.float32)
+
+
+def ordered_sum(rows: F32) -> F32:  # f32[n, m] -> f32[m]
+    """`0 + rows[0] + rows[1] + ...`, rounded after every addition, as a C loop does.
+
+    NumPy adds whole rows in turn when it reduces the first axis of a C-contiguous array; it takes
+    pairs only along the last one, which a single column would become.
+    """
+    if rows.shape[1] > 1:
+        total: F32 = np.add.reduce(rows, axis=0)
+    else:
+        total = np.add.accumulate(rows, axis=0)[-1]
+    return np.add(total, np.float32(0), out=total)

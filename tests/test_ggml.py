@@ -1,0 +1,85 @@
+"""ggml's block formats without a compiler: gguf's decoder, and bytes that the C encoders wrote."""
+
+import gguf
+import numpy as np
+import pytest
+
+import refquant
+from refquant.errors import SchemeError
+from tests.differential import golden_ggml
+from tests.ggml_inputs import records
+from tests.ggml_oracle import half_places, type_of
+
+NOT_IN_GGUF = {"ggml/q8_1", "ggml/q8_k", "ggml/q1_0", "ggml/q2_0"}
+"""Formats that gguf 0.19 cannot decode; tests/differential/test_ggml.py asks C."""
+
+
+def same_values(left, right):
+    """Bits equal; a NaN equals any NaN, whose sign and payload IEEE 754 leaves open."""
+    return (left.view(np.uint32) == right.view(np.uint32)) | (np.isnan(left) & np.isnan(right))
+
+
+@pytest.mark.parametrize("name", sorted({*golden_ggml.decodable()} - NOT_IN_GGUF))
+def test_decoders_give_the_values_of_gguf(name):
+    kind, symbol = type_of(name)
+    scheme = refquant.scheme(name)
+    ((plane, declared),) = scheme.planes.items()
+    data = records(3000, declared.bytes, half_places(symbol), seed=1)
+    with np.errstate(all="ignore"):
+        theirs = gguf.dequantize(data, gguf.GGMLQuantizationType(kind))
+    shape = (len(data), declared.block[-1])
+    ours = refquant.QuantizedTensor.from_planes(scheme, shape, {plane: data}).dequantize()
+    assert same_values(ours, theirs.reshape(shape)).all()
+
+
+def finite_inputs(name):
+    with np.load(golden_ggml.FOLDER / "inputs.npz") as inputs:
+        for title, x in inputs.items():
+            if title != "importance" and (refquant.scheme(name).non_finite or np.isfinite(x).all()):
+                yield title, x
+
+
+def check_golden(name, *, weighted):
+    golden = np.fromfile(golden_ggml.place(name, weighted=weighted), np.uint8)
+    start = 0
+    for title, x in finite_inputs(name):
+        rows = x.reshape(-1, 1024) if weighted else x
+        importance = golden_ggml.importance() if weighted else None
+        (ours,) = refquant.quantize(rows, name, importance=importance).planes.values()
+        expected = golden[start : start + ours.size]
+        assert np.array_equal(ours.reshape(-1), expected), title
+        start += ours.size
+    assert start == golden.size
+
+
+@pytest.mark.parametrize("name", golden_ggml.encodable())
+def test_encoders_write_the_bytes_of_c(name):
+    check_golden(name, weighted=False)
+
+
+@pytest.mark.parametrize("name", golden_ggml.encodable(weighted=True))
+def test_encoders_with_importance_write_the_bytes_of_c(name):
+    check_golden(name, weighted=True)
+
+
+def test_the_stored_importance_is_the_one_in_use():
+    with np.load(golden_ggml.FOLDER / "inputs.npz") as inputs:
+        assert np.array_equal(inputs["importance"], golden_ggml.importance())
+
+
+@pytest.mark.parametrize(
+    ("importance", "message"),
+    [
+        (np.ones(3), r"importance has shape \[3\], expected \[256\]"),
+        (np.full(256, np.nan), "finite and not negative"),
+        (np.full(256, -1.0), "finite and not negative"),
+    ],
+)
+def test_bad_importance_is_refused(importance, message):
+    with pytest.raises(SchemeError, match=message):
+        refquant.quantize(np.ones((2, 256)), "ggml/q4_k", importance=importance)
+
+
+def test_importance_is_refused_where_it_would_be_ignored():
+    with pytest.raises(SchemeError, match="no use of importance"):
+        refquant.quantize(np.ones((2, 256)), "ggml/q8_0", importance=np.ones(256))
