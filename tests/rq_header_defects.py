@@ -185,3 +185,8 @@ def document_in_two_segments(parts):
     core["docs"][2]["seg"] = [3]
     core["tensors"][0]["planes"] = {"blocks": [4]}
     core["tensors"][1]["planes"] = {"codes": [5], "scales": [6]}
+
+
+@defect("E_LIMIT")
+def document_too_long(parts):
+    parts.payloads[0] = Payload(DOCUMENT, bytes((64 << 20) + 1))
