@@ -68,16 +68,19 @@ class Errors:
         """`y` with room for `worst` roundings of size `reach` u; `squares` if they are unequal."""
         place = torch.zeros_like(y, requires_grad=True)
         self.places.append(place)
-        self.worst.append(worst * reach.detach())
-        self.squares.append((worst if squares is None else squares) * reach.detach() ** 2)
+        reach = reach.detach().expand_as(y)
+        self.worst.append(worst * reach)
+        self.squares.append((worst if squares is None else squares) * reach**2)
         return y + place
 
     def bounds(self, scalar):
         """(probable, worst) for one number that the network computed."""
         adjoints = torch.autograd.grad(scalar, self.places, retain_graph=True, allow_unused=True)
-        used = [n for n, adjoint in enumerate(adjoints) if adjoint is not None]
-        square = sum(float((adjoints[n] ** 2 * self.squares[n]).sum()) for n in used)
-        worst = sum(float((adjoints[n].abs() * self.worst[n]).sum()) for n in used)
+        square = worst = 0.0
+        for adjoint, one, other in zip(adjoints, self.worst, self.squares, strict=True):
+            if adjoint is not None:
+                worst += float(adjoint.abs().flatten() @ one.flatten())
+                square += float(adjoint.square().flatten() @ other.flatten())
         return LAMBDA * U * math.sqrt(square), U * worst
 
 
@@ -233,6 +236,8 @@ def transformers_logits(config, tensors, names, tokens):
 
 def main():
     """Read FOLDER, compute, write."""
+    # More threads wait for each other in many small operations than they save.
+    torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     config = json.loads((folder / "config.json").read_text())
     names = json.loads((folder / "names.json").read_text())
