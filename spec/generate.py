@@ -35,12 +35,13 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _schemes() -> str:
-    """Every scheme, with the bits that a weight of a 4096 x 4096 matrix takes."""
-    rows = (
-        (f"`{info.name}`", f"{float(info.bits_per_weight((4096, 4096))):g}", info.title)
-        for info in refquant.schemes()
-    )
-    return _table(("scheme", "bits per weight", "what it is"), rows)
+    """The names of all schemes and families, by namespace."""
+    by_namespace: dict[str, list[str]] = {}
+    for scheme in refquant.schemes():
+        namespace, _, name = scheme.name.partition("[")[0].partition("/")
+        by_namespace.setdefault(namespace, []).append(f"`{name}`")
+    rows = ((f"`{space}/`", ", ".join(names)) for space, names in sorted(by_namespace.items()))
+    return _table(("namespace", "schemes"), rows)
 
 
 def _exit_statuses() -> str:
