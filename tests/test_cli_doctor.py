@@ -66,3 +66,10 @@ def test_one_wrong_bit_in_one_element_is_seen(monkeypatch, name):
     after = dict(probes._operations())
     assert all(before.values())
     assert sum(after.values()) == len(after) - 1
+
+
+def test_a_product_that_keeps_its_last_bits_is_seen(monkeypatch):
+    assert probes._products_are_rounded()
+    wide = Wrong(full=lambda count, value, _dtype: np.full(count, value, np.float64))
+    monkeypatch.setattr(probes, "np", wide)
+    assert not probes._products_are_rounded()

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+import time
 import types
 import zipfile
 
@@ -139,14 +140,21 @@ def test_a_python_without_pip_is_told_how_to_get_it(capsys, monkeypatch, tmp_pat
     assert "`python9 -m ensurepip`" in found.err
 
 
-def test_an_interruption_ends_pip_and_leaves_nothing(capsys, monkeypatch, offered, cache):
+@pytest.mark.skipif(sys.platform == "win32", reason="a script stands in for Python")
+def test_an_interruption_ends_pip_and_leaves_nothing(capsys, monkeypatch, tmp_path, offered, cache):
     offered()
+    stand_in = tmp_path / "python9"
+    stand_in.write_text("#!/bin/sh\nexec sleep 60\n")
+    stand_in.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stand_in))
 
     def interrupt(_seconds):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("refquant.cli.pull.time.sleep", interrupt)
+    began = time.monotonic()
     assert call(capsys, "pull", "tiny").status == 130
+    assert time.monotonic() - began < 30
     assert leftovers(cache) == []
 
 

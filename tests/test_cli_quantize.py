@@ -67,13 +67,16 @@ def test_jobs_do_not_change_the_bytes(capsys, tmp_path, model):
 
 
 def test_keep_carries_the_bytes_of_a_gguf(capsys, tmp_path):
-    weights = np.random.default_rng(1).standard_normal((8, 64)).astype(np.float32)
-    raw = quantize(weights, "q4_1").planes["blocks"].tobytes()
+    """Sixteen equal blocks of equal weights, which quantizing again would give a scale of 0."""
+    raw = (np.array([1.0, 0.0], np.float16).tobytes() + b"\x77" * 16) * 16
     (tmp_path / "x.gguf").write_bytes(build([], [("w", (8, 64), 3, raw)]))
     assert run(capsys, tmp_path / "x.gguf", tmp_path / "x.rq", "keep").status == 0
-    (tensor,) = open_checkpoint(tmp_path / "x.rq").tensors.values()
-    assert tensor.scheme.name == "ggml/q4_1"
-    assert tensor.planes["blocks"].tobytes() == raw
+    assert run(capsys, tmp_path / "x.gguf", tmp_path / "y.rq", "q4_1").status == 0
+    for name in ("x.rq", "y.rq"):
+        (tensor,) = open_checkpoint(tmp_path / name).tensors.values()
+        assert tensor.scheme.name == "ggml/q4_1"
+        assert tensor.planes["blocks"].tobytes() == raw
+    assert quantize(tensor.dequantize(), "q4_1").planes["blocks"].tobytes() != raw
 
 
 def test_what_is_quantized_already_is_a_warning_and_no_refusal(capsys, tmp_path, model):

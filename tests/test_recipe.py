@@ -47,6 +47,11 @@ def test_few_bits_spare_the_embedding_the_head_and_vectors():
     ]  # fmt: skip
 
 
+def test_a_norm_stays_as_it_is_whatever_its_shape():
+    (found,) = assign(checkpoint(blk__0__attn_k_norm__weight=("f32", (4, 32))), "q4_0")
+    assert (found.is_untouched, found.reason) == (True, "norm")
+
+
 @pytest.mark.parametrize("name", ["ggml/q8_0", "int/affine[bits=8,sym,channel]", "float/f16"])
 def test_eight_bits_or_more_reach_every_matrix(name):
     assert targets(name) == [name, "float/f32", name, name, "float/f32", name]
