@@ -40,6 +40,12 @@ def test_top_k_breaks_ties_by_the_lowest_id(k, ids):
     assert kept(f32(7, 7, 7, 7, 7), top_k=2)[0] == [0, 1]
 
 
+def test_many_equal_tokens_stay_in_the_order_of_their_ids():
+    logits = np.repeat(f32(1, 2), 500)
+    assert kept(logits)[0] == [*range(500, 1000), *range(500)]
+    assert kept(logits, top_k=501)[0] == [*range(500, 1000), 0]
+
+
 def test_top_p_keeps_the_fewest_that_reach_it():
     # Probabilities 1/2, 1/4, 1/8, 1/8.
     logits = np.log2(f32(4, 2, 1, 1)) * np.float32(np.log(2))
@@ -57,6 +63,11 @@ def test_top_p_keeps_the_fewest_that_reach_it():
         (1.0, 4),
     ):
         assert len(kept(logits, top_p=top_p)[0]) == count, top_p
+
+
+def test_top_p_is_reached_by_its_own_value():
+    assert kept(f32(1, 1), top_p=0.5)[0] == [0]
+    assert kept(f32(1, 1), top_p=np.nextafter(0.5, 1))[0] == [0, 1]
 
 
 def test_min_p_keeps_what_is_near_the_first():
@@ -109,6 +120,24 @@ def test_draws_follow_the_probabilities():
     # Six standard deviations of a binomial count.
     for count, p in zip(counts, (0.5, 0.3, 0.2), strict=True):
         assert abs(count - 4000 * p) <= 6 * np.sqrt(4000 * p * (1 - p))
+
+
+class Fixed:
+    def __init__(self, value):
+        self.value = value
+
+    def random(self):
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("number", "token"),
+    [(0.0, 1), (np.nextafter(0.5, 0), 1), (0.5, 3), (1 - 2.0**-53, 3), (1.0, 3)],
+)
+def test_intervals_hold_their_lower_end_and_not_their_upper(number, token):
+    sampler = Sampler(SamplingOptions(temperature=1.0))
+    sampler._random = Fixed(number)
+    assert sampler.choose(f32(-np.inf, 2, -np.inf, 2)) == token
 
 
 def test_hidden_tokens_are_never_drawn():

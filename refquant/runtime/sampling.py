@@ -65,9 +65,11 @@ class Sampler:
             return greedy(logits)
         ids, probabilities = survivors(logits, options)
         cumulative = np.cumsum(probabilities)
-        point = self._generator().random() * cumulative[-1]
-        # Rounding can lift the point to the very end of the last interval.
-        place = min(int(np.searchsorted(cumulative, point, side="right")), len(ids) - 1)
+        # A product that rounds up to the whole would fall behind every token, or on an impossible
+        # one at the end.
+        whole = cumulative[-1]
+        point = min(self._generator().random() * whole, np.nextafter(whole, 0.0))
+        place = int(np.searchsorted(cumulative, point, side="right"))
         return int(ids[place])
 
     def _generator(self) -> "np.random.Generator":  # quoted, because the module loads late
