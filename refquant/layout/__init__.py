@@ -12,25 +12,37 @@ from refquant.layout.declare import (
     field,
     slice_at,
 )
+from refquant.layout.explain import (
+    BlockReading,
+    FieldReading,
+    block_count,
+    explain_block,
+    formula_with,
+)
 from refquant.layout.expression import Expression, show
 from refquant.layout.layout import Layout
 from refquant.layout.records import pack_field, unpack_field
 from refquant.layout.values import evaluate, field_codes, numbers, pack_codes
 
 __all__ = [
+    "BlockReading",
     "Digits",
     "Element",
     "Expression",
     "Field",
+    "FieldReading",
     "Layout",
     "Minifloat",
     "Plane",
     "Signed",
     "Slice",
     "Unsigned",
+    "block_count",
     "evaluate",
+    "explain_block",
     "field",
     "field_codes",
+    "formula_with",
     "numbers",
     "pack_codes",
     "pack_field",

@@ -1,0 +1,230 @@
+"""Weights that find encoders' mistakes: ties aimed at code boundaries, zeros, extremes, NaN.
+
+Plain random weights almost never hit a tie, and two roundings that differ at ties alone agree on
+millions of them. Here the scheme itself says where its boundaries are: a block is encoded, two
+neighbouring codes are decoded, and the weight goes in the middle, and one ulp to each side.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.driver import Scheme
+from refquant.errors import SchemeError
+from refquant.layout import Minifloat, field_codes
+from refquant.schemes import scheme as find_scheme
+from refquant.tensor import QuantizedTensor, quantize
+from refquant.testing.shapes import code_fields, code_range, fitting_shape, tensor_of_codes
+from refquant.testing.splitmix import SplitMix64
+
+__all__ = ["KINDS", "adversarial_inputs"]
+
+F32 = NDArray[np.float32]
+
+Maker = Callable[[SplitMix64, Scheme, tuple[int, ...]], F32]
+LARGEST = np.finfo(np.float32).max
+
+
+def adversarial_inputs(
+    scheme: Scheme | str, shape: tuple[int, ...] | None = None
+) -> dict[str, F32]:  # -> f32[*shape] for each kind
+    """Weights of `shape` for each kind of trouble, the same on every machine.
+
+    Kinds are those of `KINDS`; `non-finite` is there where the scheme has a rule for NaN and
+    infinities. Raises `SchemeError` where the scheme cannot encode or `shape` does not fit.
+    """
+    found = find_scheme(scheme) if isinstance(scheme, str) else scheme
+    size = shape or fitting_shape(found, rows=8)
+    if reason := found.why_not(size):
+        raise SchemeError(reason, scheme=found.name)
+    kinds = [kind for kind in KINDS if found.non_finite or kind != "non-finite"]
+    return {kind: make(found, size, kind, seed) for seed, kind in enumerate(kinds, 1)}
+
+
+@lru_cache(maxsize=1024)
+def make(scheme: Scheme, shape: tuple[int, ...], kind: str, seed: int) -> F32:  # -> f32[*shape]
+    """Weights of one kind, read-only."""
+    x = np.ascontiguousarray(KINDS[kind](SplitMix64(seed), scheme, shape), np.float32)
+    x.flags.writeable = False
+    return x
+
+
+def _zeros(_random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    return np.zeros(shape, np.float32)
+
+
+def _negative_zeros(_random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    return np.full(shape, -0.0, np.float32)
+
+
+def _mixed_zeros(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Mostly zeros of either sign, and a few weights."""
+    signs = np.where(random.below(2, *shape) == 0, np.float32(0), np.float32(-0.0))
+    return np.where(random.below(8, *shape) == 0, random.bell(*shape), signs)
+
+
+def _equal(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Every weight of a row the same, with another value and sign in each row."""
+    column = random.bell(*shape[:-1], 1)
+    return np.broadcast_to(column, shape)
+
+
+def _bell(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    return random.bell(*shape)
+
+
+def _heavy_tails(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Magnitudes over ten decimal orders: the ninth power of a uniform number."""
+    base = random.uniform(*shape)
+    power = base
+    for _ in range(8):
+        power = power * base
+    return (power * 1e3).astype(np.float32)
+
+
+def _outlier(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Small weights and one large one in each row, first, last or anywhere."""
+    x = (random.bell(*shape) * np.float32(0.01)).reshape(-1, shape[-1])
+    places = random.below(shape[-1], len(x))
+    places[0::3], places[1::3] = 0, shape[-1] - 1
+    signs = np.where(random.below(2, len(x)) == 0, np.float32(1), np.float32(-1))
+    x[np.arange(len(x)), places] = signs * np.float32(50)
+    return x.reshape(shape)
+
+
+def _opposite(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """The largest magnitude twice in each row, with opposite signs, in either order."""
+    x = np.clip(random.bell(*shape), -1, 1).reshape(-1, shape[-1])
+    last = shape[-1] - 1
+    first = np.where(np.arange(len(x)) % 2 == 0, np.float32(2), np.float32(-2))
+    x[:, 0], x[:, last] = first, -first
+    return x.reshape(shape)
+
+
+def _subnormal(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Binary32 subnormals, in rows of ever smaller ones down to 2**-149."""
+    rows = np.arange(int(np.prod(shape[:-1]))).reshape(*shape[:-1], 1) % 22
+    patterns = (random.bits(*shape) >> np.uint64(41)).astype(np.uint32) >> rows.astype(np.uint32)
+    signs = (random.bits(*shape) >> np.uint64(63)).astype(np.uint32) << np.uint32(31)
+    return (patterns | signs).view(np.float32)
+
+
+def _underflow(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Weights whose scales lie about the least that float16, bfloat16 and binary32 hold."""
+    return _by_row(random, shape, (-14, -20, -25, -40, -120, -126))
+
+
+def _overflow(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Weights whose scales lie about the largest that float16 and binary32 hold."""
+    x = _by_row(random, shape, (15, 18, 20, 24, 124, 126)).reshape(-1, shape[-1])
+    x[-1, 0] = LARGEST
+    return x.reshape(shape)
+
+
+def _by_row(random: SplitMix64, shape: tuple[int, ...], powers: tuple[int, ...]) -> F32:
+    """Weights below 3 in magnitude times a power of two for each row."""
+    rows = np.arange(int(np.prod(shape[:-1]))).reshape(*shape[:-1], 1) % len(powers)
+    return np.ldexp(np.clip(random.bell(*shape), -3, 3), np.array(powers, np.int32)[rows])
+
+
+def _ties(random: SplitMix64, scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    return _near_ties(random, scheme, shape, 0)
+
+
+def _above_ties(random: SplitMix64, scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    return _near_ties(random, scheme, shape, 1)
+
+
+def _below_ties(random: SplitMix64, scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    return _near_ties(random, scheme, shape, -1)
+
+
+def _near_ties(random: SplitMix64, scheme: Scheme, shape: tuple[int, ...], ulps: int) -> F32:
+    """Weights in the middle between two codes, `ulps` beside it, the extremes of groups kept.
+
+    Decoded weights encode to a scale that its storage holds exactly, so that boundaries are the
+    same for encoders that use the stored and the unrounded scale.
+    """
+    base = _with_plain_scales(quantize(random.bell(*shape), scheme))
+    tensor = quantize(base.dequantize(), scheme)
+    anchors = tensor.dequantize()
+    middle = _middles(random, tensor)
+    if ulps:
+        toward = np.float32(np.inf if ulps > 0 else -np.inf)
+        middle = np.nextafter(middle, toward)
+    low, high = _extremes(anchors, scheme)
+    usable = np.isfinite(middle) & (middle > low) & (middle < high)
+    usable &= (anchors > low) & (anchors < high)
+    return np.where(usable, middle, anchors)
+
+
+def _with_plain_scales(tensor: QuantizedTensor) -> QuantizedTensor:
+    """The tensor with every other float parameter cut to a power of two, where ties are exact."""
+    layout, plain = tensor.layout, {}
+    for name, field in layout.fields.items():
+        if isinstance(field.element, Minifloat) and name not in code_fields(layout):
+            codes = field_codes(layout, name, tensor.planes[field.plane], tensor.shape)
+            cut = codes >> field.element.mantissa << field.element.mantissa
+            odd = np.arange(codes.size).reshape(codes.shape) % 2 == 1
+            plain[name] = np.where(odd, codes, cut)
+    return tensor_of_codes(tensor, plain)
+
+
+def _middles(random: SplitMix64, tensor: QuantizedTensor) -> F32:
+    """The middle between the values of two neighbouring codes, drawn for each weight."""
+    layout, shape = tensor.layout, tensor.shape
+    lower, upper = {}, {}
+    for name in code_fields(layout):
+        field = layout.fields[name]
+        codes = field_codes(layout, name, tensor.planes[field.plane], shape).astype(np.int64)
+        allowed = code_range(field.element)
+        if len(allowed) <= 256:
+            codes = random.below(len(allowed) - 1, *codes.shape) + allowed.start
+        lower[name], upper[name] = codes, codes + 1
+    a = tensor_of_codes(tensor, lower).dequantize().astype(np.float64)
+    b = tensor_of_codes(tensor, upper).dequantize().astype(np.float64)
+    return ((a + b) / 2).astype(np.float32)
+
+
+def _extremes(x: F32, scheme: Scheme) -> tuple[F32, F32]:
+    """The least and largest weight of each row's groups, spread over the weights."""
+    size = scheme.group[-1] if len(scheme.group) == 1 else 0
+    last = x.shape[-1]
+    if not size or last % size:
+        size = last
+    cut = x.reshape(*x.shape[:-1], last // size, size)
+    low = np.broadcast_to(cut.min(axis=-1, keepdims=True), cut.shape).reshape(x.shape)
+    high = np.broadcast_to(cut.max(axis=-1, keepdims=True), cut.shape).reshape(x.shape)
+    return low, high
+
+
+def _non_finite(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """A few NaN and infinities among usual weights, alone and together."""
+    x = random.bell(*shape).reshape(-1, shape[-1])
+    kinds = np.array([np.nan, np.inf, -np.inf], np.float32)
+    for row in range(len(x)):
+        for place in random.below(shape[-1], 1 + row % 3):
+            x[row, place] = kinds[(row + int(place)) % 3]
+    return x.reshape(shape)
+
+
+KINDS: dict[str, Maker] = {
+    "bell": _bell,
+    "ties": _ties,
+    "above ties": _above_ties,
+    "below ties": _below_ties,
+    "zeros": _zeros,
+    "negative zeros": _negative_zeros,
+    "mixed zeros": _mixed_zeros,
+    "equal": _equal,
+    "opposite extremes": _opposite,
+    "outlier": _outlier,
+    "heavy tails": _heavy_tails,
+    "subnormal": _subnormal,
+    "underflow": _underflow,
+    "overflow": _overflow,
+    "non-finite": _non_finite,
+}
+"""What each kind of input is made by."""
