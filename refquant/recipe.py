@@ -46,6 +46,9 @@ SENSITIVE_BITS: Final = 8
 FALLBACKS: Final = (SENSITIVE_SCHEME, "int/affine[bits=8,channel]")
 """Tried in turn for a shape that the wanted scheme does not fit; the last one fits every matrix."""
 
+FLOATS: Final = ("float/f32", "float/f16", "float/bf16")
+"""Schemes of weights that nobody has quantized yet."""
+
 Role = Literal["embedding", "attention", "feedforward", "head", "norm", "default"]
 
 
@@ -54,7 +57,8 @@ class Assignment:
     """What becomes of one tensor, and why.
 
     Schemes are names; `nbytes` is what the tensor takes under the target scheme. A tensor whose
-    two schemes are the same is carried over byte for byte.
+    two schemes are the same is carried over byte for byte. `is_requantized` says that codes are
+    replaced by other codes, so that two rounding errors add up.
     """
 
     tensor: str
@@ -63,6 +67,7 @@ class Assignment:
     target_scheme: str
     reason: str
     nbytes: int
+    is_requantized: bool = False
 
     @property
     def weights(self) -> int:
@@ -73,12 +78,6 @@ class Assignment:
     def is_untouched(self) -> bool:
         """Whether the bytes stay as they are."""
         return self.source_scheme == self.target_scheme
-
-    @property
-    def is_requantized(self) -> bool:
-        """Whether codes are replaced by other codes, so that two rounding errors add up."""
-        names = (self.source_scheme, self.target_scheme)
-        return not self.is_untouched and not any(name.startswith("float/") for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +179,13 @@ def _decide(subject: Subject, request: Request) -> Assignment:
         target_scheme=choice.scheme.name,
         reason=choice.reason,
         nbytes=choice.scheme.layout.nbytes(subject.shape),
+        is_requantized=not (_is_float(subject.scheme) or _is_float(choice.scheme)),
     )
+
+
+def _is_float(scheme: Scheme) -> bool:
+    """Whether weights are stored as floating-point numbers, under whatever name."""
+    return scheme.digest in {find_scheme(name).digest for name in FLOATS}
 
 
 def _fitted(subject: Subject, choice: Choice) -> Choice:

@@ -141,7 +141,7 @@ def test_a_shape_that_does_not_fit_is_told(capsys, tmp_path):
     [
         ("out.rq", ["--scheme", "q4_00"], 2, "unknown scheme 'q4_00'; did you mean"),
         ("out.rq", ["--scheme", "q4_0", "--embedding-scheme", "q9"], 2, "unknown scheme 'q9'"),
-        ("out.rq", ["--scheme", "int/affine[bits=9]"], 2, "bits=9 is not one of 2 to 8"),
+        ("out.rq", ["--scheme", "int/affine[bits=9]"], 2, "bits=9 is not one of"),
         ("out.rq", ["--scheme", "q4_0", "--jobs", "0"], 2, "--jobs is 0, expected 1 or more"),
         ("", ["--scheme", "q4_0"], 2, "it is a folder"),
         ("nowhere/out.rq", ["--scheme", "q4_0"], 2, "there is no folder"),

@@ -97,6 +97,11 @@ def test_codes_for_codes_are_a_requantization_and_floats_are_not():
     assert [one.is_requantized for one in assign(checkpoint(**tensors), "f32")] == [False, False]
 
 
+def test_floats_under_another_name_are_floats():
+    (found,) = assign(checkpoint(blk__0__attn_q__weight=("aeq/fp16", (4, 64))), "q4_0")
+    assert not found.is_requantized
+
+
 def test_a_shape_that_does_not_fit_falls_back_and_says_why():
     tensors = {"blk__0__attn_q__weight": ("f32", (4, 48))}
     (found,) = assign(checkpoint(**tensors), "q4_0")

@@ -69,11 +69,14 @@ def _matching(pattern: str | None) -> list["Scheme"]:
 
 
 def _every() -> list["Scheme"]:
-    """All registered schemes, and behind each family its members that have an alias."""
+    """All registered schemes and the members of families that have an alias, by namespace."""
     from refquant.schemes import ALIASES, scheme, schemes
 
     names = {s.name: s for s in (*schemes(), *(scheme(full) for full in ALIASES.values()))}
-    return list(names.values())
+    namespaces: dict[str, list[Scheme]] = {}
+    for found in names.values():
+        namespaces.setdefault(found.name.partition("/")[0], []).append(found)
+    return [found for members in namespaces.values() for found in members]
 
 
 def _family(scheme: "Scheme") -> str:
