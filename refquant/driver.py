@@ -165,7 +165,8 @@ def encode_planes(
     sees whole rows.
     """
     encode = _tile_encoder(scheme, x.shape, axis, importance)
-    if not scheme.non_finite and not np.isfinite(x).all():
+    ruled = scheme.non_finite and importance is None
+    if not ruled and not np.isfinite(x).all():
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
         raise SchemeError(
             f"weight {list(first)} is {x[first]}; the scheme has no rule for it", scheme=scheme.name

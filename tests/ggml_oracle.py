@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from refquant.formats.gguf_types import GGML_TYPES
 
-__all__ = ["ask", "half_places", "type_of"]
+__all__ = ["ask", "half_places", "oracle_of", "type_of"]
 
 WORKER = Path(__file__).parent / "differential" / "workers" / "ggml_worker.py"
 
@@ -42,6 +42,11 @@ def type_of(scheme_name: str) -> tuple[int, str]:
         if kind.scheme == scheme_name:
             return number, kind.name.replace("Q", "q", 1) if "K" in kind.name else kind.name.lower()
     raise KeyError(scheme_name)
+
+
+def oracle_of(scheme_name: str) -> str:
+    """Which oracle knows a scheme: Q2_0 came after ggml 0.15."""
+    return "llama" if scheme_name == "ggml/q2_0" else "ggml"
 
 
 def ask(

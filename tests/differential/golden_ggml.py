@@ -1,12 +1,11 @@
-"""Writes tests/data/ggml from ggml's C functions, or compares with what is there.
+"""Writes tests/data/ggml from ggml's C functions.
 
-    python -m tests.differential.golden_ggml INTERPRETER     write, with the oracle's interpreter
+    python -m tests.differential.golden_ggml
 
 `make test` reads these files where no compiler is; tests/differential/test_ggml.py compares them
 with the C functions again.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import numpy as np
 
 import refquant
 from tests.ggml_inputs import weights
-from tests.ggml_oracle import ask, type_of
+from tests.ggml_oracle import ask, oracle_of, type_of
+from tools.oracles import python_of
 
 FOLDER = Path(__file__).parent.parent / "data" / "ggml"
 BLOCKS = 12
@@ -46,19 +46,20 @@ def encodable(*, weighted=False):
 def decodable():
     """The names of block formats whose values C gives."""
     found = [scheme.name for scheme in refquant.schemes() if scheme.name.startswith("ggml/")]
-    return [name for name in found if name not in ("ggml/q8_1", "ggml/q8_k")]
+    return [name for name in found if name != "ggml/q8_1"]
 
 
-def golden(name, python, folder, *, weighted=False):
+def golden(name, oracle, folder, *, weighted=False):
     """The bytes that C writes for a scheme, all distributions behind one another."""
     kind, symbol = type_of(name)
+    python = oracle(oracle_of(name))
     extra = {"row": 1024, "importance": importance()} if weighted else {}
     parts = [
         ask(python, folder, kind, x=x, symbol=symbol, **extra)
         for x in inputs().values()
-        if refquant.scheme(name).non_finite or np.isfinite(x).all()
+        if np.isfinite(x).all() or (refquant.scheme(name).non_finite and not weighted)
     ]
-    return np.concatenate([part["chunk" if weighted else "from_float"] for part in parts]).tobytes()
+    return np.concatenate([part["chunk" if weighted else "reference"] for part in parts]).tobytes()
 
 
 def place(name, *, weighted=False):
@@ -73,7 +74,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for weighted in (False, True):
             for name in encodable(weighted=weighted):
-                data = golden(name, Path(sys.argv[1]), Path(folder), weighted=weighted)
+                data = golden(name, python_of, Path(folder), weighted=weighted)
                 place(name, weighted=weighted).write_bytes(data)
 
 

@@ -6,7 +6,7 @@ import pytest
 import refquant
 from tests.differential import golden_ggml
 from tests.ggml_inputs import NOT_FINITE, records, weights
-from tests.ggml_oracle import ask, half_places, type_of
+from tests.ggml_oracle import ask, half_places, oracle_of, type_of
 
 pytestmark = pytest.mark.differential
 
@@ -33,7 +33,7 @@ def same_values(left, right):
 def test_encoders_write_the_bytes_of_c(name, oracle, tmp_path):
     kind, symbol = type_of(name)
     for title, x in weights(blocks(name), finite=not refquant.scheme(name).non_finite):
-        theirs = ask(oracle("ggml"), tmp_path, kind, x=x, symbol=symbol)
+        theirs = ask(oracle(oracle_of(name)), tmp_path, kind, x=x, symbol=symbol)
         ours = encoded(name, x)
         for way, bytes_of_c in theirs.items():
             assert np.array_equal(ours, bytes_of_c), (title, way)
@@ -76,15 +76,13 @@ def test_decoders_give_the_values_of_c(name, oracle, tmp_path):
     else:
         data = records(1 << 16, declared.bytes, half_places(symbol))
     shape = (len(data), declared.block[-1])
-    theirs = ask(oracle("ggml"), tmp_path, kind, bytes=data)["values"]
+    theirs = ask(oracle(oracle_of(name)), tmp_path, kind, bytes=data, symbol=symbol)
     ours = refquant.QuantizedTensor.from_planes(scheme, shape, {plane: data}).dequantize()
-    assert same_values(ours.reshape(-1), theirs).all()
+    assert same_values(ours.reshape(-1), theirs["values"]).all()
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_golden_files_are_what_c_writes(weighted, oracle, tmp_path):
     for name in golden_ggml.encodable(weighted=weighted):
         written = golden_ggml.place(name, weighted=weighted).read_bytes()
-        assert written == golden_ggml.golden(name, oracle("ggml"), tmp_path, weighted=weighted), (
-            name
-        )
+        assert written == golden_ggml.golden(name, oracle, tmp_path, weighted=weighted), name

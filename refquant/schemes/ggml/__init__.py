@@ -5,8 +5,15 @@ against ggml 0.15.3 built with -ffp-contract=off and against gguf 0.19.0.
 """
 
 from refquant.driver import Scheme
-from refquant.schemes.ggml import k_affine, k_symmetric, q4, q8
+from refquant.schemes.ggml import k_affine, k_symmetric, q1_q2, q4, q5, q8
 
 __all__ = ["SCHEMES"]
 
-SCHEMES: tuple[Scheme, ...] = (*q4.SCHEMES, *q8.SCHEMES, *k_affine.SCHEMES, *k_symmetric.SCHEMES)
+SCHEMES: tuple[Scheme, ...] = (
+    *q1_q2.SCHEMES,
+    *q4.SCHEMES,
+    *q5.SCHEMES,
+    *q8.SCHEMES,
+    *k_affine.SCHEMES,
+    *k_symmetric.SCHEMES,
+)

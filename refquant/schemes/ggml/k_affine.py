@@ -17,7 +17,7 @@ from refquant.layout import Layout, Plane, Unsigned, field
 from refquant.numerics import float32_from_float16
 from refquant.schemes.floats import FLOAT16
 from refquant.schemes.ggml.c_semantics import half_bits, nearest_exact, ordered_sum
-from refquant.schemes.ggml.columns import columns
+from refquant.schemes.ggml.columns import columns, importance_weights
 from refquant.schemes.ggml.fits import AffineSearch, fit_affine, fit_positive
 
 __all__ = ["Q2_K", "Q4_K", "Q5_K", "SCHEMES"]
@@ -56,16 +56,6 @@ def _own_weights(x: F32, recipe: Recipe) -> F32:  # f32[n, m] -> f32[n, m]
     return mean + np.abs(x)
 
 
-def _importance_weights(x: F32, importance: F32, recipe: Recipe) -> F32:
-    """Importance times a root mean square of the weight and its super-block."""
-    wide = columns(x, SUPER)
-    energy = ordered_sum(wide * wide)
-    factor = np.float32(1 if recipe is K2 else 2)
-    energy = factor * energy / np.float32(SUPER)
-    spread = np.sqrt(energy[:, None] + x * x)
-    return columns(importance * spread, recipe.size)
-
-
 def _units(scale: F32, top: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
     """The float16 unit of each super-block's scales, f32[b, s], and the scales counted in it."""
     largest = np.fmax.reduce(scale, axis=1)
@@ -89,7 +79,8 @@ def _encode_weighted(x: F32, importance: F32, recipe: Recipe) -> Codes:  # f32[r
     importance = np.broadcast_to(importance, x.shape).reshape(-1, SUPER)
     x = x.reshape(-1, SUPER)
     parts = columns(x, recipe.size)
-    weights = _importance_weights(x, importance, recipe)
+    weights = importance_weights(x, importance, 1 if recipe is K2 else 2)
+    weights = columns(weights, recipe.size)
     scale, low, codes = fit_affine(parts, weights, recipe.weighted)
     per_block = columns(ordered_sum(weights), SUPER // recipe.size)
     units = []

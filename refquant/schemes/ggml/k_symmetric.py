@@ -21,7 +21,7 @@ from refquant.schemes.ggml.c_semantics import (
     nearest_exact,
     ordered_sum,
 )
-from refquant.schemes.ggml.columns import columns
+from refquant.schemes.ggml.columns import columns, importance_weights
 from refquant.schemes.ggml.fits import LEAST_EXTREME, fit_descending, fit_symmetric
 
 __all__ = ["Q3_K", "Q6_K", "SCHEMES"]
@@ -64,9 +64,7 @@ def encode_q3_k_weighted(x: F32, importance: F32) -> Codes:  # f32[rows, n], f32
     """Symmetric fits of the weights, then of the scales, with importance times a mean square."""
     importance = np.broadcast_to(importance, x.shape).reshape(-1, SUPER)
     x = x.reshape(-1, SUPER)
-    wide = columns(x, SUPER)
-    energy = np.float32(2) * ordered_sum(wide * wide) / np.float32(SUPER)
-    weights = columns(importance * np.sqrt(energy[:, None] + x * x), SIZE)
+    weights = columns(importance_weights(x, importance, 2), SIZE)
     parts = columns(x, SIZE)
     scale, codes = fit_symmetric(parts, weights, 4)
     d, counts = fit_symmetric(columns(scale, SIZE), columns(ordered_sum(weights), SIZE), 32)

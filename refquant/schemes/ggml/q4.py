@@ -14,71 +14,78 @@ from numpy.typing import NDArray
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Unsigned, field
 from refquant.schemes.floats import FLOAT16
-from refquant.schemes.ggml.c_semantics import cast_int8, first_extreme, half_bits, reciprocal
+from refquant.schemes.ggml.closed_form import (
+    around_zero,
+    around_zero_weighted,
+    between_extremes,
+    between_extremes_weighted,
+)
 
 __all__ = ["Q4_0", "Q4_1", "SCHEMES"]
 
 F32 = NDArray[np.float32]
 Codes = Mapping[str, NDArray[np.integer]]
 
-LARGEST = np.finfo(np.float32).max
+BLOCK = 32
 
 
 def encode_q4_0(x: F32) -> Codes:  # f32[b, 32] -> d f16[b], q u4[b, 32]
     """The weight of largest magnitude gets code 0, whatever its sign."""
-    scale = first_extreme(x) / np.float32(-8)
-    quotient = x * reciprocal(scale)[:, None]
-    codes = np.minimum(cast_int8(quotient + np.float32(8.5)), np.int8(15))
-    return {"d": half_bits(scale), "q": codes.view(np.uint8)}
+    scale, codes = around_zero(x, 8)
+    return {"d": scale, "q": codes}
+
+
+def encode_q4_0_weighted(x: F32, importance: F32) -> Codes:  # f32[rows, n], f32[n]
+    """The scale of least weighted squared error out of 19 trials."""
+    scale, codes = around_zero_weighted(x, importance, 8, BLOCK)
+    return {"d": scale, "q": codes}
 
 
 Q4_0 = Scheme(
     name="ggml/q4_0",
     title="4-bit codes around 8, one float16 scale for 32 weights",
     layout=Layout(
-        {"blocks": Plane((32,), 18)},
+        {"blocks": Plane((BLOCK,), 18)},
         {
-            "d": field("blocks", FLOAT16, "0", over=32),
+            "d": field("blocks", FLOAT16, "0", over=BLOCK),
             "q": field("blocks", Unsigned(4), "(2,16):(4,8)+16"),
         },
         ("mul", "d", ("sub", "q", 8.0)),
     ),
     encode=encode_q4_0,
-    group=(32,),
+    encode_weighted=encode_q4_0_weighted,
+    group=(BLOCK,),
     non_finite=True,
 )
 
 
 def encode_q4_1(x: F32) -> Codes:  # f32[b, 32] -> d f16[b], m f16[b], q u4[b, 32]
     """Code 0 is the smallest weight and code 15 the largest; NaN is passed over."""
-    low = np.where(x < LARGEST, x, LARGEST)
-    high = np.where(x > -LARGEST, x, -LARGEST)
-    smallest = np.take_along_axis(low, low.argmin(axis=1)[:, None], 1)
-    largest = np.take_along_axis(high, high.argmax(axis=1)[:, None], 1)
-    scale = (largest - smallest)[:, 0] / np.float32(15)
-    quotient = (x - smallest) * reciprocal(scale)[:, None]
-    codes = np.minimum(cast_int8(quotient + np.float32(0.5)), np.int8(15))
-    return {
-        "d": half_bits(scale),
-        "m": half_bits(smallest[:, 0]),
-        "q": codes.view(np.uint8),
-    }
+    scale, least, codes = between_extremes(x, 15, 15)
+    return {"d": scale, "m": least, "q": codes}
+
+
+def encode_q4_1_weighted(x: F32, importance: F32) -> Codes:  # f32[rows, n], f32[n]
+    """Scale and minimum of least weighted squared error out of 38 trials."""
+    scale, least, codes = between_extremes_weighted(x, importance, 15, BLOCK)
+    return {"d": scale, "m": least, "q": codes}
 
 
 Q4_1 = Scheme(
     name="ggml/q4_1",
     title="4-bit codes, a float16 scale and a float16 minimum for 32 weights",
     layout=Layout(
-        {"blocks": Plane((32,), 20)},
+        {"blocks": Plane((BLOCK,), 20)},
         {
-            "d": field("blocks", FLOAT16, "0", over=32),
-            "m": field("blocks", FLOAT16, "16", over=32),
+            "d": field("blocks", FLOAT16, "0", over=BLOCK),
+            "m": field("blocks", FLOAT16, "16", over=BLOCK),
             "q": field("blocks", Unsigned(4), "(2,16):(4,8)+32"),
         },
         ("add", ("mul", "d", "q"), "m"),
     ),
     encode=encode_q4_1,
-    group=(32,),
+    encode_weighted=encode_q4_1_weighted,
+    group=(BLOCK,),
     non_finite=True,
 )
 

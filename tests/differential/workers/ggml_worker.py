@@ -7,7 +7,7 @@ two builds of ggml in one process mix up their symbols. Only ctypes touches the 
 
 The request holds `type` (id of the tensor type), `row` (weights in a row) and any of
 `x` (f32[...]: encode), `importance` (f32[row], with `x`), `bytes` (u8[...]: decode) and `symbol`
-(name after `quantize_row_`, with `x`). The answer holds `from_float` (the type's
+(name after `quantize_row_` and `dequantize_row_`). The answer holds `from_float` (the type's
 `from_float_ref`), `reference` (`quantize_row_SYMBOL_ref`), `chunk` (`ggml_quantize_chunk`, with
 the importance) and `values` (`to_float`), as far as they were asked for and exist.
 """
@@ -90,7 +90,8 @@ def answer(request):
         data = np.ascontiguousarray(request["bytes"], np.uint8)
         count = data.size // traits.type_size * traits.blck_size
         result["values"] = values = np.zeros(count, np.float32)
-        RowFunction(traits.to_float)(data.ctypes.data, values.ctypes.data, count)
+        function = RowFunction(traits.to_float or (f"dequantize_row_{request['symbol']}", base))
+        function(data.ctypes.data, values.ctypes.data, count)
     return result
 
 
