@@ -9,7 +9,7 @@ from refquant.architectures import FAMILIES
 from refquant.errors import FormatError, UnsupportedError
 from refquant.formats import open_checkpoint
 from tests import gguf_bytes as made
-from tests.gguf_bytes import ARRAY, BOOL, F32, STRING, U32
+from tests.gguf_bytes import ARRAY, BOOL, F32, STRING, U32, U64
 
 METADATA = (
     ("general.architecture", STRING, "llama"),
@@ -123,6 +123,13 @@ def test_missing_metadata_of_a_known_architecture_is_damage(save):
     with pytest.raises(FormatError, match=r"llama\.block_count") as caught:
         open_checkpoint(path)
     assert str(path) in str(caught.value)
+
+
+def test_absurd_numbers_of_a_known_architecture_are_damage(save):
+    pairs = [one for one in METADATA if one[0] != "llama.block_count"]
+    with pytest.raises(FormatError, match="layers") as caught:
+        open_checkpoint(save([*pairs, ("llama.block_count", U64, 2**63)]))
+    assert caught.value.code == "E_ARCH_FIELD"
 
 
 @pytest.mark.parametrize(

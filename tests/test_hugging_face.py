@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 
@@ -174,6 +175,13 @@ def test_missing_and_misshapen_tensors_are_damage(folder):
         assert str(where) in str(caught.value)
 
 
+def test_absurd_numbers_are_damage_before_anything_is_counted_out(folder):
+    config = {**CONFIG, "num_hidden_layers": 2**63}
+    with pytest.raises(FormatError, match="layers") as caught:
+        open_checkpoint(folder(config__json=config))
+    assert caught.value.code == "E_ARCH_FIELD"
+
+
 def test_a_family_unknown_here_keeps_its_names_and_says_why_it_cannot_run(folder):
     config = {**CONFIG, "model_type": "mamba"}
     checkpoint = open_checkpoint(folder(config__json=config))
@@ -245,6 +253,32 @@ def test_other_tokenizers_leave_a_reason(folder):
             open_checkpoint(where).need_tokenizer()
 
 
+@pytest.mark.parametrize("wrong", [[], {}, [[]], {"id": []}, 5, "x", None])
+@pytest.mark.parametrize(
+    "place", ["added_tokens", "content", "id", "type", "decoder", "model", "vocab", "processor"]
+)
+def test_no_value_of_the_wrong_type_gets_through(folder, place, wrong):
+    """Wherever it stands, it is passed over, damage or unsupported, and never a TypeError."""
+    changed = json.loads(json.dumps(TOKENIZER))
+    if place in ("content", "id"):
+        changed["added_tokens"][0][place] = wrong
+    elif place == "type":
+        changed["decoder"]["type"] = changed["pre_tokenizer"]["type"] = wrong
+    elif place == "vocab":
+        changed["model"]["vocab"] = wrong
+    elif place == "processor":
+        changed["post_processor"] = {"single": [wrong], "special_tokens": wrong}
+    else:
+        changed[place] = wrong
+    with contextlib.suppress(FormatError, UnsupportedError):
+        open_checkpoint(folder(tokenizer__json=changed)).need_tokenizer()
+
+
+def test_a_pair_of_surrogates_is_one_character(folder):
+    where = folder(tokenizer_config__json=r'{"chat_template":"\ud83d\ude00"}')
+    assert open_checkpoint(where).documents["chat_template.jinja"].data == "😀".encode()
+
+
 def test_the_chat_template_comes_from_either_place(folder):
     inside = {"tokenizer_config__json": {"chat_template": "{{ 1 }}"}}
     assert open_checkpoint(folder(**inside)).documents["chat_template.jinja"].data == b"{{ 1 }}"
@@ -255,7 +289,7 @@ def test_the_chat_template_comes_from_either_place(folder):
 
 def test_damaged_texts_are_format_errors(folder):
     for name in ("config__json", "tokenizer__json", "tokenizer_config__json"):
-        for wrong in ("{", "[]", '{"a":1,"a":1}', '{"a":NaN}', "[" * 100_000):
+        for wrong in ("{", "[]", '{"a":1,"a":1}', '{"a":NaN}', "[" * 100_000, r'{"a":"\ud800"}'):
             with pytest.raises(FormatError) as caught:
                 open_checkpoint(folder(**{name: wrong}))
             assert caught.value.code == "E_JSON"

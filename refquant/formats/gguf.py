@@ -68,7 +68,9 @@ def _tensor(stored: GgufTensor) -> QuantizedTensor:
 def _architecture(file: GgufFile, missing: dict[str, object]) -> Architecture | None:
     try:
         family = family_of_gguf(file.metadata.get("general.architecture"))
-        return Architecture(family.name, family.from_gguf(file.metadata, file.tensors))
+        architecture = Architecture(family.name, family.from_gguf(file.metadata, file.tensors))
+        family.check_fields(architecture.fields, where="GGUF metadata")
+        return architecture
     except UnsupportedError as error:
         missing["architecture_missing"] = str(error)
         return None

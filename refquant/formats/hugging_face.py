@@ -165,6 +165,8 @@ def _name_tensors(
     try:
         family = family_of_hugging_face(config.get("model_type"))
         architecture = Architecture(family.name, family.from_hugging_face(config))
+        # Before anything is counted out: a file may state any number of layers.
+        family.check_fields(architecture.fields, where=CONFIG)
     except UnsupportedError as error:
         missing["architecture_missing"] = str(error)
         return _Model(None, stored, {}, {})

@@ -1,12 +1,16 @@
 """JSON as a file format has to read it: no repeated keys, no NaN, no unbounded nesting."""
 
 import json
+import re
 from collections import Counter
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from refquant.errors import FormatError
 
 __all__ = ["parse_json", "parse_object"]
+
+# An escape such as \ud83d; two of them in the right order are one character.
+SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_json(data: bytes, *, what: str) -> object:
@@ -20,7 +24,10 @@ def parse_json(data: bytes, *, what: str) -> object:
     except UnicodeDecodeError as error:
         raise FormatError("E_JSON", f"{what} is not UTF-8", offset=error.start) from error
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        if SURROGATE.search(text):
+            _refuse_lone_surrogates(value)
+        return value
     except json.JSONDecodeError as error:
         raise FormatError("E_JSON", f"{what} is not JSON: {error.msg}", offset=error.pos) from error
     except RecursionError as error:
@@ -44,6 +51,14 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {repeated!r:.100} stands twice in one object")
     return result
+
+
+def _refuse_lone_surrogates(value: object) -> None:
+    """Half of a pair is a code point that UTF-8 cannot write, so no text can be made of it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError("a text holds half of a surrogate pair") from error
 
 
 def _refuse_constant(name: str) -> NoReturn:

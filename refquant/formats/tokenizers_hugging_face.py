@@ -46,14 +46,14 @@ def _kind(document: Json) -> str:
     if kind != "BPE":
         raise UnsupportedError(f"the tokenizer model is {kind!r}, only BPE is read here")
     parts = [*_parts(document.get("pre_tokenizer")), *_parts(document.get("decoder"))]
-    kinds = {part.get("type") for part in parts}
+    kinds = {str(part.get("type")) for part in parts}
     if "ByteLevel" in kinds:
         return "bpe-bytelevel-1"
     if kinds & {"ByteFallback", "Metaspace"}:
         return "bpe-sentencepiece-1"
     raise UnsupportedError(
         "the tokenizer is neither byte-level nor SentencePiece byte-pair encoding "
-        f"(it has {', '.join(sorted(str(kind) for kind in kinds)) or 'no decoder'})"
+        f"(it has {', '.join(sorted(kinds)) or 'no decoder'})"
     )
 
 
@@ -79,13 +79,9 @@ def _ids_by_text(document: Json) -> dict[str, int]:
         raise FormatError(
             "E_HF_TOKENIZER", "added_tokens must be a list of objects", where="tokenizer.json"
         )
-    special = {token.get("content"): token.get("id") for token in added}
     texts = vocabulary if isinstance(vocabulary, dict) else {}
-    return {
-        text: token
-        for text, token in {**texts, **special}.items()
-        if isinstance(text, str) and type(token) is int
-    }
+    pairs = [*texts.items(), *((token.get("content"), token.get("id")) for token in added)]
+    return {text: token for text, token in pairs if isinstance(text, str) and type(token) is int}
 
 
 def _ids(values: list[object]) -> list[int]:
