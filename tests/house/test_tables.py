@@ -79,3 +79,14 @@ def test_every_family_can_run():
     from refquant.runtime.families import LOADERS
 
     assert set(FAMILIES) == set(LOADERS), "give each family its row in runtime/families.py"
+
+
+def test_every_room_is_on_the_map():
+    page = (sources.REPOSITORY / "README.md").read_text("utf-8")
+    rooms = {
+        f"{path.stem}.py" if path.suffix else f"{path.name}/"
+        for path in (sources.REPOSITORY / "refquant").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    missing = {room for room in rooms if not room.startswith("_") and f"`{room}`" not in page}
+    assert not missing, f"give them a row under Rooms in README.md: {missing}"
