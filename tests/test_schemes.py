@@ -80,7 +80,8 @@ def test_what_is_encoded_can_be_decoded_and_keeps_spare_bits_zero(name):
         tensor = refquant.quantize(x, scheme)
         values = tensor.dequantize()
     assert np.isfinite(values).all()
-    assert np.corrcoef(values.ravel(), x.ravel())[0, 1] > 0.5 or scheme.bits_per_weight() < 2
+    if scheme.bits_per_weight() >= 2:  # one-bit codes may all be equal
+        assert np.corrcoef(values.ravel(), x.ravel())[0, 1] > 0.5
     for plane, records in tensor.planes.items():
         assert not (records & scheme.layout.spare_bits(plane)).any()
 

@@ -63,6 +63,12 @@ ORACLES = {
         reason="codes and scales of AI Edge Quantizer, products of LiteRT's kernels",
         minutes=2,
     ),
+    "torchao": Oracle(
+        requirements=("torch==2.13.0", "torchao==0.18.0", "numpy"),
+        probe="import torch, torchao",
+        reason="codes, scales and zero points of torchao, and torch's own quantizers",
+        minutes=3,
+    ),
     "torch": Oracle(
         requirements=("torch==2.13.0", "transformers==5.17.0", "safetensors", "-e", "."),
         probe="import torch, transformers, refquant.tensor",

@@ -9,7 +9,7 @@ from types import ModuleType
 from refquant.driver import Scheme
 from refquant.errors import UnknownSchemeError, UsageError
 from refquant.layout import Layout
-from refquant.schemes import aeq, affine, floats, ggml
+from refquant.schemes import aeq, affine, diffulex, floats, ggml, torchao, torchchat
 from refquant.schemes.names import Family, read_name
 
 __all__ = ["ALIASES", "FAMILIES", "SCHEMES", "scheme", "scheme_of_layout", "schemes"]
@@ -19,6 +19,7 @@ SCHEMES: Mapping[str, Scheme] = {
     for found in (
         *floats.SCHEMES,
         *aeq.SCHEMES,
+        *diffulex.SCHEMES,
         *ggml.SCHEMES,
     )
 }
@@ -29,6 +30,8 @@ FAMILIES: Mapping[str, Family] = {
     for family in (
         affine.AFFINE,
         *aeq.FAMILIES,
+        *torchao.FAMILIES,
+        *torchchat.FAMILIES,
     )
 }
 """Schemes with knobs, built on demand."""

@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.driver import Scheme
-from refquant.layout import Field, Layout, Plane, Signed, field
+from refquant.layout import (
+    Expression,
+    Field,
+    Layout,
+    Plane,
+    Signed,
+    Unsigned,
+    field,
+    slice_at,
+)
 from refquant.numerics import (
     bfloat16_bits,
     float16_bits,
@@ -72,7 +81,12 @@ KNOBS = (
         ("stored", "unrounded"),
         "stored",
     ),
-    Knob("by", "weights are divided, or multiplied by 1/scale", ("divide", "reciprocal"), "divide"),
+    Knob(
+        "by",
+        "weights (not the zero point) are divided, or multiplied by 1/scale",
+        ("divide", "reciprocal"),
+        "divide",
+    ),
     Knob("round", "ties to even, or away from zero", ("half_even", "half_away"), "half_even"),
     Knob("zero", "the zero point is added after or before rounding", ("after", "before"), "after"),
     Knob("extent", "an asymmetric range includes 0.0, or not", ("zero", "data"), "zero"),
@@ -133,15 +147,16 @@ class Rule:
         if self["symmetry"] == "sym":
             codes = self._rounded(self._quotient(x, used))
             return {"s": bits[:, None], "q": self._clipped(codes)}
-        zero = self._zero_point(self._quotient(low[:, None], used)[:, 0])
+        zero = self._zero_point(low / used)
         codes = self._quotient(x, used)
         if self["zero"] == "before":
             codes = self._rounded(codes + zero[:, None])
         else:
             codes = self._rounded(codes) + zero[:, None]
-        return {"s": bits[:, None], "z": zero.astype(np.int8)[:, None], "q": self._clipped(codes)}
+        stored_zero = self._offset(zero.astype(np.int8))[:, None]
+        return {"s": bits[:, None], "z": stored_zero, "q": self._clipped(codes)}
 
-    def _zero_point(self, quotient: F32) -> F32:  # min/scale f32[g] -> f32[g]
+    def _zero_point(self, quotient: F32) -> F32:  # f32[g] -> f32[g]; of min / scale
         lowest = np.float32(self.qmin)
         if self["zero_point"] == "difference":
             return np.asarray(np.clip(self._rounded(lowest - quotient), self.qmin, self.qmax))
@@ -186,7 +201,11 @@ class Rule:
     def _clipped(self, codes: F32) -> NDArray[np.int8]:
         """Codes in range; NaN, the quotient of zero by zero, is code 0."""
         held = np.where(np.isnan(codes), np.float32(0), codes)
-        return np.clip(held, self.lowest, self.qmax).astype(np.int8)
+        return self._offset(np.clip(held, self.lowest, self.qmax).astype(np.int8))
+
+    def _offset(self, codes: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Codes as they are stored: one-bit codes -1 and 0 become 0 and 1."""
+        return codes + np.int8(1) if self["bits"] == 1 else codes
 
     def _stored(self, scale: F32) -> tuple[F32, NDArray[np.integer]]:
         """The scale after its storage, and the stored bits."""
@@ -206,9 +225,13 @@ class Rule:
 
 
 def _codes_field(bits: int) -> tuple[Plane, Field]:
-    """Codes of the last axis as a bit stream, in the fewest whole bytes."""
+    """Codes of the last axis as a bit stream, in the fewest whole bytes.
+
+    Two's complement has no one-bit numbers, so the codes -1 and 0 are stored as 0 and 1.
+    """
     count = 8 // gcd(bits, 8)
-    return Plane((count,), count * bits // 8), field("codes", Signed(bits), f"{count}:{bits}+0")
+    element = Unsigned(1) if bits == 1 else Signed(bits)
+    return Plane((count,), count * bits // 8), field("codes", element, f"{count}:{bits}+0")
 
 
 def _build(knobs: Mapping[str, str | int]) -> Scheme:
@@ -220,12 +243,14 @@ def _build(knobs: Mapping[str, str | int]) -> Scheme:
     element = SCALE_ELEMENTS[str(knobs["scale"])]
     planes = {"codes": codes_plane, "scales": Plane(group, element.bits // 8)}
     fields = {"q": codes_field, "s": field("scales", element, "0", over=group)}
-    centred: str | tuple[str, ...] = "q"
+    centred: Expression = ("sub", "q", 1.0) if bits == 1 else "q"
     if knobs["symmetry"] == "asym":
         count = 8 // gcd(bits, 8) if granularity == "group" else 1
         block = (group[0] * count,) if granularity == "group" else group
         planes["zero_points"] = Plane(block, -(-count * bits // 8))
-        fields["z"] = field("zero_points", Signed(bits), f"{count}:{bits}+0", over=group)
+        fields["z"] = replace(codes_field, plane="zero_points", over=group)
+        if count != codes_field.count:
+            fields["z"] = replace(fields["z"], pieces=((slice_at(bits, "0"),),))
         centred = ("sub", "q", "z")
     return Scheme(
         name=_canonical_name(knobs),
