@@ -298,6 +298,11 @@ def test_ties_are_ties(name):
     assert error.max() <= 40 * half
 
 
+def test_ties_of_bare_floats_are_half_way():
+    ties = adversarial_inputs("bf16")["ties"].view(np.uint32)
+    assert ((ties & 0xFFFF) == 0x8000).mean() > 0.9
+
+
 def test_ties_tell_roundings_apart():
     even = refquant.scheme("int/affine[bits=8,sym,group=32]")
     away = refquant.scheme("int/affine[bits=8,sym,group=32,round=half_away]")

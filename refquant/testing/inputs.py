@@ -154,9 +154,10 @@ def _near_ties(random: SplitMix64, scheme: Scheme, shape: tuple[int, ...], ulps:
     if ulps:
         toward = np.float32(np.inf if ulps > 0 else -np.inf)
         middle = np.nextafter(middle, toward)
-    low, high = _extremes(anchors, scheme)
-    usable = np.isfinite(middle) & (middle > low) & (middle < high)
-    usable &= (anchors > low) & (anchors < high)
+    usable = np.isfinite(middle)
+    if scheme.group != (1,):
+        low, high = _extremes(anchors, scheme)
+        usable &= (middle > low) & (middle < high) & (anchors > low) & (anchors < high)
     return np.where(usable, middle, anchors)
 
 

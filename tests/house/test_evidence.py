@@ -1,0 +1,89 @@
+"""Every scheme has independent evidence, written down in the ledger."""
+
+import ast
+import importlib
+
+import pytest
+
+import refquant
+from conformance import evidence
+from refquant.schemes import FAMILIES, SCHEMES
+from tests.house import sources
+from tests.mutants.every import MUTANTS
+
+ENTRIES = evidence.entries()
+EVERY = [pytest.param(e, id=e.scheme) for group in ENTRIES.values() for e in group]
+NAMES = [scheme.name for scheme in refquant.schemes()]
+
+
+def test_the_schema_is_fresh(repository):
+    recorded = (repository / "conformance/registry/evidence.schema.json").read_text("utf-8")
+    assert recorded == evidence.schema(), "run `python -m conformance.evidence`"
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.partition("/")[0] in ENTRIES])
+def test_every_scheme_of_a_namespace_with_a_ledger_has_an_entry(name):
+    entry = evidence.entry_of(name)
+    namespace = name.partition("/")[0]
+    assert entry is not None, (
+        f"{name}: add an entry to conformance/registry/evidence/{namespace}.json"
+    )
+
+
+@pytest.mark.parametrize("entry", EVERY)
+def test_entries_belong_to_schemes(entry):
+    assert entry.scheme in SCHEMES or entry.scheme in FAMILIES, "no such scheme"
+    assert entry in ENTRIES[entry.scheme.partition("/")[0]], "in the file of another namespace"
+
+
+@pytest.mark.parametrize("entry", EVERY)
+def test_oracles_exist(entry):
+    module, _, function = entry.oracle.partition(":")
+    found = importlib.import_module(module)
+    assert not function or callable(getattr(found, function))
+
+
+@pytest.mark.parametrize("entry", EVERY)
+def test_third_parties_or_the_reason_why_not(entry):
+    assert bool(entry.third_party) != bool(entry.no_third_party)
+
+
+@pytest.mark.parametrize("entry", EVERY)
+def test_mutants_are_those_of_the_code(entry):
+    known = {mutant.id: mutant for mutant in MUTANTS}
+    for row in entry.mutants:
+        assert row.id in known, f"tests/mutants has no {row.id}"
+    built = {m.id for m in MUTANTS if m.scheme_name.partition("[")[0] == entry.scheme}
+    listed = {row.id for row in entry.mutants}
+    assert built <= listed, f"in the code but not in the ledger: {sorted(built - listed)}"
+
+
+def test_ids_are_unique():
+    clauses = [clause.id for group in ENTRIES.values() for e in group for clause in e.clauses]
+    assert len(set(clauses)) == len(clauses)
+    schemes = [e.scheme for group in ENTRIES.values() for e in group]
+    assert len(set(schemes)) == len(schemes)
+    mutants = [mutant.id for mutant in MUTANTS]
+    assert len(set(mutants)) == len(mutants)
+
+
+ORACLES = sorted((sources.REPOSITORY / "conformance" / "oracle").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", ORACLES, ids=lambda path: path.name)
+def test_oracles_import_nothing_that_they_judge(path):
+    allowed = {
+        "collections",
+        "conformance",
+        "dataclasses",
+        "fractions",
+        "functools",
+        "itertools",
+        "math",
+        "struct",
+        "typing",
+    }
+    tree = ast.parse(path.read_text("utf-8"))
+    names = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in names} <= allowed
