@@ -146,7 +146,7 @@ def test_cuts():
         Plan([planned("a", shape=())]),
         Plan([planned("a", shape=(3,))]),
         Plan([PlannedTensor("a", LAYOUT, (2,), dict)]),
-        Plan([PlannedTensor("a", LAYOUT, (2,), lambda: {"values": np.zeros(2, np.float32)})]),
+        Plan([PlannedTensor("a", LAYOUT, (2,), lambda: {"values": np.zeros(8, np.int8)})]),
         Plan([planned("a")], aliases={"a": "a"}),
         Plan([planned("a")], aliases={"b": "c"}),
         Plan([planned("a")], info={"When": 1}),
