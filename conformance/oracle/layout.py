@@ -88,8 +88,12 @@ def code_in_record(field: Description, record: int, number: int) -> int:
     """Code `number` of a field out of a record read as one little-endian integer."""
     element = field["elem"]
     if element["k"] == "d":
-        stored = sum(prod(piece[0][2]) for piece in field["at"])
-        byte = joined_bits(field["at"], record, number % stored)
+        for piece in field["at"]:
+            stored = prod(piece[0][2])
+            if number < stored * element["n"]:
+                break
+            number -= stored * element["n"]
+        byte = joined_bits([piece], record, number % stored)
         # Digit k is the leading digit of the fraction byte/256, after k digits were shifted out.
         return (byte * element["base"] ** (number // stored) % 256) * element["base"] >> 8
     code = joined_bits(field["at"], record, number)

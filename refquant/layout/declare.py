@@ -72,8 +72,9 @@ class Digits:
 
     The byte holds `ceil(v * 256 / base**count)` for the number `v` whose most significant digit
     comes first; digit k is recovered as `((byte * base**k mod 256) * base) >> 8`, which is how
-    ggml packs five ternary digits (TQ1_0). A slice of this element names bytes; its codes run
-    digit by digit: all first digits, then all second digits, and so on.
+    ggml packs five ternary digits (TQ1_0). A piece of this element names bytes; its codes run
+    digit by digit: all first digits of the piece, then all second digits, and so on. Where a
+    record needs fewer codes than its bytes hold, the last digits of the last piece are not used.
     """
 
     base: int

@@ -342,7 +342,9 @@ def _check_field(field: Field, plane: Plane, where: str) -> None:
             raise _fail("E_DESC_SLICE", "digits live in whole bytes", where)
     if field.count > plane.bytes * 8:
         raise _fail("E_DESC_SLICE", f"{field.count} codes in {plane.bytes} bytes", where)
-    if field.count != count:
+    last = field.pieces[-1][0].count
+    spare = last * (field.element.count - 1) if isinstance(field.element, Digits) else 0
+    if not count <= field.count <= count + spare:
         raise _fail("E_DESC_SLICE", f"{field.count} codes a record, expected {count}", where)
 
 

@@ -77,9 +77,9 @@ def compile_slice(run: Slice) -> Moves:
 def unpack_field(field: Field, records: Bytes) -> Codes:  # u8[r, bytes] -> code[r, count]
     """The codes of `field` in every record, in the field's own order."""
     pieces = [_unpack_piece(field, piece, records) for piece in field.pieces]
-    codes = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
     if isinstance(field.element, Digits):
-        return _digits(codes, field.element)
+        pieces = [_digits(piece, field.element) for piece in pieces]
+    codes = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
     if isinstance(field.element, Signed):
         return _sign_extend(codes, field.element.bits)
     return codes
@@ -193,7 +193,7 @@ def _sign_extend(codes: Codes, bits: int) -> Codes:
 def pack_field(field: Field, codes: Codes, records: Bytes) -> None:  # code[r, count], u8[r, bytes]
     """Add the codes of `field` to `records`, whose bits for this field must still be zero."""
     if isinstance(field.element, Digits):
-        codes = _undigits(codes, field.element)
+        codes = _undigits(codes, field, field.element)
     dtype = np.dtype(f"u{codes.dtype.itemsize}")
     unsigned = np.ascontiguousarray(codes).view(dtype)
     start = 0
@@ -232,13 +232,20 @@ def _clipped(codes: Codes, bits: int) -> Codes:
     return np.bitwise_and(codes, codes.dtype.type((1 << bits) - 1))
 
 
-def _undigits(codes: Codes, element: Digits) -> Codes:  # u8[r, count * n] -> u8[r, n]
-    digits = codes.reshape(len(codes), element.count, -1).astype(np.uint32)
-    number = np.zeros((len(codes), digits.shape[2]), np.uint32)
-    for k in range(element.count):
-        number = number * np.uint32(element.base) + digits[:, k]
-    whole = np.uint32(element.base**element.count)
-    return ((number * np.uint32(256) + whole - np.uint32(1)) // whole).astype(np.uint8)
+def _undigits(codes: Codes, field: Field, element: Digits) -> Codes:  # u8[r, n] -> u8[r, bytes]
+    """The stored bytes of every piece in turn."""
+    start, stored = 0, []
+    for piece in field.pieces:
+        stop = start + piece[0].count * element.count
+        digits = codes[:, start:stop].reshape(len(codes), element.count, -1).astype(np.uint32)
+        number = np.zeros((len(codes), piece[0].count), np.uint32)
+        for k in range(element.count):
+            number = number * np.uint32(element.base) + digits[:, k]
+        whole = np.uint32(element.base**element.count)
+        number = (number * np.uint32(256) + whole - np.uint32(1)) // whole
+        stored.append(number.astype(np.uint8))
+        start = stop
+    return np.concatenate(stored, axis=1)
 
 
 def is_integer(element: Element) -> bool:

@@ -91,7 +91,14 @@ def field_codes(
     field = layout.fields[name]
     plane = layout.planes[field.plane]
     codes = unpack_field(field, records.reshape(-1, plane.bytes))
+    codes = codes[:, : prod(_codes_in_block(field, plane, shape))]
     return _to_tensor(codes, field, plane, shape)
+
+
+def _codes_in_block(field: Field, plane: Plane, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Codes of one record along each axis of the tensor."""
+    blocks, overs = aligned(plane.block, shape), aligned(field.over, shape)
+    return tuple(b // o for b, o in zip(blocks, overs, strict=True))
 
 
 def _to_tensor(codes: Codes, field: Field, plane: Plane, shape: tuple[int, ...]) -> Codes:
@@ -139,7 +146,10 @@ def pack_codes(
     fixed = rank - len(plane.order or ())
     stored = (*range(fixed), *(fixed + axis for axis in plane.order or ()))
     turned = cut.transpose(*(2 * a for a in stored), *(2 * a + 1 for a in range(rank)))
-    pack_field(field, turned.reshape(-1, prod(inner)), records.reshape(-1, plane.bytes))
+    flat = turned.reshape(-1, prod(inner))
+    if field.count > prod(inner):
+        flat = np.pad(flat, ((0, 0), (0, field.count - prod(inner))))
+    pack_field(field, flat, records.reshape(-1, plane.bytes))
 
 
 def numbers(codes: Codes, element: Element) -> F32:  # code[...] -> f32[...]

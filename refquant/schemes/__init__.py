@@ -29,6 +29,7 @@ FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
         affine.AFFINE,
+        *ggml.FAMILIES,
         *aeq.FAMILIES,
         *torchao.FAMILIES,
         *torchchat.FAMILIES,
@@ -49,7 +50,16 @@ ALIASES: Mapping[str, str] = {
     "int4": "int/affine[bits=4,sym,group=32]",
     "q4_0": "ggml/q4_0",
     "q4_1": "ggml/q4_1",
+    "q5_0": "ggml/q5_0",
+    "q5_1": "ggml/q5_1",
     "q8_0": "ggml/q8_0",
+    "q2_k": "ggml/q2_k",
+    "q3_k": "ggml/q3_k",
+    "q4_k": "ggml/q4_k",
+    "q5_k": "ggml/q5_k",
+    "q6_k": "ggml/q6_k",
+    "iq4_nl": "ggml/iq4_nl",
+    "iq4_xs": "ggml/iq4_xs",
 }
 """Short names and the full names that they stand for."""
 

@@ -11,7 +11,8 @@ from tests.ggml_oracle import ask, half_places, oracle_of, type_of
 pytestmark = pytest.mark.differential
 
 FLOATS = ("float/f16", "float/bf16")
-SEARCHES = {f"ggml/{name}" for name in ("q2_k", "q3_k", "q4_k", "q5_k", "q6_k")}
+FIT = "ggml/iq4_nl[encoder=fit]"
+SEARCHES = {f"ggml/{name}" for name in ("q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs")}
 
 
 def blocks(name):
@@ -35,8 +36,47 @@ def test_encoders_write_the_bytes_of_c(name, oracle, tmp_path):
     for title, x in weights(blocks(name), finite=not refquant.scheme(name).non_finite):
         theirs = ask(oracle(oracle_of(name)), tmp_path, kind, x=x, symbol=symbol)
         ours = encoded(name, x)
-        for way, bytes_of_c in theirs.items():
-            assert np.array_equal(ours, bytes_of_c), (title, way)
+        for way in ("chunk",) if name == "ggml/iq4_nl" else theirs:
+            assert np.array_equal(ours, theirs[way]), (title, way)
+
+
+def test_the_single_fit_of_iq4_nl(oracle, tmp_path):
+    """C leaves the codes of the block before in a block without weights; its scale is 0."""
+    kind, symbol = type_of("ggml/iq4_nl")
+    for title, x in weights(1400, finite=True):
+        theirs = ask(oracle("ggml"), tmp_path, kind, x=x, symbol=symbol)["from_float"]
+        empty = np.abs(x.reshape(-1, 32)).max(axis=1) < 1e-15
+        ours, theirs = encoded(FIT, x).reshape(-1, 18), theirs.reshape(-1, 18)
+        assert np.array_equal(ours[~empty], theirs[~empty]), title
+        assert np.array_equal(ours[:, :2], theirs[:, :2]), title
+        assert (ours[empty, 2:] == 0x88).all(), title
+
+
+def test_scales_of_mxfp4_next_to_every_power_of_two(oracle, tmp_path):
+    """The floor of log2 in binary32 steps up before the power is reached."""
+    bits = np.concatenate([np.arange(0, 1 << 23, 1 << 16), np.arange(1, 255) << 23])
+    around = np.unique(np.clip(bits[:, None] + np.arange(-128, 4), 0, 0x7F800000))
+    powers = (1 << np.arange(23))[:, None] + np.arange(-64, 3)
+    largest = np.concatenate([around, np.clip(powers, 0, None).reshape(-1)])
+    x = np.zeros((len(largest), 32), np.float32)
+    x[:, 0] = largest.astype(np.uint32).view(np.float32)
+    x[:, 1] = -x[:, 0] / 2
+    kind, symbol = type_of("ggml/mxfp4")
+    theirs = ask(oracle("ggml"), tmp_path, kind, row=32, x=x, symbol=symbol)["reference"]
+    assert np.array_equal(encoded("ggml/mxfp4", x), theirs)
+
+
+def test_scales_of_nvfp4_for_all_short_numbers(oracle, tmp_path):
+    """Six times each positive bfloat16 number, and the numbers next to it."""
+    short = (np.arange(1 << 15, dtype=np.uint32) << 16).view(np.float32)
+    with np.errstate(all="ignore"):
+        near = [np.nextafter(short * np.float32(6), np.float32(end)) for end in (0, np.inf)]
+        largest = np.concatenate([short * np.float32(6), *near, short[:512]])
+    x = np.zeros((len(largest), 16), np.float32)
+    x[:, 3], x[:, 4] = -largest, largest / np.float32(3)
+    kind, symbol = type_of("ggml/nvfp4")
+    theirs = ask(oracle("ggml"), tmp_path, kind, row=64, x=x, symbol=symbol)["reference"]
+    assert np.array_equal(encoded("ggml/nvfp4", x.reshape(-1, 64)), theirs)
 
 
 @pytest.mark.parametrize("name", golden_ggml.encodable(weighted=True))

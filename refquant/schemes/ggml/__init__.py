@@ -5,9 +5,10 @@ against ggml 0.15.3 built with -ffp-contract=off and against gguf 0.19.0.
 """
 
 from refquant.driver import Scheme
-from refquant.schemes.ggml import k_affine, k_symmetric, q1_q2, q4, q5, q8
+from refquant.schemes.ggml import fp4, iq4, k_affine, k_symmetric, q1_q2, q4, q5, q8, ternary
+from refquant.schemes.names import Family
 
-__all__ = ["SCHEMES"]
+__all__ = ["FAMILIES", "SCHEMES"]
 
 SCHEMES: tuple[Scheme, ...] = (
     *q1_q2.SCHEMES,
@@ -16,4 +17,9 @@ SCHEMES: tuple[Scheme, ...] = (
     *q8.SCHEMES,
     *k_affine.SCHEMES,
     *k_symmetric.SCHEMES,
+    *iq4.SCHEMES,
+    *fp4.SCHEMES,
+    *ternary.SCHEMES,
 )
+
+FAMILIES: tuple[Family, ...] = iq4.FAMILIES
