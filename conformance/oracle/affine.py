@@ -39,7 +39,7 @@ def encode(x: Sequence[float], knobs: Knobs) -> tuple[int, int, list[int]]:
     lowest = -qmax if symmetric and knobs["range"] == "narrow" else qmin
     if symmetric:
         return bits, 0, [clipped(rounded(quotient(v, used, knobs), knobs), lowest, qmax) for v in x]
-    least = binary.divide(low, used)
+    least = binary.divide(low, used if knobs["zero_using"] == "codes" else scale)
     if knobs["zero_point"] == "difference":
         zero = clipped(rounded(binary.subtract(float(qmin), least), knobs), qmin, qmax)
     else:

@@ -109,6 +109,12 @@ KNOBS = (
         ("rounded", "difference"),
         "rounded",
     ),
+    Knob(
+        "zero_using",
+        "the zero point follows the scale that codes follow, or the unrounded one",
+        ("codes", "unrounded"),
+        "codes",
+    ),
 )
 
 
@@ -147,7 +153,7 @@ class Rule:
         if self["symmetry"] == "sym":
             codes = self._rounded(self._quotient(x, used))
             return {"s": bits[:, None], "q": self._clipped(codes)}
-        zero = self._zero_point(low / used)
+        zero = self._zero_point(low / (used if self["zero_using"] == "codes" else scale))
         codes = self._quotient(x, used)
         if self["zero"] == "before":
             codes = self._rounded(codes + zero[:, None])

@@ -54,6 +54,7 @@ def _scheme(bits: int, base: str, values: Values) -> Scheme:
         by="reciprocal",
         floor=str(values["eps"]),
         overflow="infinite",
+        zero_using="unrounded",
     )
     return replace(found, ragged=False, parameters=dict(values))
 
