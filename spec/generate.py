@@ -13,7 +13,7 @@ import inspect
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -66,9 +66,10 @@ def _rooms() -> str:
 def _chapters() -> str:
     """The chapters of this folder, each with the title in its first line."""
     lines = []
-    for page in sorted((REPOSITORY / "spec").rglob("*.md")):
-        if page.name != "README.md":
-            name = page.relative_to(REPOSITORY / "spec").as_posix()
+    top = REPOSITORY / "spec"
+    for page in sorted([*top.glob("*.md"), *top.glob("arch/*.md"), top / "schemes" / "README.md"]):
+        if page != top / "README.md":
+            name = page.relative_to(top).as_posix()
             title = page.read_text("utf-8").partition("\n")[0].removeprefix("# ")
             lines.append(f"- [{title}]({name})")
     return "\n".join(lines)
@@ -123,15 +124,26 @@ def filled(text: str) -> str:
     return _REGION.sub(lambda match: f"{match[1]}{REGIONS[match[2]]()}\n{match[3]}", text)
 
 
+def current() -> Iterator[tuple[Path, str]]:
+    """Every page with the text it should have; the pages of schemes are made as a whole."""
+    sys.path.insert(0, str(REPOSITORY))
+    from spec import scheme_pages
+
+    whole = dict(scheme_pages.pages())
+    yield from whole.items()
+    for page in pages():
+        if page not in whole:
+            yield page, filled(page.read_text("utf-8"))
+
+
 def main() -> int:
     """Fill or check, and say which pages changed."""
     parser = argparse.ArgumentParser(description="generated regions of the pages")
     parser.add_argument("--check", action="store_true", help="change nothing; fail where stale")
     check = parser.parse_args().check
     stale = 0
-    for page in pages():
-        old = page.read_text("utf-8")
-        new = filled(old)
+    for page, new in current():
+        old = page.read_text("utf-8") if page.exists() else ""
         if new == old:
             continue
         stale += 1

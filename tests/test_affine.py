@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import refquant
 from conformance.oracle import affine as oracle
 from refquant.errors import UnknownSchemeError, UsageError
-from refquant.layout import field_codes
+from refquant.layout import field_codes, pack_codes
 from refquant.schemes.affine import AFFINE, KNOBS
 
 TESTED = (
@@ -22,6 +22,7 @@ TESTED = (
     "floor",
     "overflow",
     "zero_point",
+    "zero_using",
 )
 CHOICES = {knob.name: knob.values for knob in KNOBS}
 
@@ -92,6 +93,8 @@ def _repeated(codes, shape):
 @example("int/affine[bits=8,sym,group=4,floor=tiny,scale=f16]", [0.0] * 22)
 @example("int/affine[bits=8,asym,channel]", [float.fromhex("-0x1.fffffep127")] * 11 + [0.0] * 11)
 @example("int/affine[bits=8,asym,tensor]", [-3e38, 3e38] * 11)
+@example("int/affine[bits=8,asym,group=4,floor=tiny,scale=f16]", [0.0, 1e-30, 2e-30] * 7 + [0.0])
+@example("int/affine[bits=8,asym,group=4,floor=none,by=reciprocal]", [0.0, 1e-45] * 11)
 @example("int/affine[bits=2,asym,group=4,by=reciprocal]", [1e-45, -1e-45] * 11)
 @example("int/affine[bits=8,asym,channel,extent=data]", [5.0] * 22)
 def test_codes_scales_and_zero_points_are_the_oracle_s(name, weights):
@@ -114,6 +117,25 @@ def test_codes_of_every_width_fill_whole_bytes(bits):
     row = scheme.layout.plane_nbytes("codes", (1, 8))
     assert row == bits
     assert scheme.bits_per_weight((1, 1 << 16)) == bits + 32 / (1 << 16)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_every_code_decodes_with_every_zero_point(bits):
+    scheme = refquant.scheme(f"int/affine[bits={bits},asym,channel]")
+    every = np.arange(-(1 << (bits - 1)), 1 << (bits - 1))
+    shape = (len(every), max(len(every), 8))
+    codes = np.resize(every, shape)
+    planes = {
+        n: np.zeros((*scheme.layout.grid(n, shape), p.bytes), np.uint8)
+        for n, p in scheme.planes.items()
+    }
+    scales = np.ldexp(np.float32(1.1), np.arange(len(every)) % 90 - 45).view(np.uint32)
+    for name, values in (("q", codes), ("z", every[:, None]), ("s", scales[:, None])):
+        plane = scheme.layout.fields[name].plane
+        pack_codes(scheme.layout, name, values, planes[plane], shape)
+    decoded = refquant.QuantizedTensor(scheme, shape, planes).dequantize()
+    exact = scales.view(np.float32)[:, None] * (codes - every[:, None]).astype(np.float32)
+    assert (decoded.view(np.uint32) == exact.view(np.uint32)).all()
 
 
 def test_names_are_canonical_and_knobs_are_kept():

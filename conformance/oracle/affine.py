@@ -39,20 +39,26 @@ def encode(x: Sequence[float], knobs: Knobs) -> tuple[int, int, list[int]]:
     lowest = -qmax if symmetric and knobs["range"] == "narrow" else qmin
     if symmetric:
         return bits, 0, [clipped(rounded(quotient(v, used, knobs), knobs), lowest, qmax) for v in x]
-    least = binary.divide(low, used if knobs["zero_using"] == "codes" else scale)
-    if knobs["zero_point"] == "difference":
-        zero = clipped(rounded(binary.subtract(float(qmin), least), knobs), qmin, qmax)
-    else:
-        zero = clipped(qmin - rounded(least, knobs), qmin, qmax)
+    zero = zero_point(low, used if knobs["zero_using"] == "codes" else scale, qmin, qmax, knobs)
     codes = []
     for v in x:
         exact = quotient(v, used, knobs)
         if knobs["zero"] == "before":
-            code = rounded(binary.add(exact, float(zero)), knobs)
+            code = rounded(binary.add(exact, zero), knobs)
         else:
             code = rounded(exact, knobs) + zero
         codes.append(clipped(code, qmin, qmax))
-    return bits, zero, codes
+    return bits, clipped(zero, qmin, qmax), codes
+
+
+def zero_point(low: float, scale: float, qmin: int, qmax: int, knobs: Knobs) -> float:
+    """The code of 0.0 in qmin..qmax, or NaN where the least weight over the scale is."""
+    least = binary.divide(low, scale)
+    if knobs["zero_point"] == "difference":
+        exact = rounded(binary.subtract(float(qmin), least), knobs)
+    else:
+        exact = qmin - rounded(least, knobs)
+    return exact if math.isnan(exact) else float(clipped(exact, qmin, qmax))
 
 
 def decode(bits: int, zero: int, code: int, knobs: Knobs) -> float:

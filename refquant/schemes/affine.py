@@ -159,7 +159,8 @@ class Rule:
             codes = self._rounded(codes + zero[:, None])
         else:
             codes = self._rounded(codes) + zero[:, None]
-        stored_zero = self._offset(zero.astype(np.int8))[:, None]
+        known = np.where(np.isnan(zero), np.float32(0), zero)
+        stored_zero = self._offset(known.astype(np.int8))[:, None]
         return {"s": bits[:, None], "z": stored_zero, "q": self._clipped(codes)}
 
     def _zero_point(self, quotient: F32) -> F32:  # f32[g] -> f32[g]; of min / scale
