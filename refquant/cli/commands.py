@@ -32,9 +32,12 @@ _KNOW = "Know your tools"
 COMMANDS = (
     Command("run", "Write text with a model", _USE),
     Command("pull", "Fetch a known model into the cache folder", _USE),
+    Command("eval", "Measure how well a model predicts a text", _USE),
     Command("quantize", "Write a quantized .rq file from a model", _MAKE),
     Command("inspect", "Show what a model file holds", _MAKE),
+    Command("explain", "Take a block apart: bytes, codes, numbers, values", _MAKE),
     Command("schemes", "List the quantization schemes", _KNOW),
+    Command("spec", "Show the definition of a scheme", _KNOW),
     Command("doctor", "Check this installation and its arithmetic", _KNOW),
 )
 

@@ -1,0 +1,95 @@
+"""Perplexity against figures that can be worked out by hand, and through the command."""
+
+import math
+
+import numpy as np
+import pytest
+
+from refquant.errors import UsageError
+from refquant.evaluate import perplexity
+from tests.command_line import call
+
+VOCABULARY = 8
+
+
+class Fixed:
+    """A stand-in whose logits after a token depend on that token alone."""
+
+    context = 64
+
+    def __init__(self, table):
+        self.table = np.asarray(table, np.float32)
+        self.read = []
+
+    def new_cache(self, capacity):
+        return capacity
+
+    def forward(self, ids, cache):
+        assert len(ids) < cache
+        self.read.append(list(ids))
+        return self.table[np.asarray(ids)]
+
+
+def test_equal_logits_are_as_surprising_as_the_vocabulary_is_large():
+    model = Fixed(np.full((VOCABULARY, VOCABULARY), 3.5))
+    found = perplexity(model, list(range(8)) * 4, window=8)
+    assert found.value == pytest.approx(VOCABULARY, abs=1e-12)
+    assert found.error == 0
+    assert (found.windows, found.tokens) == (4, 16)
+
+
+def test_only_second_halves_are_scored_and_each_token_by_the_one_before_it():
+    table = np.zeros((VOCABULARY, VOCABULARY))
+    table[3, 4] = 2.0  # the first scored token, 4, follows 3
+    model = Fixed(table)
+    found = perplexity(model, [0, 1, 2, 3, 4, 5, 6, 7], window=8)
+    sure = -math.log(math.exp(2) / (math.exp(2) + VOCABULARY - 1))
+    assert found.nats == pytest.approx((sure + 3 * math.log(VOCABULARY)) / 4, abs=1e-12)
+    assert model.read == [[0, 1, 2, 3, 4, 5, 6]]
+
+
+def test_the_error_is_the_standard_error_of_the_mean():
+    table = np.zeros((VOCABULARY, VOCABULARY))
+    table[3, 4] = 2.0
+    found = perplexity(Fixed(table), [0, 1, 2, 3, 4, 5, 6, 7], window=8)
+    sure, other = -math.log(math.exp(2) / (math.exp(2) + 7)), math.log(8)
+    losses = np.array([sure, other, other, other])
+    assert found.error == pytest.approx(losses.std(ddof=1) / 2, abs=1e-12)
+    assert found.value_error == pytest.approx(math.exp(found.nats) * found.error, abs=1e-12)
+
+
+def test_bos_takes_the_place_of_the_first_token_of_a_window():
+    model = Fixed(np.zeros((VOCABULARY, VOCABULARY)))
+    perplexity(model, list(range(8)) * 2, window=8, bos=7, windows=1)
+    assert model.read == [[7, 1, 2, 3, 4, 5, 6]]
+
+
+def test_huge_logits_do_not_overflow():
+    table = np.full((VOCABULARY, VOCABULARY), -3e38)
+    table[:, 0] = 3e38
+    assert perplexity(Fixed(table), [0] * 8, window=8).nats == 0
+
+
+@pytest.mark.parametrize(("window", "tokens"), [(3, 64), (65, 100), (16, 15)])
+def test_windows_that_cannot_be_are_refused(window, tokens):
+    with pytest.raises(UsageError):
+        perplexity(Fixed(np.zeros((8, 8))), [0] * tokens, window=window)
+
+
+def test_the_command_prints_the_figure_with_its_protocol(capsys):
+    done = call(capsys, "eval", "demo", "--windows", "2", "--json")
+    assert done.status == 0, done.err
+    facts = done.json
+    assert facts["schema"] == "refquant.eval/1"
+    assert facts["windows"] == 2
+    assert facts["scored_tokens"] == 512
+    assert 15 < facts["perplexity"] < 60
+    assert facts["perplexity"] == pytest.approx(math.exp(facts["nats_per_token"]), abs=1e-9)
+    shown = call(capsys, "eval", "demo", "--windows", "1", "--window", "64")
+    assert "1 windows of 64 tokens" in shown.out
+
+
+def test_a_text_that_is_not_there_is_a_usage_error(capsys, tmp_path):
+    done = call(capsys, "eval", "demo", "--text", tmp_path / "none.txt")
+    assert done.status == 2
+    assert "none.txt" in done.err
