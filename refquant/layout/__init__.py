@@ -16,6 +16,8 @@ from refquant.layout.explain import (
     BlockReading,
     FieldReading,
     block_count,
+    block_extents,
+    byte_ranges,
     explain_block,
     formula_with,
 )
@@ -38,6 +40,8 @@ __all__ = [
     "Slice",
     "Unsigned",
     "block_count",
+    "block_extents",
+    "byte_ranges",
     "evaluate",
     "explain_block",
     "field",

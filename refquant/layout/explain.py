@@ -20,7 +20,15 @@ from refquant.layout.records import Bytes, Codes
 from refquant.layout.tiles import row_unit, tile_planes
 from refquant.layout.values import evaluate, field_codes, numbers
 
-__all__ = ["BlockReading", "FieldReading", "block_count", "explain_block", "formula_with"]
+__all__ = [
+    "BlockReading",
+    "FieldReading",
+    "block_count",
+    "block_extents",
+    "byte_ranges",
+    "explain_block",
+    "formula_with",
+]
 
 F32 = NDArray[np.float32]
 
@@ -151,3 +159,24 @@ def formula_with(value: Expression, spelled: Mapping[str, str]) -> str:
         for text in [formula_with(operand, spelled)]
     )
     return f"{left} {OPERATORS[str(value[0])]} {right}"
+
+
+def byte_ranges(layout: Layout, plane: str) -> tuple[tuple[range, tuple[str, ...]], ...]:
+    """The bytes of a record of `plane` in runs that hold bits of the same fields."""
+    owners: list[set[str]] = [set() for _ in range(layout.planes[plane].bytes)]
+    for name, field in layout.fields.items():
+        if field.plane != plane:
+            continue
+        for run in (run for piece in field.pieces for run in piece):
+            for start in run.starts():
+                for byte in range(start // 8, (start + run.bits - 1) // 8 + 1):
+                    owners[byte].add(name)
+    ranges: list[tuple[range, tuple[str, ...]]] = []
+    first = 0
+    for byte in range(1, len(owners) + 1):
+        if byte == len(owners) or owners[byte] != owners[first]:
+            ranges.append(
+                (range(first, byte), tuple(n for n in layout.fields if n in owners[first]))
+            )
+            first = byte
+    return tuple(ranges)
