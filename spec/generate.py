@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import refquant
 from refquant import errors
@@ -103,12 +104,23 @@ def _tensors(family: Family) -> str:
     return _table(("tensor", "shape", "Hugging Face name"), rows)
 
 
+def _tables() -> ModuleType:
+    """The module beside this one, wherever this one was started from."""
+    sys.path.insert(0, str(REPOSITORY))
+    from spec import number_tables
+
+    return number_tables
+
+
 REGIONS: dict[str, Callable[[], str]] = {
     "chapters": _chapters,
+    "descriptor-limits": lambda: _tables().limits(),
     "exit-statuses": _exit_statuses,
     **{f"fields-{name}": partial(_fields, family) for name, family in FAMILIES.items()},
     "rooms": _rooms,
     "schemes": _schemes,
+    "small-float-values": lambda: _tables().small_float_values(),
+    "small-floats": lambda: _tables().small_floats(),
     **{f"tensors-{name}": partial(_tensors, family) for name, family in FAMILIES.items()},
 }
 

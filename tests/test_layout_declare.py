@@ -1,6 +1,7 @@
 """The rules of descriptors: every code is reached, and what passes survives as data."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -193,6 +194,13 @@ def test_every_code_of_descriptors_is_reached(repository):
     }
     tested = {code for code, _, _ in REFUSED} | {"E_DESC_TABLE"}
     assert raised == {code for code in tested if code.startswith("E_DESC_")}
+
+
+def test_the_chapter_names_every_code(repository):
+    page = (repository / "spec" / "05-descriptors.md").read_text("utf-8")
+    tested = {code for code, _, _ in REFUSED} | {"E_DESC_TABLE"}
+    assert set(re.findall(r"E_[A-Z_]+", page)) == tested
+    assert re.findall(r"\*\*D-(\d+)\*\*", page) == [str(n) for n in range(1, 22)]
 
 
 @given(layout_strategies.layouts())

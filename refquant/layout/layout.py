@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from refquant import mp1
 from refquant.errors import SchemeError
 from refquant.layout.declare import Digits, Element, Field, Minifloat, Plane, Signed, Unsigned
-from refquant.layout.describe import check, describe, parse
+from refquant.layout.describe import describe, parse
 from refquant.layout.expression import Expression
+from refquant.layout.rules import check
 
 __all__ = ["Layout"]
 
@@ -39,6 +40,7 @@ class Layout:
         for name in ("planes", "fields"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         object.__setattr__(self, "tables", MappingProxyType(_frozen(self.tables)))
+        parse(self.describe(), "$")
         check(self.planes, self.fields, self.tables, self.value, where="$")
 
     def __eq__(self, other: object) -> bool:
@@ -74,6 +76,8 @@ class Layout:
         if declared.order is None:
             return counts
         fixed = len(shape) - len(declared.order)
+        if fixed < 0:
+            raise SchemeError(f"plane {plane!r} orders more axes than shape {list(shape)} has")
         return counts[:fixed] + tuple(counts[fixed + axis] for axis in declared.order)
 
     def plane_nbytes(self, plane: str, shape: tuple[int, ...]) -> int:
@@ -122,8 +126,11 @@ class Layout:
         for declared in self.fields.values():
             if declared.plane == plane:
                 for run in (run for piece in declared.pieces for run in piece):
-                    for start in run.starts():
-                        claimed[start : start + run.bits] = True
+                    starts = np.array([run.base])
+                    for extent, stride in zip(run.shape, run.strides, strict=True):
+                        starts = np.add.outer(starts, np.arange(extent) * stride).reshape(-1)
+                    for bit in range(run.bits):
+                        claimed[starts + bit] = True
         return np.packbits(~claimed, bitorder="little")
 
 
