@@ -5,6 +5,7 @@ neighbouring bytes are moved as one item, so that a nibble field costs two shift
 bytes and no gather. Unpacking and packing read the same table.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -142,6 +143,22 @@ def gather(
     return np.ascontiguousarray(as_items(window))
 
 
+def scatter(
+    stored: Bytes, records: Bytes, first: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:  # u8[r, prod(shape)], u8[r, bytes]
+    """Bytes back to where `gather` takes them from; places must not overlap."""
+    run = 1
+    while shape and strides[-1] == run:
+        run *= shape[-1]
+        shape, strides = shape[:-1], strides[:-1]
+    window = np.lib.stride_tricks.as_strided(
+        records[:, first:],
+        (len(records), *shape, run),
+        (records.strides[0], *strides, 1),
+    )
+    as_items(window)[...] = as_items(stored.reshape(window.shape))
+
+
 def as_items(window: Bytes) -> NDArray[np.generic]:
     """The same bytes with the contiguous last axis read as one opaque item."""
     run = window.shape[-1]
@@ -191,39 +208,89 @@ def _sign_extend(codes: Codes, bits: int) -> Codes:
 
 
 def pack_field(field: Field, codes: Codes, records: Bytes) -> None:  # code[r, count], u8[r, bytes]
-    """Add the codes of `field` to `records`, whose bits for this field must still be zero."""
+    """Add the codes of `field` to `records`, whose bits for this field must still be zero.
+
+    Codes that come as columns (the transpose of a C-contiguous array) are packed as columns.
+    """
     if isinstance(field.element, Digits):
         codes = _undigits(codes, field, field.element)
     dtype = np.dtype(f"u{codes.dtype.itemsize}")
-    unsigned = np.ascontiguousarray(codes).view(dtype)
+    as_columns = codes.flags.f_contiguous and not codes.flags.c_contiguous
+    unsigned = codes.T.view(dtype) if as_columns else np.ascontiguousarray(codes).view(dtype)
     start = 0
     for piece in field.pieces:
-        part = unsigned[:, start : start + piece[0].count]
+        wanted = slice(start, start + piece[0].count)
+        part = unsigned[wanted] if as_columns else unsigned[:, wanted]
         start += piece[0].count
         low = 0
         for run in piece:
-            _pack_slice(run, part >> dtype.type(low) if low else part, records)
+            shifted = part >> dtype.type(low) if low else part
+            for byte, stored, whole in _packed_bytes(
+                run, shifted, len(records), as_columns=as_columns
+            ):
+                _add_bytes(records, byte, compile_slice(run), stored, whole=whole)
             low += run.bits
 
 
-def _pack_slice(run: Slice, codes: Codes, records: Bytes) -> None:
+def _packed_bytes(
+    run: Slice, codes: Codes, count: int, *, as_columns: bool
+) -> Iterator[tuple[int, Bytes, bool]]:
+    """First byte, the bytes of all records there, and whether the slice fills them."""
     moves = compile_slice(run)
-    grid = codes.reshape(len(records), *moves.target)
+    grid = (
+        codes.reshape(*moves.target, count) if as_columns else codes.reshape(count, *moves.target)
+    )
+    parts: dict[int, Bytes] = {}
+    filled: dict[int, int] = {}
     for first, shift, place in moves.steps:
-        value = grid[(slice(None), *place)]
-        width = (shift + moves.bits + 7) // 8
-        if width == 1:
-            parts = [_clipped(value, moves.bits).astype(np.uint8) << np.uint8(shift)]
-        else:
-            wide = _clipped(value.astype(np.uint64), moves.bits) << np.uint64(shift)
-            parts = [(wide >> np.uint64(8 * k)).astype(np.uint8) for k in range(width)]
-        for k, part in enumerate(parts):
-            window = np.lib.stride_tricks.as_strided(
-                records[:, first + k :],
-                (len(records), *moves.shape),
-                (records.strides[0], *moves.strides),
-            )
-            window |= part.reshape(window.shape)
+        value = grid[place] if as_columns else _contiguous(grid[(slice(None), *place)])
+        for k, piece in enumerate(_split(value, shift, moves.bits)):
+            byte = first + k
+            parts[byte] = parts[byte] | piece if byte in parts else piece
+            mask = ((1 << moves.bits) - 1) << shift >> 8 * k & 255
+            filled[byte] = filled.get(byte, 0) | mask
+    for byte, part in parts.items():
+        flat = part.reshape(-1, count) if as_columns else part.reshape(count, -1)
+        yield byte, byte_rows(flat) if as_columns else flat, filled[byte] == 255
+
+
+def _split(value: Codes, shift: int, bits: int) -> list[Bytes]:
+    """The bytes that hold `bits` bits of each code from bit `shift` on."""
+    width = (shift + bits + 7) // 8
+    if width == 1:
+        narrow = value.astype(np.uint8, copy=False)
+        if shift + bits < 8:
+            narrow = narrow & np.uint8((1 << bits) - 1)
+        return [narrow << np.uint8(shift) if shift else narrow]
+    wide = _clipped(value.astype(np.uint64), bits) << np.uint64(shift)
+    return [(wide >> np.uint64(8 * k)).astype(np.uint8) for k in range(width)]
+
+
+def _contiguous(value: Codes) -> Codes:
+    """A copy in C order; neighbours travel as one item."""
+    if value.ndim < 2 or value.strides[-1] != value.itemsize or value.shape[-1] < 2:
+        return np.ascontiguousarray(value)
+    items = value.view(f"V{value.shape[-1] * value.itemsize}")
+    return np.ascontiguousarray(items).view(value.dtype)
+
+
+def byte_rows(columns: Bytes) -> Bytes:  # u8[n, r] -> u8[r, n]
+    """The transpose in C order; four bytes at a time where that goes, which is faster by far."""
+    if columns.shape[0] % 4:
+        return np.ascontiguousarray(columns.T)
+    fours = columns.reshape(-1, 4, columns.shape[1])
+    words = fours[:, 0].astype(np.uint32)
+    for k in range(1, 4):
+        words |= fours[:, k].astype(np.uint32) << np.uint32(8 * k)
+    return np.ascontiguousarray(words.T, "<u4").view(np.uint8)
+
+
+def _add_bytes(records: Bytes, first: int, moves: Moves, part: Bytes, *, whole: bool) -> None:
+    """Set the bits of `part` at `first + i*s0 + j*s1 + ...` of every record."""
+    if not whole:
+        stored = gather(records, first, moves.shape, moves.strides).view(np.uint8)
+        part = part | stored.reshape(part.shape)
+    scatter(part, records, first, moves.shape, moves.strides)
 
 
 def _clipped(codes: Codes, bits: int) -> Codes:

@@ -1,6 +1,7 @@
 """The rules of ggml's oldest formats: codes by one multiplication and one truncation.
 
-Blocks are rows here. Codes are chosen with the scale before its rounding to float16.
+Codes are chosen with the scale before its rounding to float16. Ordinary blocks are treated as
+columns, all at once; the few that need C's loop to the letter are done again.
 """
 
 import numpy as np
@@ -21,6 +22,24 @@ LARGEST = np.finfo(np.float32).max
 
 def around_zero(x: F32, half: int) -> tuple[U16, U8]:  # f32[b, n] -> u16[b], u8[b, n]
     """Scale and codes 0..2 * half - 1: the first weight of largest magnitude gets code 0."""
+    parts = columns(x, x.shape[1])
+    high, low = np.maximum.reduce(parts, axis=0), np.minimum.reduce(parts, axis=0)
+    extreme = np.where(high > -low, high, np.where(low == 0, np.float32(0), low))
+    scale = np.divide(extreme, np.float32(-half))
+    inverse = reciprocal(scale)
+    parts *= inverse
+    parts += np.float32(half + 0.5)
+    codes = np.minimum(parts.astype(np.uint8), np.uint8(2 * half - 1))
+    bits = half_bits(scale)
+    # Which of two opposite extremes comes first, only a search tells; NaN fails all comparisons.
+    odd = ~((high != -low) | (low == 0)) | ~(np.abs(inverse) < np.inf) | ~(high - low < np.inf)
+    if odd.any():
+        bits[odd], codes.T[odd] = _around_zero_slowly(x[odd], half)
+    return bits, codes.T
+
+
+def _around_zero_slowly(x: F32, half: int) -> tuple[U16, U8]:  # f32[b, n] -> u16[b], u8[b, n]
+    """C's loop for any block: NaN, infinities, and scales too small for a reciprocal included."""
     scale = first_extreme(x) / np.float32(-half)
     quotient = x * reciprocal(scale)[:, None]
     codes = np.minimum(cast_int8(quotient + np.float32(half + 0.5)), np.int8(2 * half - 1))
@@ -40,6 +59,25 @@ def between_extremes(
     x: F32, top: int, limit: int
 ) -> tuple[U16, U16, U8]:  # f32[b, n] -> u16[b], u16[b], u8[b, n]
     """Scale, minimum and codes: 0 is the least weight, `top` the largest; NaN is passed over."""
+    parts = columns(x, x.shape[1])
+    high, least = np.maximum.reduce(parts, axis=0), np.minimum.reduce(parts, axis=0)
+    scale = (high - least) / np.float32(top)
+    inverse = reciprocal(scale)
+    parts -= least
+    parts *= inverse
+    parts += np.float32(0.5)
+    codes = np.minimum(parts.astype(np.uint8), np.uint8(limit))
+    bits, minima = half_bits(scale), half_bits(least)
+    odd = ~(inverse < np.inf) | ~(scale < np.inf) | (least == 0)
+    if odd.any():
+        bits[odd], minima[odd], codes.T[odd] = _between_extremes_slowly(x[odd], top, limit)
+    return bits, minima, codes.T
+
+
+def _between_extremes_slowly(
+    x: F32, top: int, limit: int
+) -> tuple[U16, U16, U8]:  # f32[b, n] -> u16[b], u16[b], u8[b, n]
+    """C's loop for any block; among equal minima the first gives its sign to a stored zero."""
     low = np.where(x < LARGEST, x, LARGEST)
     high = np.where(x > -LARGEST, x, -LARGEST)
     least = np.take_along_axis(low, low.argmin(axis=1)[:, None], 1)

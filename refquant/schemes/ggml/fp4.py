@@ -47,21 +47,22 @@ def _half_e4m3() -> F32:  # -> f32[256]
 HALF_E4M3 = _half_e4m3()
 
 
-def nearest_codes(parts: F32, scale: F32) -> U8:  # f32[n, m], f32[m] -> u8[n, m]
+def nearest_codes(parts: F32, scale: F32) -> U8:  # f32[n, m], f32[m] -> u8[m, n]
     """The code whose value times `scale` is nearest to each weight, the first of equals."""
     magnitude = np.abs(parts)
     codes = np.zeros(parts.shape, np.uint8)
     for middle in MIDDLES:
         codes += (magnitude > middle * scale).view(np.uint8)
     codes += np.minimum(codes, np.uint8(1)) * ((parts < 0).view(np.uint8) << np.uint8(3))
-    far = ~(magnitude <= FAR * scale)
+    rows = codes.T
+    far = ~(np.maximum.reduce(magnitude, axis=0) <= FAR * scale)
     if far.any():
-        codes[far] = _nearest_by_trial(parts[far], np.broadcast_to(scale, parts.shape)[far])
-    return codes
+        rows[far] = _nearest_by_trial(parts[:, far], scale[far]).T
+    return rows
 
 
-def _nearest_by_trial(x: F32, scale: F32) -> U8:  # f32[k], f32[k] -> u8[k]
-    distance = np.abs(VALUES[:, None] * scale - x)
+def _nearest_by_trial(parts: F32, scale: F32) -> U8:  # f32[n, m], f32[m] -> u8[n, m]
+    distance = np.abs((VALUES[:, None] * scale)[:, None] - parts)
     first: NDArray[np.intp] = distance.argmin(axis=0)
     return first.astype(np.uint8)
 
@@ -108,7 +109,7 @@ def encode_mxfp4(x: F32) -> Codes:  # f32[b, 32] -> e u8[b], q u4[b, 32]
     usable = (largest > 0) & np.isfinite(largest)
     exponent = floor_of_log2(np.where(usable, largest, np.float32(1)))
     code = np.where(usable, (exponent + 125) & 255, 0).astype(np.uint8)
-    return {"e": code, "q": nearest_codes(parts, HALF_POWERS[code]).T}
+    return {"e": code, "q": nearest_codes(parts, HALF_POWERS[code])}
 
 
 MXFP4 = Scheme(
@@ -145,7 +146,7 @@ def encode_nvfp4(x: F32) -> Codes:  # f32[b, 64] -> s u8[b, 4], q u4[b, 64]
     """The scale of 16 weights is a sixth of the largest, rounded; there is no tensor scale."""
     parts = columns(x, NV_PART)
     code = e4m3_code(_largest(parts) / np.float32(6))
-    return {"s": code, "q": nearest_codes(parts, HALF_E4M3[code]).T.reshape(-1, NV_BLOCK)}
+    return {"s": code, "q": nearest_codes(parts, HALF_E4M3[code]).reshape(-1, NV_BLOCK)}
 
 
 NVFP4 = Scheme(

@@ -22,6 +22,7 @@ from refquant.schemes.ggml.c_semantics import (
     nearest_exact,
     reciprocal,
 )
+from refquant.schemes.ggml.columns import columns
 
 __all__ = ["Q8_0", "Q8_1", "Q8_K", "SCHEMES"]
 
@@ -30,8 +31,29 @@ Codes = Mapping[str, NDArray[np.integer]]
 
 BLOCK, SUPER, PART = 32, 256, 16
 
+SIGN, BELOW_HALF = np.uint32(0x8000_0000), np.uint32(0x3EFF_FFFF)
+"""The sign bit of binary32, and the bits of the largest number below one half."""
+
 
 def _scale_and_codes(x: F32) -> tuple[F32, NDArray[np.int8]]:  # f32[b, 32] -> f32[b], i8[b, 32]
+    parts = columns(x, BLOCK)
+    high, low = np.maximum.reduce(parts, axis=0), np.minimum.reduce(parts, axis=0)
+    scale: F32 = np.abs(np.maximum(high, -low)) / np.float32(127)
+    inverse = reciprocal(scale)
+    parts *= inverse
+    # To the nearest, ties away from zero: the sum with just less than one half is truncated.
+    sign = parts.view(np.uint32) & SIGN
+    sign |= BELOW_HALF
+    parts += sign.view(np.float32)
+    codes = parts.astype(np.int8).T
+    odd = ~(inverse < np.inf) | ~(scale < np.inf)
+    if odd.any():
+        scale[odd], codes[odd] = _slowly(x[odd])
+    return scale, codes
+
+
+def _slowly(x: F32) -> tuple[F32, NDArray[np.int8]]:  # f32[b, 32] -> f32[b], i8[b, 32]
+    """C's loop for any block: NaN, infinities, and scales too small for a reciprocal included."""
     scale = loop_max(np.abs(x)) / np.float32(127)
     return scale, cast_int8(round_half_away(x * reciprocal(scale)[:, None]))
 
