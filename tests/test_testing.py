@@ -191,6 +191,14 @@ def test_the_definition_passes_its_own_cases(case):
         assert np.isfinite(case.values).all()
 
 
+@pytest.mark.parametrize("scheme", refquant.schemes(), ids=lambda scheme: scheme.name)
+def test_every_scheme_has_cases_whose_flags_tell_the_truth(scheme):
+    for case in cases_of(scheme):
+        assert case.values.shape == case.shape
+        assert (case.x is None) == ("decode" in case.flags)
+        assert "non-finite" in case.flags or np.isfinite(case.values).all(), case.kind
+
+
 def test_a_failure_shows_the_block_its_fields_and_the_worst_element():
     (case,) = [c for c in cases_of("q4_0", edge=False) if "decode" in c.flags]
     wrong = case.values.copy()
