@@ -5,6 +5,7 @@ integer arithmetic, conversions move bits, and no function of the C library is c
 """
 
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ __all__ = [
     "float16_bits",
     "float32_from_bfloat16",
     "float32_from_float16",
+    "minifloat_bits",
     "minifloat_values",
     "round_half_away",
 ]
@@ -110,3 +112,54 @@ def minifloat_values(
     table: F32 = values.astype(np.float32)
     table.flags.writeable = False
     return table
+
+
+def minifloat_bits(
+    x: F32,
+    form: tuple[int, int, int, int, str],
+    overflow: Literal["special", "saturate"] = "special",
+) -> NDArray[np.uint8]:  # f32[...] -> u8[...]
+    """The nearest codes of a signed float of at most 8 bits, ties to the even code.
+
+    `form` is (sign, exponent, mantissa, bias, specials), its exponent narrower than binary32's.
+    What lies beyond the largest number after rounding, infinities included, becomes infinite, or
+    NaN in formats without infinities (`special`), or the largest number (`saturate`, and always
+    in formats with neither). A NaN stays NaN and keeps its sign where the format has two; formats
+    without NaN store the zero of the other sign, as ml_dtypes does.
+    """
+    _, exponent, mantissa, _, specials = form
+    top, sign_bit = (1 << (exponent + mantissa)) - 1, np.uint32(1 << (exponent + mantissa))
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    magnitude = bits & np.uint32(0x7FFFFFFF)
+    code = _nearest_magnitudes(magnitude, form)
+    infinity = top ^ ((1 << mantissa) - 1)
+    quiet = {"ieee": top ^ ((1 << (mantissa - 1)) - 1), "fn": top}.get(specials, 0)
+    largest = {"ieee": infinity - 1, "fn": top - 1}.get(specials, top)
+    over, nan = code > np.uint32(largest), magnitude > np.uint32(0x7F800000)
+    keep = overflow == "saturate" or specials == "none"
+    code[over] = largest if keep else infinity if specials == "ieee" else top
+    code[nan] = quiet
+    sign = bits >> np.uint32(31) << np.uint32(exponent + mantissa)
+    if specials == "none":
+        sign[nan] ^= sign_bit
+    if specials == "fnuz":
+        sign[code == 0] = 0
+        lost = nan if keep else over | nan
+        code[lost], sign[lost] = 0, sign_bit
+    return (code | sign).astype(np.uint8)
+
+
+def _nearest_magnitudes(
+    magnitude: NDArray[np.uint32], form: tuple[int, int, int, int, str]
+) -> NDArray[np.uint32]:  # u32[...] -> u32[...]
+    """Codes without signs, whose exponents run on beyond the format's."""
+    _, _, mantissa, bias, _ = form
+    shift = np.uint32(23 - mantissa)
+    odd = (magnitude >> shift) & np.uint32(1)
+    rounded = (magnitude + np.uint32((1 << (22 - mantissa)) - 1) + odd) >> shift
+    # Added to 2**23 quanta of the subnormals, a magnitude is rounded to whole quanta.
+    anchor = np.uint32(127 + 1 - bias - mantissa + 23) << np.uint32(23)
+    with np.errstate(invalid="ignore"):
+        small = (magnitude.view(np.float32) + anchor.view(np.float32)).view(np.uint32) - anchor
+    normal = magnitude >= np.uint32((127 + 1 - bias) << 23)
+    return np.where(normal, rounded - np.uint32((127 - bias) << mantissa), small)

@@ -119,3 +119,29 @@ def test_ties_away_from_zero():
         special = numerics.round_half_away(np.float32([np.inf, -np.inf, np.nan]))
     assert np.isinf(special[:2]).all()
     assert np.isnan(special[2])
+
+
+def around_codes(form):
+    """All halves, the middles between codes and their neighbours, and what lies beyond."""
+    values = np.sort(numerics.minifloat_values(*form))
+    values = values[np.isfinite(values)]
+    middles = ((values[1:].astype(np.float64) + values[:-1]) / 2).astype(np.float32)
+    step = values[-1] - values[-2]
+    edge = np.float32([values[-1] + step / 2, values[-1] + step, 3e38, np.inf, np.nan, 1e-45])
+    x = np.concatenate([middles, edge, -edge])
+    up, down = (np.nextafter(x, np.float32(sign * np.inf)) for sign in (1, -1))
+    return np.concatenate([HALVES.view(np.float16).astype(np.float32), x, up, down])
+
+
+@pytest.mark.parametrize("dtype", [d for d in TYPES if np.dtype(d).itemsize == 1 and TYPES[d][0]])
+def test_rounding_to_small_floats(dtype):
+    form = TYPES[dtype]
+    x = around_codes(form)
+    with np.errstate(invalid="ignore", over="ignore"):
+        theirs = x.astype(dtype).view(np.uint8)
+    assert (numerics.minifloat_bits(x, form) == theirs).all()
+    finite = x[~np.isnan(x)][::5]
+    for overflow in ("special", "saturate"):
+        ours = numerics.minifloat_bits(finite, form, overflow)
+        scalar = [binary.encode(v, binary.Format(*form), overflow) for v in finite.tolist()]
+        assert (ours == scalar).all()

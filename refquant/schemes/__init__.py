@@ -9,7 +9,7 @@ from types import ModuleType
 from refquant.driver import Scheme
 from refquant.errors import UnknownSchemeError, UsageError
 from refquant.layout import Layout
-from refquant.schemes import aeq, affine, diffulex, floats, ggml, torchao, torchchat
+from refquant.schemes import aeq, affine, diffulex, floats, ggml, small_floats, torchao, torchchat
 from refquant.schemes.names import Family, read_name
 
 __all__ = ["ALIASES", "FAMILIES", "SCHEMES", "scheme", "scheme_of_layout", "schemes"]
@@ -18,6 +18,7 @@ SCHEMES: Mapping[str, Scheme] = {
     found.name: found
     for found in (
         *floats.SCHEMES,
+        *small_floats.SCHEMES,
         *aeq.SCHEMES,
         *diffulex.SCHEMES,
         *ggml.SCHEMES,
@@ -29,6 +30,7 @@ FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
         affine.AFFINE,
+        *small_floats.FAMILIES,
         *ggml.FAMILIES,
         *aeq.FAMILIES,
         *torchao.FAMILIES,

@@ -1,0 +1,82 @@
+"""Wrong floats of 4, 6 and 8 bits: another bias, another rounding, another end of the range."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+import refquant
+from refquant.driver import Scheme
+from refquant.layout import Layout, Minifloat, field
+from refquant.schemes.small_floats import packed_layout
+from tests.mutants import Mutant
+
+__all__ = ["MUTANTS"]
+
+F32 = NDArray[np.float32]
+
+NAMES = (
+    "float/f8_e4m3fn[overflow=saturate]",
+    "float/f8_e5m2[overflow=saturate]",
+    "float/f8_e4m3fnuz[overflow=saturate]",
+    "float/f8_e5m2fnuz[overflow=saturate]",
+    "float/f6_e2m3fn",
+    "float/f6_e3m2fn",
+    "float/f4_e2m1fn",
+)
+
+
+def element_of(name: str) -> Minifloat:
+    element = refquant.scheme(name).layout.fields["w"].element
+    if not isinstance(element, Minifloat):
+        raise TypeError(name)
+    return element
+
+
+def biased(name: str) -> Callable[[], Scheme]:
+    """Read with a bias one larger, as fnuz and fn differ."""
+    element = element_of(name)
+    other = replace(element, bias=element.bias + 1)
+    return lambda: replace(refquant.scheme(name), layout=packed_layout(other))
+
+
+def before(name: str, change: Callable[[F32, Minifloat], F32]) -> Callable[[], Scheme]:
+    """Weights changed before they are rounded."""
+    true, element = refquant.scheme(name), element_of(name)
+    encode = true.encode
+    if encode is None:
+        raise TypeError(name)
+    return lambda: replace(true, encode=lambda x: encode(change(x, element)))
+
+
+def truncated(x: F32, element: Minifloat) -> F32:
+    keep = np.uint32(0xFFFFFFFF << (23 - element.mantissa) & 0xFFFFFFFF)
+    return np.where(np.isfinite(x), (x.view(np.uint32) & keep).view(np.float32), x)
+
+
+def flushed(x: F32, element: Minifloat) -> F32:
+    small = np.abs(x) < np.float32(2.0 ** (1 - element.bias))
+    return np.where(small, np.copysign(np.float32(0), x), x)
+
+
+def swapped(name: str) -> Callable[[], Scheme]:
+    """Codes of a byte, or of three, in the other order."""
+    true, element = refquant.scheme(name), element_of(name)
+    count = true.planes["values"].block[0]
+    places = [str(element.bits * k) for k in reversed(range(count))]
+    fields = {"w": field("values", element, *places)}
+    return lambda: replace(true, layout=Layout(true.planes, fields, "w"))
+
+
+def mutants() -> Iterator[Mutant]:
+    for name in NAMES:
+        short = name.partition("/")[2].partition("[")[0].replace("_", "-")
+        yield Mutant(f"{short}-bias", name, "decoded with a bias one larger", biased(name))
+        yield Mutant(f"{short}-truncated", name, "truncated", before(name, truncated))
+        yield Mutant(f"{short}-flushed", name, "subnormals flushed", before(name, flushed))
+        if element_of(name).bits < 8:
+            yield Mutant(f"{short}-swapped", name, "codes packed high bits first", swapped(name))
+
+
+MUTANTS = tuple(mutants())
