@@ -126,10 +126,10 @@ def test_files_named_on_pages_exist():
     missing = []
     for name, page in PAGES.items():
         for path in re.findall(r"`([\w<>./-]+/[\w<>./-]*)`", page.read_text("utf-8")):
-            top = path.split("/")[0]
-            if not (sources.REPOSITORY / top).is_dir() or "<" in path:
+            base = page.parent if path.startswith(".") else sources.REPOSITORY
+            if not (base / path.split("/")[0]).is_dir() or "<" in path:
                 continue
-            if not (sources.REPOSITORY / path).exists():
+            if not (base / path).exists():
                 missing.append(f"{name}: {path}")
     assert not missing, "\n".join(missing)
 

@@ -33,7 +33,7 @@ ELEMENTARY = {
 }
 REDUCTIONS = {
     *("sum", "nansum", "cumsum", "mean", "average", "var", "std", "trace", "norm", "trapezoid"),
-    *("dot", "vdot", "inner", "outer", "matmul", "tensordot", "einsum", "convolve", "kron"),
+    *("dot", "vdot", "inner", "matmul", "tensordot", "einsum", "convolve"),
 }
 FORBIDDEN = ELEMENTARY | REDUCTIONS
 
