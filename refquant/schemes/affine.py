@@ -215,8 +215,12 @@ class Rule:
         return codes + np.int8(1) if self["bits"] == 1 else codes
 
     def _stored(self, scale: F32) -> tuple[F32, NDArray[np.integer]]:
-        """The scale after its storage, and the stored bits."""
+        """The scale after its storage, and the stored bits.
+
+        The sign of the NaN of 0/0 differs from processor to processor; one NaN is stored.
+        """
         storage = str(self["scale"])
+        scale = np.where(np.isnan(scale), np.float32(np.nan), scale)
         if self["overflow"] == "saturate":
             scale = np.minimum(scale, LARGEST_SCALE[storage])
         if storage == "f32":

@@ -1,18 +1,13 @@
 """AI Edge schemes against ai-edge-quantizer itself: codes, scales, zero points, packing, values."""
 
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import refquant
-from refquant.layout import field_codes, numbers
-from tests.ggml_inputs import NOT_FINITE, weights
+from tests.aeq_oracle import ask, codes_and_parameters, setting_of
+from tests.ggml_inputs import weights
 
 pytestmark = pytest.mark.differential
-
-WORKER = Path(__file__).parent / "workers" / "aeq_worker.py"
 
 NAMES = [
     *(f"aeq/int{bits}[{share}]" for bits in (8, 4, 2) for share in ("channel", "tensor")),
@@ -22,44 +17,26 @@ NAMES = [
     "aeq/int8[asym,tensor]",
     "aeq/int4[asym,channel]",
 ]
+WEIGHTS = dict(weights(1280, finite=True))
 
 
-def ask(python, folder, scheme, x):
-    knobs = scheme.parameters
-    share = knobs["granularity"]
-    granularity = f"BLOCKWISE_{knobs['block']}" if share == "block" else f"{share.upper()}WISE"
-    request, answer = folder / "request.npz", folder / "answer.npz"
-    bits = scheme.layout.fields["q"].element.bits
-    symmetric = knobs["symmetry"] == "sym"
-    np.savez(request, x=x, bits=bits, symmetric=symmetric, granularity=granularity)
-    subprocess.run([python, WORKER, request, answer], check=True, capture_output=True)
-    with np.load(answer) as found:
-        return dict(found)
-
-
-def fields(tensor):
-    return {
-        name: field_codes(tensor.layout, name, tensor.planes[field.plane], tensor.shape)
-        for name, field in tensor.layout.fields.items()
-    }
+@pytest.fixture(scope="module")
+def answers(oracle, tmp_path_factory):
+    """What the package gives for every scheme and every distribution, asked at once."""
+    x = np.stack([flat.reshape(-1, 1024) for flat in WEIGHTS.values()])
+    found = ask(
+        oracle("aeq"), tmp_path_factory.mktemp("aeq"), [setting_of(name) for name in NAMES], x
+    )
+    return dict(zip(NAMES, found, strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_everything_equals_the_package(name, oracle, tmp_path):
-    scheme = refquant.scheme(name)
-    for title, flat in weights(1280):
-        if title == NOT_FINITE:
-            continue
-        x = flat.reshape(-1, 1024)
-        theirs = ask(oracle("aeq"), tmp_path, scheme, x)
-        tensor = refquant.quantize(x, scheme)
-        ours = fields(tensor)
-        scale = numbers(ours["s"], tensor.layout.fields["s"].element)
-        assert np.array_equal(scale.reshape(-1), theirs["scale"].reshape(-1)), title
-        assert np.array_equal(ours["q"], theirs["codes"]), title
-        if "z" in ours:
-            assert np.array_equal(ours["z"].reshape(-1), theirs["zero_point"].reshape(-1)), title
-        assert tensor.planes["codes"].tobytes() == theirs["packed"].tobytes(), title
-        assert np.array_equal(
-            tensor.dequantize(), theirs["values"].astype(np.float32), equal_nan=True
-        ), title
+def test_everything_equals_the_package(name, answers):
+    theirs = answers[name]
+    for number, (title, flat) in enumerate(WEIGHTS.items()):
+        tensor = refquant.quantize(flat.reshape(-1, 1024), name)
+        for key, ours in codes_and_parameters(tensor).items():
+            assert np.array_equal(ours.reshape(-1), theirs[key][number].reshape(-1)), (title, key)
+        assert tensor.planes["codes"].tobytes() == theirs["packed"][number].tobytes(), title
+        values = theirs["values"][number].astype(np.float32)
+        assert np.array_equal(tensor.dequantize(), values, equal_nan=True), title

@@ -70,6 +70,8 @@ class Rule:
         }
 
     def _bits(self, parameter: F32) -> NDArray[np.integer]:
+        """The stored bits; the NaN of infinity less infinity has no sign, as that sign varies."""
+        parameter = np.where(np.isnan(parameter), np.float32(np.nan), parameter)
         if self.knobs["scale"] == "bf16":
             return bfloat16_bits(parameter)
         return np.ascontiguousarray(parameter).view(np.uint32)

@@ -1,49 +1,73 @@
 """Runs AI Edge Quantizer on weights: `aeq_worker.py REQUEST.npz ANSWER.npz`, in its environment.
 
-The request holds `x`, `bits`, `symmetric` and `granularity` (CHANNELWISE, TENSORWISE or
-BLOCKWISE_n); the answer holds `codes`, `scale`, `zero_point`, `values` and `packed`.
+The request holds tensors `x`, f32[tensors, rows, columns], and `settings`, a list in JSON of
+{bits, symmetric, granularity (CHANNELWISE, TENSORWISE or BLOCKWISE_n), algorithm (minmax, octav,
+mse or hadamard), limit}. For setting number i the answer holds `i.codes`, `i.scale`,
+`i.zero_point`, `i.values` and `i.packed`, each with an axis for the tensors, and for hadamard the
+rotated weights `i.rotated`.
 """
 
+import json
 import sys
 
 import numpy as np
 from ai_edge_quantizer import qtyping
+from ai_edge_quantizer.algorithms.uniform_quantize import (
+    hadamard_rotation,
+    mse,
+    naive_min_max_quantize,
+    octav,
+)
 from ai_edge_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor as uniform
 from ai_edge_quantizer.transformations import transformation_utils
 
-asked = np.load(sys.argv[1])
-x, bits, symmetric = asked["x"], int(asked["bits"]), bool(asked["symmetric"])
-granularity = qtyping.QuantGranularity[str(asked["granularity"])]
-block = uniform.extract_block_size_from_granularity(granularity)
-if block:
-    grouped = x.reshape(x.shape[0], -1, block)
-    low, high = grouped.min(axis=2), grouped.max(axis=2)
-    axis = 1
-elif granularity == qtyping.QuantGranularity.CHANNELWISE:
-    low, high = x.min(axis=1, keepdims=True), x.max(axis=1, keepdims=True)
-    axis = 0
-else:
-    low, high = x.min(keepdims=True), x.max(keepdims=True)
-    axis = None
-with np.errstate(all="ignore"):
-    zero_point, scale = uniform.tensor_zp_scale_from_min_max(
-        low, high, bits, symmetric, granularity
+ALGORITHMS = {
+    "minmax": naive_min_max_quantize,
+    "octav": octav,
+    "mse": mse,
+    "hadamard": hadamard_rotation,
+}
+
+
+def quantized(x, setting):
+    limit = {"max_hadamard_size": setting["limit"]} if setting.get("limit") else {}
+    tensor = qtyping.TensorQuantizationConfig(
+        num_bits=setting["bits"],
+        symmetric=setting["symmetric"],
+        granularity=qtyping.QuantGranularity[setting["granularity"]],
+        algorithm_params=limit,
     )
-    parameters = qtyping.UniformQuantParams(
-        num_bits=bits,
-        quantized_dimension=axis,
-        scale=scale,
-        zero_point=zero_point,
-        symmetric=symmetric,
-        block_size=block,
+    op = qtyping.OpInfo(
+        op=None,
+        op_name=qtyping.TFLOperationName.FULLY_CONNECTED,
+        subgraph_op_index=0,
+        op_quant_config=qtyping.OpQuantizationConfig(weight_tensor_config=tensor),
     )
-    codes = uniform.uniform_quantize(x, parameters, bool(block))
-    values = uniform.uniform_dequantize(codes.astype(np.int32), parameters)
-np.savez(
-    sys.argv[2],
-    codes=codes,
-    scale=scale,
-    zero_point=zero_point,
-    values=values,
-    packed=transformation_utils.pack_data(bits, codes.view(np.uint8)),
-)
+    found = ALGORITHMS[setting["algorithm"]].get_tensor_quant_params(op, tensor, x)
+    codes = found.quantized_data
+    answer = {
+        "codes": codes,
+        "scale": found.scale,
+        "zero_point": found.zero_point,
+        "values": uniform.uniform_dequantize(codes.astype(np.int32), found),
+        "packed": transformation_utils.pack_data(setting["bits"], codes.view(np.uint8)),
+    }
+    if setting["algorithm"] == "hadamard":
+        answer["rotated"], _, _ = hadamard_rotation._rotate_with_diagonal_hadamard(
+            x, axis=1, max_size=setting.get("limit")
+        )
+    return answer
+
+
+def main():
+    asked, answers = np.load(sys.argv[1]), {}
+    for number, setting in enumerate(json.loads(str(asked["settings"]))):
+        with np.errstate(all="ignore"):
+            parts = [quantized(x, setting) for x in asked["x"]]
+        for key in parts[0]:
+            answers[f"{number}.{key}"] = np.stack([part[key] for part in parts])
+    np.savez(sys.argv[2], **answers)
+
+
+if __name__ == "__main__":
+    main()
