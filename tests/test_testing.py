@@ -227,6 +227,14 @@ def test_zeros_have_signs_and_nan_is_nan():
         assert_bits_equal(np.nextafter(np.float32([1]), 2), np.float32([1]), scheme="q4_0")
 
 
+def test_bare_weights_are_placed_in_blocks():
+    right = np.zeros((2, 64), np.float32)
+    wrong = right.copy()
+    wrong[1, 40] = 1
+    with pytest.raises(ConformanceError, match=r"block 3, which begins at \[1, 32\]"):
+        assert_bits_equal(wrong, right, scheme="q4_0")
+
+
 def test_types_and_shapes_are_part_of_the_output():
     (case,) = [c for c in cases_of("q4_0", edge=False) if "decode" in c.flags]
     with pytest.raises(ConformanceError, match="float64, expected float32"):

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from refquant.driver import Scheme
 from refquant.errors import ConformanceError
-from refquant.layout import block_extents, explain_block, field_codes, formula_with, show
+from refquant.layout import Layout, block_extents, explain_block, field_codes, formula_with, show
 from refquant.schemes import scheme as find_scheme
 from refquant.tensor import QuantizedTensor
 from refquant.testing.case import Case
@@ -40,7 +40,8 @@ def assert_bits_equal(
     """
     if not isinstance(expected, Case | QuantizedTensor):
         found = find_scheme(scheme) if isinstance(scheme, str) else scheme
-        _compare_values(actual, np.asarray(expected, np.float32), None, _name(found, None))
+        bare = np.asarray(expected, np.float32)
+        _compare_values(actual, bare, None, _name(found, None), found)
         return
     tensor = expected.tensor if isinstance(expected, Case) else expected
     name = _name(tensor.scheme, expected if isinstance(expected, Case) else None)
@@ -81,7 +82,11 @@ def _as_planes(actual: object, tensor: QuantizedTensor) -> Planes | None:
 
 
 def _compare_values(
-    actual: object, expected: F32, tensor: QuantizedTensor | None, name: str
+    actual: object,
+    expected: F32,
+    tensor: QuantizedTensor | None,
+    name: str,
+    scheme: Scheme | None = None,
 ) -> None:
     found = np.asarray(actual)
     if found.dtype != np.float32:
@@ -100,6 +105,9 @@ def _compare_values(
     first = tuple(int(i) for i in np.argwhere(wrong)[0])
     if tensor is not None:
         lines += _block_lines(tensor, first)
+    elif scheme is not None and expected.ndim:
+        number, start = _block_of(scheme.layout, expected.shape, first)
+        lines.append(f"  block {number}, which begins at {start}")
     lines.append(f"  first   {_difference(first, found, expected)}")
     worst = _worst(found, expected, wrong)
     if worst != first:
@@ -112,10 +120,7 @@ def _compare_values(
 
 def _block_lines(tensor: QuantizedTensor, index: tuple[int, ...]) -> list[str]:
     """The block that holds a weight: its bytes, and the code and number of each field."""
-    extents = block_extents(tensor.layout, tensor.shape)
-    counts = [-(-n // e) for n, e in zip(tensor.shape, extents, strict=True)]
-    place = [i // e for i, e in zip(index, extents, strict=True)]
-    number = int(np.ravel_multi_index(place, counts))
+    number, _ = _block_of(tensor.layout, tensor.shape, index)
     block = explain_block(tensor.layout, tensor.planes, tensor.shape, number)
     lines = [f"  block {number}, which begins at {list(block.start)}"]
     for plane, records in block.records.items():
@@ -133,6 +138,17 @@ def _block_lines(tensor: QuantizedTensor, index: tuple[int, ...]) -> list[str]:
     value = tensor.layout.value
     lines.append(f"    value = {show(value)} = {formula_with(value, spelled)}")
     return lines
+
+
+def _block_of(
+    layout: Layout, shape: tuple[int, ...], index: tuple[int, ...]
+) -> tuple[int, list[int]]:
+    """The number of the block that holds a weight, and where it begins."""
+    extents = block_extents(layout, shape)
+    counts = [-(-n // e) for n, e in zip(shape, extents, strict=True)]
+    place = [i // e for i, e in zip(index, extents, strict=True)]
+    start = [p * e for p, e in zip(place, extents, strict=True)]
+    return int(np.ravel_multi_index(place, counts)), start
 
 
 def _difference(index: tuple[int, ...], actual: F32, expected: F32) -> str:
