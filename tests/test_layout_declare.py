@@ -5,11 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import refquant
 from refquant import mp1
-from refquant.errors import FormatError
+from refquant.driver import decode_planes
+from refquant.errors import FormatError, SchemeError
 from refquant.layout import (
     Digits,
     Layout,
@@ -215,6 +217,54 @@ def test_descriptions_survive_as_bytes(drawn):
     assert again.value == layout.value
     assert mp1.encode(again.describe()) == data
     assert again.nbytes(shape) == layout.nbytes(shape)
+
+
+JUNK = st.one_of(
+    st.integers(-2, 40),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.text(max_size=3),
+    st.binary(max_size=16),
+    st.just([]),
+    st.just({}),
+    st.lists(st.integers(0, 40), max_size=3),
+    st.sampled_from(["q", "s", "z", "add", "lut", "blocks", ["mul", "q", "q"], ["sub", "q", 8.0]]),
+)
+
+
+def places_in(data, path=()):
+    """Paths of all parts of plain data."""
+    yield path
+    items = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in items:
+        if isinstance(value, dict | list):
+            yield from places_in(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+@settings(max_examples=400)
+@given(layout_strategies.layouts(), st.data())
+def test_damaged_descriptions_are_refused_or_decode(drawn, data):
+    layout, shape = drawn
+    description = copy.deepcopy(layout.describe())
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from([p for p in places_in(description) if p]))
+        description = changed(description, path, data.draw(JUNK))
+    try:
+        damaged = Layout.parse(description)
+    except FormatError:
+        return
+    try:
+        sizes = {name: damaged.plane_nbytes(name, shape) for name in damaged.planes}
+    except SchemeError:
+        return
+    planes = {
+        name: np.zeros((*damaged.grid(name, shape), damaged.planes[name].bytes), np.uint8)
+        for name in sizes
+    }
+    assert decode_planes(damaged, planes, shape).shape == shape
 
 
 @pytest.mark.parametrize("name", DESIGN)
