@@ -9,7 +9,17 @@ from types import ModuleType
 from refquant.driver import Scheme
 from refquant.errors import UnknownSchemeError, UsageError
 from refquant.layout import Layout
-from refquant.schemes import aeq, affine, diffulex, floats, ggml, small_floats, torchao, torchchat
+from refquant.schemes import (
+    aeq,
+    affine,
+    diffulex,
+    floats,
+    ggml,
+    mx,
+    small_floats,
+    torchao,
+    torchchat,
+)
 from refquant.schemes.names import Family, read_name
 
 __all__ = ["ALIASES", "FAMILIES", "SCHEMES", "scheme", "scheme_of_layout", "schemes"]
@@ -22,6 +32,7 @@ SCHEMES: Mapping[str, Scheme] = {
         *aeq.SCHEMES,
         *diffulex.SCHEMES,
         *ggml.SCHEMES,
+        *mx.SCHEMES,
     )
 }
 """Schemes without knobs."""
@@ -35,6 +46,7 @@ FAMILIES: Mapping[str, Family] = {
         *aeq.FAMILIES,
         *torchao.FAMILIES,
         *torchchat.FAMILIES,
+        *mx.FAMILIES,
     )
 }
 """Schemes with knobs, built on demand."""

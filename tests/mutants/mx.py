@@ -1,0 +1,68 @@
+"""Wrong MX blocks: the mistakes of stacks that all call their format MXFP4."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+import refquant
+from refquant.driver import Scheme
+from refquant.layout import Layout, field
+from refquant.schemes.small_floats import FLOAT8_E8M0
+from tests.mutants import Mutant
+
+__all__ = ["MUTANTS"]
+
+NAMES = ("mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4", "mxint8")
+
+
+def true(name: str) -> Scheme:
+    return refquant.scheme(f"mx/{name}[scale=floor]")
+
+
+def by_rule(name: str, rule: str) -> Callable[[], Scheme]:
+    """The encoder of another rule for the scale."""
+    other = refquant.scheme(f"mx/{name}[scale={rule}]")
+    return lambda: replace(true(name), encode=other.encode)
+
+
+def with_scale(name: str, bias: int) -> Callable[[], Scheme]:
+    """Scales read with another bias."""
+    layout = true(name).layout
+    fields = {**layout.fields, "s": field("scales", replace(FLOAT8_E8M0, bias=bias), "0", over=32)}
+    return lambda: replace(true(name), layout=Layout(layout.planes, fields, layout.value))
+
+
+def truncated(name: str) -> Callable[[], Scheme]:
+    """Elements cut towards zero: weights lose the bits below an element of half the steps."""
+    encode = true(name).encode
+    if encode is None:
+        raise TypeError(name)
+    mask = np.uint32(0xFFFFFFFF << (23 - 6) & 0xFFFFFFFF)
+    return lambda: replace(
+        true(name),
+        encode=lambda x: encode((x.view(np.uint32) & mask).view(np.float32)),
+    )
+
+
+def swapped(name: str) -> Callable[[], Scheme]:
+    """Codes of a byte, or of three, in the other order."""
+    layout = true(name).layout
+    element, plane = layout.fields["q"].element, layout.planes["codes"]
+    places = [str(element.bits * k) for k in reversed(range(plane.block[0]))]
+    fields = {**layout.fields, "q": field("codes", element, *places)}
+    return lambda: replace(true(name), layout=Layout(layout.planes, fields, layout.value))
+
+
+def mutants() -> Iterator[Mutant]:
+    for name in NAMES:
+        scheme, short = f"mx/{name}[scale=floor]", name.replace("_", "-")
+        for rule in ("ceil", "even", "rceil"):
+            yield Mutant(f"{short}-{rule}", scheme, f"scales by {rule}", by_rule(name, rule))
+        yield Mutant(f"{short}-bias", scheme, "scales with a bias of 128", with_scale(name, 128))
+        if true(name).planes["codes"].block[0] > 1:
+            yield Mutant(f"{short}-swapped", scheme, "codes high bits first", swapped(name))
+    yield Mutant("mxint8-truncated", "mx/mxint8[scale=floor]", "truncated", truncated("mxint8"))
+
+
+MUTANTS = tuple(mutants())
