@@ -201,6 +201,18 @@ def _extremes(x: F32, scheme: Scheme) -> tuple[F32, F32]:
     return low, high
 
 
+def _absorbed(_random: SplitMix64, scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Groups whose sum depends on its order, with a mean at a tie of float16.
+
+    The first weight is n * (1 + 2**-11); the others are a quarter of its last place, which a sum
+    from left to right loses one by one, and a pairwise sum does not.
+    """
+    size = scheme.group[-1] or shape[-1]
+    x = np.full(shape, size * 2.0**-25, np.float32)
+    x[..., ::size] = size * (1 + 2.0**-11)
+    return x
+
+
 def _non_finite(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
     """A few NaN and infinities among usual weights, alone and together."""
     x = random.bell(*shape).reshape(-1, shape[-1])
@@ -227,5 +239,6 @@ KINDS: dict[str, Maker] = {
     "underflow": _underflow,
     "overflow": _overflow,
     "non-finite": _non_finite,
+    "absorbed": _absorbed,
 }
 """What each kind of input is made by."""
