@@ -6,6 +6,7 @@ the first weight to the last. Weights must be such that no sum overflows.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 from conformance.oracle.binary import (
@@ -65,7 +66,7 @@ def error_of(
 
 def fit_affine(block: Block, weights: Block, search: Search) -> tuple[float, float, list[int]]:
     """Scale, minimum and codes; the minimum is at most 0."""
-    low, high = min(min(block), 0.0), max(block)
+    low, high = min(*block, 0.0), max(block)
     sum_w = total(weights)
     sum_x = total([multiply(w, x) for w, x in zip(weights, block, strict=True)])
     if high == low:
@@ -233,7 +234,7 @@ def q3_k(block: Block) -> Fields:
 
 def table_code(quotient: float) -> int:
     """The code of the nearest number of the table, the upper of two equally near."""
-    middles = [(a + b) / 2 for a, b in zip(IQ4_VALUES, IQ4_VALUES[1:], strict=False)]
+    middles = [(a + b) / 2 for a, b in pairwise(IQ4_VALUES)]
     return sum(quotient >= middle for middle in middles)
 
 

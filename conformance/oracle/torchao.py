@@ -63,9 +63,7 @@ def packed(codes: Sequence[int], bits: int, _knobs: Knobs) -> bytes:
 
 def value(scale: int, zero: int, code: int, knobs: Knobs) -> float:
     """`scale * (code - zero_point)`, rounded once."""
-    return binary.multiply(
-        binary.decode(scale, FORMS[str(knobs["scale"])]), float(code - zero)
-    )
+    return binary.multiply(binary.decode(scale, FORMS[str(knobs["scale"])]), float(code - zero))
 
 
 def narrowed(real: float, form: binary.Format) -> float:

@@ -32,25 +32,30 @@ ZERO = np.float32(0)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Numbers of one format: weights in a sub-block, largest code, largest scale, two searches."""
+    """Numbers of one format: weights in a sub-block, largest code, largest scale, two searches.
+
+    Without importance, `search.absolute` also says that an error counts by the weight's magnitude
+    alone; with it, `energy` times the mean square of the super-block is added to the square.
+    """
 
     size: int
     top: int
     top_scale: int
+    energy: int
     search: AffineSearch
     weighted: AffineSearch
 
 
 K2 = Recipe(
-    16, 3, 15, AffineSearch(3, -0.5, 0.1, 15, absolute=True), AffineSearch(3, -0.9, 0.05, 36)
+    16, 3, 15, 1, AffineSearch(3, -0.5, 0.1, 15, absolute=True), AffineSearch(3, -0.9, 0.05, 36)
 )
-K4 = Recipe(32, 15, 63, AffineSearch(15, -1.0, 0.1, 20), AffineSearch(15, -0.9, 0.05, 36))
-K5 = Recipe(32, 31, 63, AffineSearch(31, -0.5, 0.1, 15), AffineSearch(31, -0.9, 0.05, 36))
+K4 = Recipe(32, 15, 63, 2, AffineSearch(15, -1.0, 0.1, 20), AffineSearch(15, -0.9, 0.05, 36))
+K5 = Recipe(32, 31, 63, 2, AffineSearch(31, -0.5, 0.1, 15), AffineSearch(31, -0.9, 0.05, 36))
 
 
 def _own_weights(x: F32, recipe: Recipe) -> F32:  # f32[n, m] -> f32[n, m]
     """How much each error counts without importance: the larger a weight, the more."""
-    if recipe is K2:
+    if recipe.search.absolute:
         return np.abs(x)
     mean: F32 = np.sqrt(ordered_sum(x * x) / np.float32(recipe.size))
     return mean + np.abs(x)
@@ -79,7 +84,7 @@ def _encode_weighted(x: F32, importance: F32, recipe: Recipe) -> Codes:  # f32[r
     importance = np.broadcast_to(importance, x.shape).reshape(-1, SUPER)
     x = x.reshape(-1, SUPER)
     parts = columns(x, recipe.size)
-    weights = importance_weights(x, importance, 1 if recipe is K2 else 2)
+    weights = importance_weights(x, importance, recipe.energy)
     weights = columns(weights, recipe.size)
     scale, low, codes = fit_affine(parts, weights, recipe.weighted)
     per_block = columns(ordered_sum(weights), SUPER // recipe.size)
@@ -99,7 +104,8 @@ def _finish(
 ) -> Codes:
     """Fields of all blocks, with every code chosen again for the rounded scales and minima."""
     (d, sc), (dmin, mn) = scales, minima
-    if recipe is K2:
+    if recipe.top_scale == 15:
+        # C writes both into one byte, where a number out of range reaches its neighbour.
         both = (sc | mn << 4) & 255
         sc, mn = both & 15, both >> 4
     else:
