@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 
 from refquant import library
+from tests import comparisons
 from tools import oracles
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -57,3 +58,32 @@ def own_cache_folder(
 ) -> None:
     """No test reads or writes the cache folder of whoever runs it."""
     monkeypatch.setenv("REFQUANT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def compared(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """`compared(scheme, package, what, values, different)` adds to the table of `make test-all`.
+
+    `what` is "decode" or "encode"; `different` counts values whose bits differ.
+    """
+
+    def note(scheme: str, package: str, what: str, values: int, different: int) -> None:
+        record_property(comparisons.PROPERTY, [scheme, package, what, int(values), int(different)])
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print who was compared with whom."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind)]
+    notes = [
+        comparisons.Comparison(*value)
+        for report in reports
+        for name, value in report.user_properties
+        if name == comparisons.PROPERTY
+    ]
+    lines = comparisons.table(notes)
+    if lines:
+        terminalreporter.section("compared with others")
+        for line in lines:
+            terminalreporter.line(line)
