@@ -18,12 +18,11 @@ def setting_of(name):
     """What the worker must be told to compute a scheme."""
     scheme = refquant.scheme(name)
     share = scheme.parameters["granularity"]
+    size = f"_{scheme.parameters['block']}" if share == "block" else ""
     return {
         "bits": scheme.layout.fields["q"].element.bits,
         "symmetric": scheme.parameters["symmetry"] == "sym",
-        "granularity": (
-            f"BLOCKWISE_{scheme.parameters['block']}" if share == "block" else f"{share.upper()}WISE"
-        ),
+        "granularity": f"{share.upper()}WISE" + size,
         "algorithm": scheme.parameters.get("algorithm", "minmax"),
     }
 

@@ -1,15 +1,57 @@
-"""AI Edge schemes on blocks whose results the package itself gave (differential/test_aeq.py)."""
+"""AI Edge schemes: golden values of the package, the scalar oracle, and cases by hand."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import refquant
+from conformance.oracle import aeq as oracle
 from refquant.layout import field_codes
+from refquant.testing.inputs import adversarial_inputs
+from tests.aeq_oracle import codes_and_parameters
+from tests.scalar_groups import compare
+
+GOLDEN = np.load(Path(__file__).parent / "data" / "aeq" / "golden.npz")
+NAMES = sorted({key.rpartition(" ")[0] for key in GOLDEN if " " in key})
 
 
 def codes(tensor, name="q"):
     plane = tensor.layout.fields[name].plane
     return field_codes(tensor.layout, name, tensor.planes[plane], tensor.shape)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_values(name):
+    tensor = refquant.quantize(GOLDEN["x"], name)
+    for key, ours in codes_and_parameters(tensor).items():
+        assert np.array_equal(ours.reshape(-1), GOLDEN[f"{name} {key}"].reshape(-1)), key
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "aeq/int8[channel]",
+        "aeq/int8[tensor]",
+        "aeq/int8[block=32]",
+        "aeq/int8[asym,channel]",
+        "aeq/int4[channel]",
+        "aeq/int4[block=64]",
+        "aeq/int4[asym,tensor]",
+        "aeq/int2[channel]",
+        "aeq/int2[block=32]",
+    ],
+)
+def test_integers_equal_the_scalar_oracle(name):
+    compare(name, oracle.integers, oracle.packed, oracle.value, (2, 64))
+
+
+def test_the_float16_cast_equals_the_scalar_oracle():
+    for kind, x in adversarial_inputs("aeq/fp16", (2, 64)).items():
+        codes = refquant.quantize(x, "aeq/fp16").planes["values"].view("<u2").reshape(-1)
+        finite = np.isfinite(x.reshape(-1))
+        theirs = [oracle.fp16(float(v)) for v in x.reshape(-1)[finite]]
+        assert codes[finite].tolist() == theirs, kind
 
 
 def block_scale(amax, qmax=7):

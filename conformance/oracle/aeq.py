@@ -31,9 +31,7 @@ def integers(x: Sequence[float], bits: int, knobs: Knobs) -> tuple[int, int, lis
     return binary.encode(scale, binary.FLOAT32), zero, codes
 
 
-def chosen(
-    x: Sequence[float], bits: int, scale: float, knobs: Knobs
-) -> tuple[int, int, list[int]]:
+def chosen(x: Sequence[float], bits: int, scale: float, knobs: Knobs) -> tuple[int, int, list[int]]:
     """Symmetric codes by a scale that is given: stored first, then divided by."""
     qmax = 2 ** (bits - 1) - 1
     lowest = -qmax if bits == 8 else -qmax - 1

@@ -23,7 +23,7 @@ def integers(x: Sequence[float], bits: int, knobs: Knobs) -> tuple[int, int, lis
     low, high = min(0.0, *x), max(0.0, *x)
     scale = raw_scale(low, high, bits, str(knobs["mapping"]))
     least = LEAST[str(knobs["eps"])]
-    scale = least if scale < least else scale
+    scale = max(scale, least)
     zero = 0
     if knobs["mapping"] == "asym":
         zero = limited(qmin - whole(binary.divide(low, scale)), qmin, qmax)
@@ -43,7 +43,7 @@ def raw_scale(low: float, high: float, bits: int, mapping: str) -> float:
     if mapping == "sym":
         return binary.divide(max(-low, high), steps / 2)
     below, above = binary.divide(low, float(qmin)), binary.divide(high, float(qmax))
-    return below if below > above else above
+    return max(above, below)
 
 
 def whole(real: float) -> float:

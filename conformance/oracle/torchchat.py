@@ -18,7 +18,7 @@ FORMS = {"f32": binary.FLOAT32, "f16": binary.FLOAT16, "bf16": binary.BFLOAT16}
 
 def weight_only(x: Sequence[float], bits: int, knobs: Knobs) -> tuple[int, int, list[int]]:
     """The stored bits of the scale, 0 (there is no zero point) and the codes."""
-    largest = max(max(0.0, *x), -min(0.0, *x))
+    largest = max(0.0, *x, *(-v for v in x))
     half = 127.5 if bits == 8 else 7.5
     scale = max(2.0**-23, binary.divide(largest, half))
     low, high = (-128, 127) if bits == 8 else (-8, 7)

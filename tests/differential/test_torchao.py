@@ -1,18 +1,13 @@
 """torchao, torchchat and DiffuLex schemes against torchao and torch: codes, parameters, values."""
 
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import refquant
-from refquant.layout import field_codes, numbers
 from tests.ggml_inputs import weights
+from tests.torchao_oracle import ask, codes_and_parameters
 
 pytestmark = pytest.mark.differential
-
-WORKER = Path(__file__).parent / "workers" / "torchao_worker.py"
 
 AFFINE = [
     *(
@@ -40,54 +35,16 @@ TORCHCHAT = [
 ]
 
 
-def ask(python, folder, kind, scheme, x):
-    request, answer = folder / "request.npz", folder / "answer.npz"
-    element = scheme.layout.fields["q"].element
-    settings = {"bits": element.bits, **scheme.parameters}
-    if settings.get("granularity") == "channel":
-        settings["group"] = x.shape[1]
-    np.savez(request, x=x, kind=kind, **settings)
-    subprocess.run([python, WORKER, request, answer], check=True, capture_output=True)
-    with np.load(answer) as found:
-        return dict(found)
-
-
-def field(tensor, name):
-    declared = tensor.layout.fields[name]
-    return field_codes(tensor.layout, name, tensor.planes[declared.plane], tensor.shape)
-
-
 def every_distribution(width=1024):
     """All distributions below each other: one request, since torch takes seconds to import."""
     return np.concatenate([x.reshape(-1, 1024) for _, x in weights(1280, finite=True)])[:, :width]
 
 
-def compare(python, folder, kind, name, x, offset=0):
-    scheme = refquant.scheme(name)
-    theirs = ask(python, folder, kind, scheme, x)
-    tensor = refquant.quantize(x, scheme)
-    codes = field(tensor, "q").astype(np.int32) - offset
-    assert np.array_equal(codes, theirs["codes"])
-    for mine, their in (("s", "scale"), ("z", "zero_point")):
-        if mine in tensor.layout.fields:
-            shift = 1 if mine == "z" and tensor.layout.fields["z"].element.bits == 1 else 0
-            values = numbers(field(tensor, mine), tensor.layout.fields[mine].element) - shift
-            assert np.array_equal(values.reshape(-1), theirs[their].reshape(-1), equal_nan=True)
+@pytest.mark.parametrize("name", [*AFFINE, *TINYGEMM, *TORCHCHAT])
+def test_everything_equals_the_origin(name, oracle, tmp_path):
+    x = every_distribution(1000 if name in TORCHCHAT else 1024)
+    theirs = ask(oracle("torchao"), tmp_path, refquant.scheme(name), x)
+    tensor = refquant.quantize(x, name)
+    for key, ours in codes_and_parameters(tensor).items():
+        assert np.array_equal(ours.reshape(-1), theirs[key].reshape(-1), equal_nan=True), key
     assert np.array_equal(tensor.dequantize(), theirs["values"], equal_nan=True)
-
-
-@pytest.mark.parametrize("name", AFFINE)
-def test_affine_mappings(name, oracle, tmp_path):
-    offset = 1 if "int1" in name else 0
-    compare(oracle("torchao"), tmp_path, "affine", name, every_distribution(), offset)
-
-
-@pytest.mark.parametrize("name", TINYGEMM)
-def test_tinygemm_groups(name, oracle, tmp_path):
-    compare(oracle("torchao"), tmp_path, "tinygemm", name, every_distribution())
-
-
-@pytest.mark.parametrize("name", TORCHCHAT)
-def test_torchchat_embeddings_and_linear_layers(name, oracle, tmp_path):
-    offset = 8 if "bits=4" in name else 0
-    compare(oracle("torchao"), tmp_path, "torchchat", name, every_distribution(1000), offset)

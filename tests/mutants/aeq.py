@@ -1,0 +1,100 @@
+"""Wrong AI Edge integers: other frameworks' knobs, other bit orders, one rounding too few."""
+
+from dataclasses import replace
+
+import refquant
+from refquant.layout import Signed, Unsigned
+from refquant.schemes.affine import Rule
+from tests.mutants import Mutant
+from tests.mutants.float import encoded, flushed_float16, read_as, saturated_float16
+from tests.mutants.int import with_codes, with_value
+
+__all__ = ["MUTANTS", "with_rule"]
+
+INT8, ASYM8 = "aeq/int8[sym,channel]", "aeq/int8[asym,channel]"
+INT4, INT4_BLOCK = "aeq/int4[sym,channel]", "aeq/int4[sym,block=32]"
+INT2 = "aeq/int2[sym,channel]"
+
+
+def with_rule(name, **changed):
+    """A scheme whose encoder is a point of int/affine, moved to another point."""
+
+    def build():
+        true = refquant.scheme(name)
+        return replace(true, encode=Rule({**true.encode.__self__.knobs, **changed}).encode)
+
+    return build
+
+
+MUTANTS = (
+    Mutant("aeq-int8-divisor", INT8, "scale over 127.5", with_rule(INT8, divisor="half")),
+    Mutant("aeq-int8-reciprocal", INT8, "weights times 1/scale", with_rule(INT8, by="reciprocal")),
+    Mutant("aeq-int8-half-away", INT8, "ties away from zero", with_rule(INT8, round="half_away")),
+    Mutant("aeq-int8-floor", INT8, "a scale of 0 becomes 1", with_rule(INT8, floor="one")),
+    Mutant(
+        "aeq-int8-zero-after",
+        ASYM8,
+        "zero point added after rounding",
+        with_rule(ASYM8, zero="after"),
+    ),
+    Mutant(
+        "aeq-int8-zero-rounded",
+        ASYM8,
+        "zero point from the rounded quotient",
+        with_rule(ASYM8, zero_point="rounded", round="half_away"),
+    ),
+    Mutant(
+        "aeq-int8-zero-ignored",
+        ASYM8,
+        "zero point left out",
+        with_value(ASYM8, ("mul", "s", ("add", "q", ("mul", "z", 0.0)))),
+    ),
+    Mutant("aeq-int4-divisor", INT4, "scale over 7.5", with_rule(INT4, divisor="half")),
+    Mutant("aeq-int4-swapped", INT4, "nibbles swapped", with_codes(INT4, Signed(4), "4", "0")),
+    Mutant("aeq-int4-unsigned", INT4, "codes unsigned", with_codes(INT4, Unsigned(4), "2:4")),
+    Mutant(
+        "aeq-int4-scale-once",
+        INT4_BLOCK,
+        "block scale rounded to float16 alone",
+        with_rule(INT4_BLOCK, scale="f16"),
+    ),
+    Mutant(
+        "aeq-int4-scale-unrounded",
+        INT4_BLOCK,
+        "codes chosen by the scale before its storage",
+        with_rule(INT4_BLOCK, using="unrounded"),
+    ),
+    Mutant(
+        "aeq-int4-scale-saturated",
+        INT4_BLOCK,
+        "too large a block scale becomes the largest",
+        with_rule(INT4_BLOCK, overflow="saturate"),
+    ),
+    Mutant("aeq-int2-divisor", INT2, "scale over 1.5", with_rule(INT2, divisor="half")),
+    Mutant(
+        "aeq-int2-high-first",
+        INT2,
+        "the first code in the highest bits",
+        with_codes(INT2, Signed(2), "6", "4", "2", "0"),
+    ),
+    Mutant("aeq-int2-unsigned", INT2, "codes unsigned", with_codes(INT2, Unsigned(2), "4:2")),
+    Mutant("aeq-int2-half-away", INT2, "ties away from zero", with_rule(INT2, round="half_away")),
+    Mutant(
+        "aeq-fp16-saturated",
+        "aeq/fp16",
+        "overflow saturates at 65504",
+        encoded("aeq/fp16", saturated_float16),
+    ),
+    Mutant(
+        "aeq-fp16-flushed",
+        "aeq/fp16",
+        "subnormals are flushed to zero",
+        encoded("aeq/fp16", flushed_float16),
+    ),
+    Mutant(
+        "aeq-fp16-as-bf16",
+        "aeq/fp16",
+        "bytes read as bfloat16",
+        read_as("aeq/fp16", refquant.scheme("bf16").layout.fields["w"].element),
+    ),
+)

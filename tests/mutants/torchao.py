@@ -1,0 +1,112 @@
+"""Wrong torchao codes: division, the other era's eps, nibbles swapped, offsets taken as codes."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+import refquant
+from refquant.layout import Signed, Unsigned, field
+from refquant.schemes.torchao.tinygemm import Rule
+from tests.mutants import Mutant
+from tests.mutants.aeq import with_rule
+from tests.mutants.int import with_codes, with_value
+
+__all__ = ["MUTANTS"]
+
+TINYGEMM = "torchao/int4_tinygemm[group=32]"
+TINYGEMM_F32 = "torchao/int4_tinygemm[group=32,scale=f32]"
+
+
+def integers(base: str, bits: int) -> Iterator[Mutant]:
+    """The mistakes that every width shares."""
+    sym, asym = f"{base}[sym,group=32]", f"{base}[asym,group=32]"
+    key = base.replace("/", "-")
+    yield Mutant(f"{key}-eps", sym, "scales from 2**-23", with_rule(sym, floor="eps"))
+    yield Mutant(
+        f"{key}-half-away", asym, "ties away from zero", with_rule(asym, round="half_away")
+    )
+    yield Mutant(
+        f"{key}-zero-ignored",
+        asym,
+        "zero point left out",
+        with_value(asym, ("mul", "s", ("add", "q", ("mul", "z", 0.0)))),
+    )
+    if bits == 1:
+        yield Mutant(f"{key}-offset", sym, "stored 0 and 1 as codes", with_value(sym, _plain()))
+        return
+    yield Mutant(f"{key}-divide", asym, "weights over scale", with_rule(asym, by="divide"))
+    yield Mutant(
+        f"{key}-divisor", sym, "scale over the largest code", with_rule(sym, divisor="qmax")
+    )
+    yield Mutant(
+        f"{key}-clipped", sym, "scale by the sides' own steps", with_rule(sym, divisor="sides")
+    )
+    if bits in (2, 4, 8):
+        places = [str(place) for place in range(0, 8, bits)]
+        yield Mutant(
+            f"{key}-unsigned", sym, "codes unsigned", with_codes(sym, Unsigned(bits), *places)
+        )
+    if bits in (2, 4):
+        yield Mutant(
+            f"{key}-high-first",
+            sym,
+            "the first code in the highest bits",
+            with_codes(sym, Signed(bits), *reversed(places)),
+        )
+
+
+def _plain():
+    return ("mul", "s", "q")
+
+
+def with_zero_in_range(x):
+    """Tinygemm codes over a range that is made to hold 0.0."""
+    rule = Rule(refquant.scheme(TINYGEMM).encode.__self__.knobs)
+    codes = rule.encode(np.concatenate([x, np.zeros_like(x[:, :1])], axis=1))
+    return {**codes, "q": codes["q"][:, :-1]}
+
+
+def with_float32_parameters(x):
+    """Codes chosen before scale and offset are rounded to bfloat16."""
+    rounded = refquant.scheme(TINYGEMM).encode(x)
+    exact = refquant.scheme(TINYGEMM_F32).encode(x)
+    return {**rounded, "q": exact["q"]}
+
+
+def high_nibble_first():
+    """CUDA's order before its own packing, the even column in the high nibble."""
+    true = refquant.scheme(TINYGEMM)
+    fields = {**true.layout.fields, "q": field("codes", Unsigned(4), "4", "0")}
+    return replace(true, layout=replace(true.layout, fields=fields))
+
+
+MUTANTS = (
+    *(m for bits in range(1, 9) for m in integers(f"torchao/int{bits}", bits)),
+    *integers("torchao/8da4w", 4),
+    Mutant(
+        "tinygemm-integer-zero",
+        TINYGEMM,
+        "the offset taken as an integer zero point",
+        with_value(TINYGEMM, ("mul", "s", ("sub", "q", "z"))),
+    ),
+    Mutant(
+        "tinygemm-offset-at-zero",
+        TINYGEMM,
+        "the offset belongs to code 0",
+        with_value(TINYGEMM, ("add", ("mul", "s", "q"), "z")),
+    ),
+    Mutant("tinygemm-high-first", TINYGEMM, "the even column high", high_nibble_first),
+    Mutant(
+        "tinygemm-extent",
+        TINYGEMM,
+        "the range must hold 0.0",
+        lambda: replace(refquant.scheme(TINYGEMM), encode=with_zero_in_range),
+    ),
+    Mutant(
+        "tinygemm-unrounded",
+        TINYGEMM,
+        "codes chosen before the parameters are rounded",
+        lambda: replace(refquant.scheme(TINYGEMM), encode=with_float32_parameters),
+    ),
+)

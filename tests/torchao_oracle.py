@@ -1,0 +1,55 @@
+"""Asking torchao, and torch for torchchat's formulas: one worker process for each scheme."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from refquant.layout import field_codes, numbers
+
+__all__ = ["ask", "codes_and_parameters", "offset_of"]
+
+WORKER = Path(__file__).parent / "differential" / "workers" / "torchao_worker.py"
+
+
+def kind_of(scheme):
+    """Which of the worker's functions computes a scheme."""
+    if scheme.name.startswith("torchao/int4_tinygemm"):
+        return "tinygemm"
+    return "torchchat" if scheme.name.startswith("torchchat/") else "affine"
+
+
+def offset_of(scheme):
+    """What is added to codes of a scheme where they are stored."""
+    if scheme.name.startswith("torchao/int1["):
+        return 1
+    return 8 if scheme.name.startswith("torchchat/embedding[bits=4") else 0
+
+
+def ask(python, folder, scheme, x):
+    """Codes, scales, zero points (or real offsets) and values, all in plain dtypes."""
+    request, answer = folder / "request.npz", folder / "answer.npz"
+    settings = {"bits": scheme.layout.fields["q"].element.bits, **scheme.parameters}
+    if settings.get("granularity") == "channel":
+        settings["group"] = x.shape[1]
+    np.savez(request, x=x, kind=kind_of(scheme), **settings)
+    subprocess.run([python, WORKER, request, answer], check=True, capture_output=True)
+    with np.load(answer) as found:
+        return dict(found)
+
+
+def codes_and_parameters(tensor):
+    """What a tensor stores, named and numbered as in the worker's answers."""
+    layout, offset = tensor.layout, offset_of(tensor.scheme)
+    found = {
+        name: field_codes(layout, name, tensor.planes[declared.plane], tensor.shape)
+        for name, declared in layout.fields.items()
+    }
+    answer = {
+        "codes": found["q"].astype(np.int32) - offset,
+        "scale": numbers(found["s"], layout.fields["s"].element),
+    }
+    if "z" in found:
+        shift = offset if layout.fields["z"].element.bits == 1 else 0
+        answer["zero_point"] = numbers(found["z"], layout.fields["z"].element) - shift
+    return answer
