@@ -17,7 +17,7 @@ from math import lcm, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.errors import SchemeError
+from refquant.errors import LimitError, SchemeError
 from refquant.layout import Layout, Plane, evaluate, pack_codes
 from refquant.layout.layout import aligned
 from refquant.layout.tiles import flat_shape, row_unit, tile_planes
@@ -125,6 +125,17 @@ def _for_each(work: Callable[[int], None], starts: range, threads: int) -> None:
             pass
 
 
+def _new_values(shape: tuple[int, ...]) -> F32:
+    """Room for the values of a tensor, whose shape may come from a file of any origin."""
+    try:
+        return np.empty(shape, np.float32)
+    except (MemoryError, ValueError) as error:
+        raise LimitError(
+            f"decoding a tensor of shape {list(shape)} takes {4 * prod(shape)} bytes, more than "
+            "this machine gives; decode some of its rows"
+        ) from error
+
+
 def decode_planes(
     layout: Layout,
     planes: Mapping[str, Bytes],
@@ -133,7 +144,7 @@ def decode_planes(
     threads: int | None = None,
 ) -> F32:  # u8[*grid, bytes] per plane -> f32[*shape]
     """The values of a tensor, chunk by chunk; the result does not depend on chunks or threads."""
-    values = np.empty(shape, np.float32) if out is None else out
+    values = _new_values(shape) if out is None else out
     flat = flat_shape(layout, shape) if values.flags.c_contiguous else shape
     records = {
         name: planes[name].reshape(*layout.grid(name, flat), plane.bytes)

@@ -104,6 +104,13 @@ def _tensors(family: Family) -> str:
     return _table(("tensor", "shape", "Hugging Face name"), rows)
 
 
+def _container_tables() -> ModuleType:
+    sys.path.insert(0, str(REPOSITORY))
+    from spec import container_tables
+
+    return container_tables
+
+
 def _tables() -> ModuleType:
     """The module beside this one, wherever this one was started from."""
     sys.path.insert(0, str(REPOSITORY))
@@ -114,6 +121,8 @@ def _tables() -> ModuleType:
 
 REGIONS: dict[str, Callable[[], str]] = {
     "chapters": _chapters,
+    "container-codes": lambda: _container_tables().codes(),
+    "container-limits": lambda: _container_tables().limits(),
     "descriptor-limits": lambda: _tables().limits(),
     "exit-statuses": _exit_statuses,
     **{f"fields-{name}": partial(_fields, family) for name, family in FAMILIES.items()},

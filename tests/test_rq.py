@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import refquant
+from conformance.container.parts import build, compressed_example, example
 from refquant.architectures import Architecture
 from refquant.errors import FormatError, UsageError
 from refquant.formats import open_checkpoint
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
-from refquant.formats.rq import limits, read, read_header, tensors_digest, write_checkpoint
+from refquant.formats.rq import read, read_header, tensors_digest, write_checkpoint
 from refquant.formats.rq.source import FileSource
 from tests.conftest import REPOSITORY
-from tests.rq_files import build, compressed_example, example
 
 CHAPTER = (REPOSITORY / "spec" / "02-container.md").read_text("utf-8")
 
@@ -77,15 +77,6 @@ def test_the_chapters_smallest_file(tmp_path):
     path.write_bytes(golden)
     assert read(path, verify="full").tensors["b"].dequantize().tolist() == [1.0, -2.0, 0.5]
     assert f"in {len(golden)} bytes" in CHAPTER
-
-
-def test_the_chapters_limits():
-    (table,) = re.findall(
-        r"^\| what \| at most \|\n(.*?)\n\n", CHAPTER + "\n", re.DOTALL | re.MULTILINE
-    )
-    rows = dict(re.findall(r"^\| ([a-z ]+) \| (\d+) \|$", table, re.MULTILINE))
-    named = {name: value for name, value in vars(limits).items() if name.startswith("MAX_")}
-    assert {f"MAX_{what.upper().replace(' ', '_')}": int(n) for what, n in rows.items()} == named
 
 
 def test_checksum_of_the_chapter():

@@ -1,18 +1,25 @@
-"""Each defect is refused under its own code, by every way of reading."""
+"""The corpus of `.rq` files: each defect refused under its own code, each valid file read to bits.
 
+The files are read from `conformance/files/container`; that its generator reproduces them byte for
+byte is a test of its own.
+"""
+
+import json
 import re
+from functools import cache
+from hashlib import sha256
 
+import numpy as np
 import pytest
 
+import refquant
+from conformance.container import generate, valid
+from conformance.container.byte_defects import DEFECTS, TOO_LARGE_TO_KEEP
 from refquant.errors import FormatError, UnsupportedError
 from refquant.formats.rq import read, read_header
-from tests import rq_header_defects
 from tests.conftest import REPOSITORY
-from tests.rq_defects import DEFECTS
-from tests.rq_files import build, compressed_example, example
 
-assert rq_header_defects.DEFECTS is DEFECTS
-
+MANIFEST = json.loads((generate.CORPUS / "manifest.json").read_text("utf-8"))
 UNSUPPORTED = {"E_VERSION", "E_EXT_CRITICAL"}
 VALID_BUT_UNKNOWN = {"feature_shards", "feature_level_2", "feature_unknown"}
 
@@ -25,42 +32,97 @@ def touch_everything(checkpoint):
     assert checkpoint.tokenizer is None or checkpoint.tokenizer.json
 
 
+def refusal(path, **options):
+    """The error with which a file is refused when everything in it is looked at."""
+    with pytest.raises((FormatError, UnsupportedError)) as error:
+        touch_everything(read(path, **options))
+    return error.value
+
+
 @pytest.mark.parametrize("use_mmap", [True, False], ids=["mapped", "read"])
 @pytest.mark.parametrize("name", DEFECTS)
 def test_one_defect_one_code(name, use_mmap, tmp_path):
     code, when, make = DEFECTS[name]
-    path = tmp_path / "defect.rq"
-    path.write_bytes(make())
+    path = generate.CORPUS / "reject" / f"{name}.rq"
+    if name in TOO_LARGE_TO_KEEP:
+        path = tmp_path / "large.rq"
+        path.write_bytes(make())
+    error = refusal(path, verify="full", use_mmap=use_mmap)
+    assert error.code == code
     unsupported = code in UNSUPPORTED or name in VALID_BUT_UNKNOWN
-    kind = UnsupportedError if unsupported else FormatError
-    if when == "open":
-        with pytest.raises(kind) as error:
-            read(path, verify="trust", use_mmap=use_mmap)
-    elif when == "touch":
-        checkpoint = read(path, use_mmap=use_mmap)
-        with pytest.raises(kind) as error:
-            touch_everything(checkpoint)
-    else:
-        touch_everything(read(path, use_mmap=use_mmap))
-        with pytest.raises(kind) as error:
-            read(path, verify="full", use_mmap=use_mmap)
-    assert error.value.code == code
-    if kind is FormatError:
-        assert error.value.path == str(path)
+    assert isinstance(error, UnsupportedError if unsupported else FormatError)
+    assert unsupported or error.path == str(path)
     assert (read_header(path).problem is None) == (when != "open")
 
 
-def test_the_example_has_no_defect(tmp_path):
-    for parts in (example(), compressed_example()):
-        path = tmp_path / "valid.rq"
-        path.write_bytes(build(parts))
-        touch_everything(read(path, verify="full"))
+@pytest.mark.parametrize("name", [n for n, (_, when, _) in DEFECTS.items() if when != "open"])
+def test_what_shows_on_first_use_does_not_show_before(name):
+    path = generate.CORPUS / "reject" / f"{name}.rq"
+    _, when, _ = DEFECTS[name]
+    checkpoint = read(path)
+    if when == "touch":
+        with pytest.raises(FormatError) as error:
+            touch_everything(checkpoint)
+        assert error.value.code == DEFECTS[name][0]
+    else:
+        touch_everything(checkpoint)
 
 
-def test_every_code_is_in_the_chapter_and_has_a_defect():
-    folder = REPOSITORY / "refquant" / "formats" / "rq"
-    code = re.compile(r"[\"`](E_(?!MP_)[A-Z0-9_]+)[\"`]")
-    raised = {c for path in folder.glob("*.py") for c in code.findall(path.read_text("utf-8"))}
-    described = set(code.findall((REPOSITORY / "spec" / "02-container.md").read_text("utf-8")))
-    assert raised == described
-    assert raised <= {found for found, _, _ in DEFECTS.values()}
+def decoded_digest(values):
+    bits = np.where(np.isnan(values), np.uint32(0x7FC00000), values.view(np.uint32))
+    return sha256(bits.astype("<u4").tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("use_mmap", [True, False], ids=["mapped", "read"])
+@pytest.mark.parametrize("name", MANIFEST["valid"])
+def test_valid_files_have_the_manifests_bits(name, use_mmap):
+    expected = MANIFEST["valid"][name]
+    checkpoint = read(generate.CORPUS / "valid" / name, verify="full", use_mmap=use_mmap)
+    found = {
+        tensor: {
+            "shape": list(checkpoint.tensors[tensor].shape),
+            "sha256": decoded_digest(checkpoint.tensors[tensor].dequantize()),
+        }
+        for tensor in checkpoint.tensors
+    }
+    assert found == expected["tensors"]
+    texts = {d: sha256(checkpoint.documents[d].data).hexdigest() for d in checkpoint.documents}
+    if checkpoint.tokenizer is not None:
+        texts["tokenizer.json"] = sha256(checkpoint.tokenizer.json).hexdigest()
+    assert texts == expected["documents"]
+
+
+def test_the_corpus_is_what_its_generator_writes():
+    kept = {
+        path.relative_to(generate.CORPUS).as_posix(): path.read_bytes()
+        for path in generate.CORPUS.rglob("*")
+        if path.is_file() and path.name != "README.md"
+    }
+    assert kept == generate.corpus()
+
+
+def test_every_registered_scheme_has_a_file():
+    missing = {found.name for found in refquant.schemes()} - set(valid.scheme_names())
+    assert not missing, (
+        "add these to conformance/container/scheme_names.txt, then run "
+        f"`python -m conformance.container.generate`: {sorted(missing)}"
+    )
+
+
+def test_the_corpus_is_large_enough_and_small_enough():
+    assert len(MANIFEST["reject"]) >= 200
+    assert len(MANIFEST["valid"]) >= 40
+    assert sum(path.stat().st_size for path in generate.CORPUS.rglob("*.rq")) < 600_000
+
+
+@cache
+def codes_of(folder):
+    code = re.compile(r"\"(E_[A-Z0-9_]+)\"")
+    files = (REPOSITORY / folder).rglob("*.py")
+    return {c for path in files for c in code.findall(path.read_text("utf-8"))}
+
+
+def test_every_code_of_the_reader_has_a_file():
+    raised = codes_of("refquant/formats/rq") | codes_of("refquant/layout")
+    raised |= {c for c in codes_of("refquant") if c.startswith("E_MP_")}
+    assert raised == {code for code, _, _ in DEFECTS.values()}

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
+from conformance.container.parts import build, compressed_example, example
 from refquant import mp1
 from refquant.errors import FormatError, UnsupportedError
 from refquant.formats.rq import read
-from tests.rq_files import build, compressed_example, example
 from tests.test_rq_defects import touch_everything
 
 

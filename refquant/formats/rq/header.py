@@ -21,6 +21,7 @@ Read in order, documents, then tensors, then planes by name, the references to s
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Final, cast
 
 from refquant.architectures import Architecture, FieldValue
@@ -34,6 +35,8 @@ from refquant.formats.rq.limits import (
     MAX_SCHEMES,
     MAX_SEGMENTS,
     MAX_TENSORS,
+    MAX_WEIGHTS_PER_BYTE,
+    SMALL_TENSOR,
 )
 from refquant.formats.rq.records import DocumentRecord, TensorRecord, TokenizerRecord
 from refquant.formats.rq.references import References
@@ -166,12 +169,21 @@ def _tensors(
         scheme = _scheme_index(found["scheme"], len(layouts), used, f"{where}.scheme")
         used = max(used, scheme + 1)
         planes = _planes(found["planes"], layouts[scheme], shape, references, f"{where}.planes")
+        size = sum(references.raw_bytes(numbers) for numbers in planes.values())
+        _check_density(shape, size, f"{where}.shape")
         tensors.append(TensorRecord(name, shape, scheme, planes))
         previous = name
     if used < len(layouts):
         message = "no tensor has this scheme"
         raise FormatError("E_UNREF", message, where=f"$.core.schemes[{used}]")
     return tuple(tensors)
+
+
+def _check_density(shape: tuple[int, ...], size: int, where: str) -> None:
+    """Refuse a few bytes that claim to be a huge tensor, which to decode would fill any memory."""
+    if prod(shape) > max(MAX_WEIGHTS_PER_BYTE * size, SMALL_TENSOR):
+        message = f"{prod(shape)} weights in {size} bytes, at most {MAX_WEIGHTS_PER_BYTE} a byte"
+        raise FormatError("E_LIMIT", message, where=where)
 
 
 _TENSOR_KEYS: Final = frozenset({"name", "planes", "scheme", "shape"})

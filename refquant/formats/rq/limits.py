@@ -22,7 +22,9 @@ __all__ = [
     "MAX_SCHEMES",
     "MAX_SEGMENTS",
     "MAX_TENSORS",
+    "MAX_WEIGHTS_PER_BYTE",
     "MAX_ZSTD_WINDOW",
+    "SMALL_TENSOR",
     "ZSTD_CUT",
     "align",
 ]
@@ -39,6 +41,12 @@ MAX_SCHEMES: Final = 4096
 MAX_RANK: Final = 8
 MAX_DIMENSION: Final = 1 << 40
 MAX_ELEMENTS: Final = (1 << 53) - 1
+MAX_WEIGHTS_PER_BYTE: Final = 64
+"""Weights that one stored byte may stand for: eight times the densest codes, of one bit."""
+
+SMALL_TENSOR: Final = 1 << 16
+"""A tensor of at most so many weights may have any number of weights per byte: it costs little."""
+
 MAX_NAME_BYTES: Final = 512
 MAX_MEDIA_BYTES: Final = 128
 MAX_EOS: Final = 1024

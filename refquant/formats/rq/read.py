@@ -17,6 +17,7 @@ from refquant.driver import Scheme
 from refquant.errors import FormatError, RefquantError, UsageError
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
 from refquant.formats.rq import zstd_frames
+from refquant.formats.rq.codes import check_codes
 from refquant.formats.rq.contents import Contents, examine
 from refquant.formats.rq.header import Header
 from refquant.formats.rq.limits import MAX_NAME_BYTES
@@ -59,9 +60,12 @@ def read(
     try:
         header = examine(source, contents, budget=budget)
         file = SegmentReader(source, contents, verify)
+        checkpoint = _checkpoint(file, header)
         if verify == "full":
             file.check_all()
-        return _checkpoint(file, header)
+            for name in checkpoint.tensors:
+                checkpoint.tensors[name]
+        return checkpoint
     except FormatError as error:
         raise (error if error.path else error.at(contents.path)) from error.__cause__
 
@@ -159,12 +163,26 @@ class StoredTensors(Mapping[str, QuantizedTensor]):
         self._layouts = header.layouts
         self._labels = header.labels
         self._schemes: dict[tuple[int, int], tuple[Scheme, int]] = {}
+        self._checked: set[str] = set()
 
     def __getitem__(self, name: str) -> QuantizedTensor:
         record = self._records[name]
         planes = {plane: self._plane(record, plane) for plane in record.planes}
+        self._check_codes(record, planes)
         scheme, axis = self.scheme(name)
         return QuantizedTensor.from_planes(scheme, record.shape, planes, axis)
+
+    def _check_codes(self, record: TensorRecord, planes: Mapping[str, NDArray[np.uint8]]) -> None:
+        """The last of S8, the first time: spare bits and digits, where the layout has any."""
+        if record.name in self._checked or self._file.verify == "trust":
+            return
+        layout = self._layouts[record.scheme]
+        try:
+            for plane, data in planes.items():
+                check_codes(layout, plane, data, f"{record.name!r}, plane {plane!r}")
+        except FormatError as error:
+            raise error.at(self._file.path) from None
+        self._checked.add(record.name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._records)

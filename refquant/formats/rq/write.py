@@ -14,10 +14,11 @@ from typing import IO, Final, Literal
 
 import numpy as np
 
-from refquant.errors import UsageError
+from refquant.errors import FormatError, UsageError
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.rq import zstd_frames
 from refquant.formats.rq.atomic import atomic_file
+from refquant.formats.rq.codes import check_codes
 from refquant.formats.rq.limits import align
 from refquant.formats.rq.plan import Buffer, Outline, Plan, PlannedTensor, cut, outline
 from refquant.formats.rq.preamble import ENTRY_BYTES, FEATURE_ZSTD, PREAMBLE_BYTES, Preamble
@@ -164,7 +165,16 @@ def _planes(tensor: PlannedTensor) -> Iterator[memoryview]:
                 f"writing {tensor.name!r}: plane {plane!r} has {len(data)} bytes, "
                 f"expected {expected} for shape {list(tensor.shape)}"
             )
+        _check(tensor, plane, data)
         yield data
+
+
+def _check(tensor: PlannedTensor, plane: str, data: memoryview) -> None:
+    """Refuse codes that no reader would accept."""
+    try:
+        check_codes(tensor.layout, plane, np.frombuffer(data, np.uint8), f"plane {plane!r}")
+    except FormatError as error:
+        raise UsageError(f"writing {tensor.name!r}: {error}") from error
 
 
 def _flat(plane: Buffer, tensor: str, name: str) -> memoryview:

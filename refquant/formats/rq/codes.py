@@ -1,0 +1,75 @@
+"""Codes that no writer makes: spare bits that are set, bytes that are no row of digits.
+
+Most layouts have neither spare bits nor digits, and their planes are not looked at.
+"""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.errors import FormatError
+from refquant.layout import Digits, Layout, Unsigned, unpack_field
+
+__all__ = ["check_codes", "has_laws"]
+
+Bytes = NDArray[np.uint8]
+
+_CHUNK = 1 << 18
+"""Records' bytes that are looked at together."""
+
+
+@lru_cache(maxsize=256)
+def _spare_bits(layout: Layout, plane: str) -> Bytes | None:
+    """The mask of one record's spare bits, None if there are none."""
+    mask = layout.spare_bits(plane)
+    return mask if mask.any() else None
+
+
+def _digit_fields(layout: Layout, plane: str) -> list[str]:
+    """The fields of a plane whose elements are digits and do not use every byte."""
+    return [
+        name
+        for name, field in layout.fields.items()
+        if field.plane == plane
+        and isinstance(field.element, Digits)
+        and field.element.base**field.element.count < 256
+    ]
+
+
+def has_laws(layout: Layout, plane: str) -> bool:
+    """Whether some bytes are not allowed in this plane."""
+    return _spare_bits(layout, plane) is not None or bool(_digit_fields(layout, plane))
+
+
+def check_codes(layout: Layout, plane: str, data: Bytes, where: str) -> None:
+    """Refuse a plane's bytes with a spare bit set or a byte that is no row of digits."""
+    if not has_laws(layout, plane):
+        return
+    size = layout.planes[plane].bytes
+    records = data.reshape(-1, size)
+    step = max(_CHUNK // size, 1)
+    mask = _spare_bits(layout, plane)
+    if mask is not None:
+        for start in range(0, len(records), step):
+            if (records[start : start + step] & mask).any():
+                raise FormatError("E_CODE_PAD", "a bit of no field is set", where=where)
+    for name in _digit_fields(layout, plane):
+        for start in range(0, len(records), step):
+            _check_digits(layout, name, records[start : start + step], where)
+
+
+def _check_digits(layout: Layout, name: str, records: Bytes, where: str) -> None:
+    field = layout.fields[name]
+    element = field.element
+    if not isinstance(element, Digits):
+        return
+    # Read as plain bytes, before they are taken apart into digits.
+    stored = unpack_field(replace(field, element=Unsigned(8)), records)
+    whole = element.base**element.count
+    allowed = np.zeros(256, np.bool_)
+    allowed[-(-np.arange(whole) * 256 // whole)] = True
+    if not allowed[stored].all():
+        message = f"a byte is not {element.count} digits of base {element.base}"
+        raise FormatError("E_CODE_DIGIT", message, where=where)
