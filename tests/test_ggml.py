@@ -20,7 +20,7 @@ def same_values(left, right):
 
 
 @pytest.mark.parametrize("name", sorted({*golden_ggml.decodable()} - NOT_IN_GGUF))
-def test_decoders_give_the_values_of_gguf(name):
+def test_decoders_give_the_values_of_gguf(name, compared):
     kind, symbol = type_of(name)
     scheme = refquant.scheme(name)
     ((plane, declared),) = scheme.planes.items()
@@ -29,7 +29,9 @@ def test_decoders_give_the_values_of_gguf(name):
         theirs = gguf.dequantize(data, gguf.GGMLQuantizationType(kind))
     shape = (len(data), declared.block[-1])
     ours = refquant.QuantizedTensor.from_planes(scheme, shape, {plane: data}).dequantize()
-    assert same_values(ours, theirs.reshape(shape)).all()
+    same = same_values(ours, theirs.reshape(shape))
+    compared(name, "gguf 0.19.0", "decode", same.size, (~same).sum())
+    assert same.all()
 
 
 def inputs(*, ruled):
