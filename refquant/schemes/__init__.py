@@ -12,6 +12,7 @@ from refquant.layout import Layout
 from refquant.schemes import (
     aeq,
     affine,
+    bnb,
     diffulex,
     floats,
     ggml,
@@ -33,6 +34,7 @@ SCHEMES: Mapping[str, Scheme] = {
         *diffulex.SCHEMES,
         *ggml.SCHEMES,
         *mx.SCHEMES,
+        *bnb.SCHEMES,
     )
 }
 """Schemes without knobs."""
@@ -47,6 +49,7 @@ FAMILIES: Mapping[str, Family] = {
         *torchao.FAMILIES,
         *torchchat.FAMILIES,
         *mx.FAMILIES,
+        *bnb.FAMILIES,
     )
 }
 """Schemes with knobs, built on demand."""
