@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from refquant.layout import Minifloat, describe
+from refquant.layout import Minifloat, rules
 from refquant.numerics import minifloat_values
 
 __all__ = ["SMALL_FLOATS", "limits", "small_float_values", "small_floats"]
@@ -73,15 +73,15 @@ def _spelled(value: float) -> str:
 def limits() -> str:
     """The limits of descriptors."""
     rows = [
-        ("planes, and tables", str(describe.MOST_PLANES)),
-        ("fields", str(describe.MOST_FIELDS)),
-        ("pieces of a field", str(describe.MOST_PIECES)),
-        ("slices of a piece", str(describe.MOST_SLICES)),
-        ("extents of a block, axes of a slice", str(describe.MOST_AXES)),
-        ("bytes of a record", str(describe.MOST_RECORD_BYTES)),
-        ("an extent", str(describe.MOST_EXTENT)),
-        ("operators and leaves of a formula", str(describe.MOST_NODES)),
-        ("operators and leaves from the root of a formula", str(describe.MOST_DEPTH)),
-        ("entries of a table", str(describe.MOST_TABLE)),
+        ("planes, and tables", str(rules.MOST_PLANES)),
+        ("fields", str(rules.MOST_FIELDS)),
+        ("pieces of a field", str(rules.MOST_PIECES)),
+        ("slices of a piece", str(rules.MOST_SLICES)),
+        ("extents of a block, axes of a slice", str(rules.MOST_AXES)),
+        ("bytes of a record", str(rules.MOST_RECORD_BYTES)),
+        ("an extent", str(rules.MOST_EXTENT)),
+        ("operators and leaves of a formula", str(rules.MOST_NODES)),
+        ("operators and leaves from the root of a formula", str(rules.MOST_DEPTH)),
+        ("entries of a table", str(rules.MOST_TABLE)),
     ]
     return _table(("what", "at most"), rows)
