@@ -107,6 +107,26 @@ ORACLES = {
         reason="codes, scales and zeros of HQQ without its solver",
         minutes=3,
     ),
+    "t2n": Oracle(
+        requirements=(
+            "torch==2.13.0",
+            "torch_to_nnef==0.24.12",
+            "nnef",
+            "nnef-tools",
+            "mako<2",
+            "onnx",
+            "numpy",
+        ),
+        probe="import torch_to_nnef.tensor.quant",
+        reason="bytes of torch-to-nnef's Q40, codes of torch's observers",
+        minutes=3,
+    ),
+    "tract": Oracle(
+        requirements=("tract==0.23.9", "numpy"),
+        probe="import tract",
+        reason="bytes of tract's Q4_0, values that it reads from blocks",
+        minutes=1,
+    ),
     "torch": Oracle(
         requirements=("torch==2.13.0", "transformers==5.17.0", "safetensors", "-e", "."),
         probe="import torch, transformers, refquant.tensor",

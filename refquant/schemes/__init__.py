@@ -18,8 +18,10 @@ from refquant.schemes import (
     ggml,
     mx,
     small_floats,
+    t2n,
     torchao,
     torchchat,
+    tract,
 )
 from refquant.schemes.names import Family, read_name
 
@@ -33,6 +35,8 @@ SCHEMES: Mapping[str, Scheme] = {
         *aeq.SCHEMES,
         *diffulex.SCHEMES,
         *ggml.SCHEMES,
+        *t2n.SCHEMES,
+        *tract.SCHEMES,
         *mx.SCHEMES,
         *bnb.SCHEMES,
     )
@@ -48,6 +52,7 @@ FAMILIES: Mapping[str, Family] = {
         *aeq.FAMILIES,
         *torchao.FAMILIES,
         *torchchat.FAMILIES,
+        *t2n.FAMILIES,
         *mx.FAMILIES,
         *bnb.FAMILIES,
     )
