@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import refquant
 from refquant import errors
 from refquant.architectures import FAMILIES, Family
 
@@ -33,16 +32,6 @@ _SKIPPED = {".venv", ".oracles", ".git", "node_modules"}
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def _schemes() -> str:
-    """The names of all schemes and families, by namespace."""
-    by_namespace: dict[str, list[str]] = {}
-    for scheme in refquant.schemes():
-        namespace, _, name = scheme.name.partition("[")[0].partition("/")
-        by_namespace.setdefault(namespace, []).append(f"`{name}`")
-    rows = ((f"`{space}/`", ", ".join(names)) for space, names in sorted(by_namespace.items()))
-    return _table(("namespace", "schemes"), rows)
 
 
 def _exit_statuses() -> str:
@@ -127,7 +116,6 @@ REGIONS: dict[str, Callable[[], str]] = {
     "exit-statuses": _exit_statuses,
     **{f"fields-{name}": partial(_fields, family) for name, family in FAMILIES.items()},
     "rooms": _rooms,
-    "schemes": _schemes,
     "small-float-values": lambda: _tables().small_float_values(),
     "small-floats": lambda: _tables().small_floats(),
     **{f"tensors-{name}": partial(_tensors, family) for name, family in FAMILIES.items()},
