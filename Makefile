@@ -42,9 +42,14 @@ docs: $(READY)  ## fill the generated regions of all pages
 api: $(READY)  ## record the public names after a deliberate change
 	@$(BIN)/python tests/house/api.py --write
 
-demo-model: $(READY)  ## train the embedded model again (takes an hour, needs torch)
-	@$(BIN)/python -m pip install -q -e '.[torch]'
-	@$(BIN)/python tools/train_demo/train.py
+demo-model: $(READY)  ## train the embedded model again (hours; needs Debian's apt-get)
+	@$(BIN)/python tools/oracles.py --build torch
+	@mkdir -p build/demo
+	@ls build/demo/*.deb >/dev/null 2>&1 \
+		|| (cd build/demo && apt-get download r-cran-janeaustenr)
+	@$(REFQUANT_ORACLES)/torch/bin/python tools/train_demo/train.py build/demo/*.deb build/demo/hf
+	@$(BIN)/refquant quantize build/demo/hf -o build/demo/demo.rq --scheme keep
+	@echo "if it is the better one, copy build/demo/demo.rq to refquant/demo/demo.rq"
 
 oracles: $(READY)  ## build what test-all compares with; says why where it cannot
 	@$(BIN)/python tools/oracles.py --build

@@ -5,9 +5,9 @@
 
 Items stand in the order of the parameters (`self` apart) and of the returned tuple, or name the
 keys of a returned dict; `?` marks one that may be missing. Codes of less than 8 bits come in bytes,
-and float16 may come as its 16 bits. An axis is a name, a number, `...` for any number of axes,
-`*name` for several, or arithmetic over names. `or` separates alternatives, a remark follows a
-semicolon. A result that is not an array is a word. Nothing of this runs outside of tests.
+and a float under a name may come as its bits. An axis is a name, a number, `...` for any number of
+axes, `*name` for several, or arithmetic over names. `or` separates alternatives, a remark follows
+a semicolon. A result that is not an array is a word. Nothing of this runs outside of tests.
 """
 
 import ast
@@ -27,9 +27,8 @@ __all__ = ["Shapes", "ShapesError", "comments", "parse", "watch"]
 TYPES = {
     **{f"u{bits}": ("uint8",) for bits in range(1, 8)},
     **{f"i{bits}": ("int8",) for bits in range(2, 8)},
-    "f16": ("float16", "uint16"),
+    **{f"f{bits}": (f"float{bits}",) for bits in (16, 32, 64)},
     "bf16": ("uint16",),
-    **{f"f{bits}": (f"float{bits}",) for bits in (32, 64)},
     **{f"i{bits}": (f"int{bits}",) for bits in (8, 16, 32, 64)},
     **{f"u{bits}": (f"uint{bits}",) for bits in (8, 16, 32, 64)},
     **{f"c{bits}": (f"complex{bits}",) for bits in (64, 128)},
@@ -40,6 +39,10 @@ TYPES = {
     "packed": tuple("biufcV"),
     "any": tuple("biufcV"),
 }
+
+
+# What a field of an encoded record may be in place of a float: its bits.
+BITS = {"f16": "uint16", "f32": "uint32", "f64": "uint64"}
 
 
 class ShapesError(AssertionError):
@@ -189,8 +192,11 @@ def _compare(
 def _fits(alternatives: tuple[Item, ...], value: np.ndarray, axes: dict[str, object]) -> bool:
     for item in alternatives:
         trial = dict(axes)
+        names = TYPES.get(item.type, ())
+        if item.name and value.dtype.name == BITS.get(item.type):
+            names = (value.dtype.name,)
         right_type = item.axes is not None and (
-            value.dtype.name in TYPES[item.type] or value.dtype.kind in TYPES[item.type]
+            value.dtype.name in names or value.dtype.kind in names
         )
         if right_type and _bind(item.axes or (), value.shape, trial):
             axes.update(trial)
