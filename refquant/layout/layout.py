@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from math import prod
 from types import MappingProxyType
@@ -142,6 +142,7 @@ def _frozen(tables: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.f
     return copies
 
 
+@lru_cache(maxsize=4096)
 def aligned(extents: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
     """`extents` with one number for each axis of `shape`: 1 where none is given, n for 0.
 

@@ -9,17 +9,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from math import gcd
+from math import gcd, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refquant.layout.declare import Digits, Element, Field, Minifloat, Signed, Slice, Unsigned
+from refquant.layout.scattered import pack_scattered, unpack_scattered
 
 __all__ = ["code_dtype", "pack_field", "unpack_field"]
 
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.integer]
+
+MOST_STEPS = 1024
+"""Steps of a slice beyond which its bits are spread out instead."""
 
 
 def code_dtype(element: Element) -> np.dtype[np.integer]:
@@ -49,9 +53,8 @@ class Moves:
     steps: tuple[tuple[int, int, tuple[int | slice, ...]], ...]
 
 
-@lru_cache(maxsize=1024)
-def compile_slice(run: Slice) -> Moves:
-    """The movements of a slice; axes with a stride below a byte are split at whole bytes."""
+def _split_axes(run: Slice) -> list[tuple[int, int]]:
+    """Extents and strides of a slice; strides below a byte are split off at whole bytes."""
     axes: list[tuple[int, int]] = []
     for extent, stride in zip(run.shape, run.strides, strict=True):
         period = 8 // gcd(stride, 8)
@@ -59,6 +62,19 @@ def compile_slice(run: Slice) -> Moves:
             axes += [(extent // period, stride * period), (period, stride)]
         else:
             axes.append((extent, stride))
+    return axes
+
+
+@lru_cache(maxsize=1024)
+def is_scattered(run: Slice) -> bool:
+    """Whether a slice would compile to more steps than are worth taking one by one."""
+    return prod(extent for extent, stride in _split_axes(run) if stride % 8) > MOST_STEPS
+
+
+@lru_cache(maxsize=1024)
+def compile_slice(run: Slice) -> Moves:
+    """The movements of a slice: a step for each place within a byte where runs begin."""
+    axes = _split_axes(run)
     whole = [stride % 8 == 0 for _, stride in axes]
     steps = []
     ranges = [range(1) if w else range(n) for (n, _), w in zip(axes, whole, strict=True)]
@@ -100,6 +116,8 @@ def _unpack_slice(run: Slice, records: Bytes, dtype: np.dtype[np.integer]) -> Co
     if run.bits == 1 and run.strides == (1,) and run.base % 8 == 0 and run.count % 8 == 0:
         window = records[:, run.base // 8 : run.end // 8]
         return np.unpackbits(window, axis=1, bitorder="little").astype(dtype, copy=False)
+    if is_scattered(run):
+        return unpack_scattered(run, records, dtype)
     moves = compile_slice(run)
     if moves.bits in (8, 16, 32) and all(shift == 0 for _, shift, _ in moves.steps):
         return _gather_whole(moves, records, dtype)
@@ -130,33 +148,30 @@ def gather(
     records: Bytes, first: int, shape: tuple[int, ...], strides: tuple[int, ...]
 ) -> Bytes:  # u8[r, bytes] -> u8[r, *shape], contiguous
     """Bytes `first + i*s0 + j*s1 + ...` of every record; neighbours travel as one item."""
-    run = 1
-    while shape and strides[-1] == run:
-        run *= shape[-1]
-        shape, strides = shape[:-1], strides[:-1]
-    window = np.lib.stride_tricks.as_strided(
-        records[:, first:],
-        (len(records), *shape, run),
-        (records.strides[0], *strides, 1),
-        writeable=False,
-    )
-    return np.ascontiguousarray(as_items(window))
+    return np.ascontiguousarray(as_items(window_of(records, first, shape, strides)))
 
 
 def scatter(
     stored: Bytes, records: Bytes, first: int, shape: tuple[int, ...], strides: tuple[int, ...]
 ) -> None:  # u8[r, prod(shape)], u8[r, bytes]
     """Bytes back to where `gather` takes them from; places must not overlap."""
+    window = window_of(records, first, shape, strides)
+    as_items(window)[...] = as_items(stored.reshape(window.shape))
+
+
+def window_of(
+    records: Bytes, first: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> Bytes:  # u8[r, bytes] -> u8[r, ..., run], a view
+    """The bytes that a slice touches; axes that continue one another are merged into runs."""
     run = 1
     while shape and strides[-1] == run:
         run *= shape[-1]
         shape, strides = shape[:-1], strides[:-1]
-    window = np.lib.stride_tricks.as_strided(
-        records[:, first:],
-        (len(records), *shape, run),
-        (records.strides[0], *strides, 1),
+    if not shape:
+        return records[:, first : first + run]
+    return np.lib.stride_tricks.as_strided(
+        records[:, first:], (len(records), *shape, run), (records.strides[0], *strides, 1)
     )
-    as_items(window)[...] = as_items(stored.reshape(window.shape))
 
 
 def as_items(window: Bytes) -> NDArray[np.generic]:
@@ -225,11 +240,14 @@ def pack_field(field: Field, codes: Codes, records: Bytes) -> None:  # code[r, c
         low = 0
         for run in piece:
             shifted = part >> dtype.type(low) if low else part
+            low += run.bits
+            if is_scattered(run):
+                pack_scattered(run, shifted.T if as_columns else shifted, records)
+                continue
             for byte, stored, whole in _packed_bytes(
                 run, shifted, len(records), as_columns=as_columns
             ):
                 _add_bytes(records, byte, compile_slice(run), stored, whole=whole)
-            low += run.bits
 
 
 def _packed_bytes(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.errors import SchemeError
-from refquant.layout.declare import Element, Field, Minifloat, Plane, Unsigned
+from refquant.layout.declare import Element, Field, Minifloat, Plane, Signed, Unsigned
 from refquant.layout.expression import Expression
 from refquant.layout.layout import Layout, aligned
 from refquant.layout.records import Bytes, Codes, is_integer, pack_field, unpack_field
@@ -26,6 +26,7 @@ F32 = NDArray[np.float32]
 FLOAT32 = Minifloat(1, 8, 23, 127, "ieee")
 FLOAT16 = Minifloat(1, 5, 10, 15, "ieee")
 BFLOAT16 = Minifloat(1, 8, 7, 127, "ieee")
+SMALL_INTEGER = Signed(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +92,38 @@ def field_codes(
     field = layout.fields[name]
     plane = layout.planes[field.plane]
     codes = unpack_field(field, records.reshape(-1, plane.bytes))
-    codes = codes[:, : prod(_codes_in_block(field, plane, shape))]
-    return _to_tensor(codes, field, plane, shape)
+    grid, inner, counts = _geometry(plane.block, field.over, shape)
+    return _to_tensor(codes[:, : prod(inner)], grid, inner, counts, plane.order)
 
 
-def _codes_in_block(field: Field, plane: Plane, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Codes of one record along each axis of the tensor."""
-    blocks, overs = aligned(plane.block, shape), aligned(field.over, shape)
-    return tuple(b // o for b, o in zip(blocks, overs, strict=True))
+@lru_cache(maxsize=1024)
+def _geometry(
+    block: tuple[int, ...], over: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Along each axis: records, codes of one record, and codes of the tensor."""
+    blocks, overs = aligned(block, shape), aligned(over, shape)
+    return (
+        tuple(-(-n // b) for n, b in zip(shape, blocks, strict=True)),
+        tuple(b // o for b, o in zip(blocks, overs, strict=True)),
+        tuple(-(-n // o) for n, o in zip(shape, overs, strict=True)),
+    )
 
 
-def _to_tensor(codes: Codes, field: Field, plane: Plane, shape: tuple[int, ...]) -> Codes:
-    blocks, overs = aligned(plane.block, shape), aligned(field.over, shape)
-    grid = tuple(-(-n // b) for n, b in zip(shape, blocks, strict=True))
-    inner = tuple(b // o for b, o in zip(blocks, overs, strict=True))
-    counts = tuple(-(-n // o) for n, o in zip(shape, overs, strict=True))
-    if sum(n > 1 for n in inner) <= 1 and inner[:-1] == (1,) * (len(inner) - 1) and not plane.order:
+def _to_tensor(
+    codes: Codes,
+    grid: tuple[int, ...],
+    inner: tuple[int, ...],
+    counts: tuple[int, ...],
+    order: tuple[int, ...] | None,
+) -> Codes:
+    if sum(n > 1 for n in inner) <= 1 and inner[:-1] == (1,) * (len(inner) - 1) and not order:
         whole = codes.reshape(*grid[:-1], grid[-1] * inner[-1])
     else:
-        stored = _unordered(codes, grid, inner, plane.order)
-        pairs = tuple(axis for a in range(len(shape)) for axis in (a, len(shape) + a))
+        stored = _unordered(codes, grid, inner, order)
+        pairs = tuple(axis for a in range(len(grid)) for axis in (a, len(grid) + a))
         whole = stored.transpose(pairs).reshape([g * i for g, i in zip(grid, inner, strict=True)])
+    if whole.shape == counts:
+        return whole
     return whole[tuple(slice(n) for n in counts)]
 
 
@@ -207,24 +219,48 @@ def _spread(codes: Codes, over: tuple[int, ...], split: Split) -> Codes:
 def _evaluate(
     layout: Layout, value: Expression, spread: Mapping[str, Codes], out: F32 | None
 ) -> F32:
-    if isinstance(value, str):
-        return numbers(spread[value], layout.fields[value].element)
+    """The numbers of a sub-formula, written to `out` where they have its shape.
+
+    Of two operands one works in `out` too, which spares a pass over fresh memory.
+    """
     if isinstance(value, float):
         return np.asarray(value, np.float32)
+    if isinstance(value, str):
+        return _numbers_into(spread[value], layout.fields[value].element, out)
     if value[0] == "lut":
         index = spread[str(value[2])]
         table = layout.tables[str(value[1])].astype(np.float32, copy=False)
-        return np.take(table, index)
+        # A table has an entry for every code, so wrapping never changes an index.
+        fits = out is not None and index.shape == out.shape
+        return np.take(table, index, out=out if fits else None, mode="wrap")
     shifted = _integer_offset(layout, value, spread)
     if shifted is not None:
-        return shifted.astype(np.float32)
-    left = _evaluate(layout, value[1], spread, None)
-    right = _evaluate(layout, value[2], spread, None)
+        return _numbers_into(shifted, SMALL_INTEGER, out)
+    shared = out is not None and _shape(value[1], spread) == out.shape
+    left = _evaluate(layout, value[1], spread, out if shared else None)
+    right = _evaluate(layout, value[2], spread, None if shared else out)
     operation = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[str(value[0])]
     if out is not None and np.broadcast_shapes(left.shape, right.shape) == out.shape:
         operation(left, right, out=out)
         return out
     return np.asarray(operation(left, right))
+
+
+def _shape(value: Expression, spread: Mapping[str, Codes]) -> tuple[int, ...]:
+    """Shape of a sub-formula's numbers."""
+    if isinstance(value, str):
+        return spread[value].shape
+    if isinstance(value, float):
+        return ()
+    operands = value[2:] if value[0] == "lut" else value[1:]
+    return np.broadcast_shapes(*(_shape(operand, spread) for operand in operands))
+
+
+def _numbers_into(codes: Codes, element: Element, out: F32 | None) -> F32:
+    if out is None or out.shape != codes.shape or not is_integer(element):
+        return numbers(codes, element)
+    np.copyto(out, codes, casting="unsafe")
+    return out
 
 
 def _integer_offset(
