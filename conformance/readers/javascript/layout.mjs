@@ -1,0 +1,395 @@
+// Descriptors (chapter 5) and the numbers of small floats (chapter on numerics).
+
+import { Float, isMap, mapWith, refuse as fail } from "./mp1.mjs";
+
+const MOST_AXES = 8;
+const MOST_BITS = 8 * 65536;
+const EXTENT = 2 ** 40;
+const SPECIALS = ["ieee", "fn", "fnuz", "none", "e8m0"];
+const ELEMENT_KEYS = {
+  u: ["b"],
+  i: ["b"],
+  d: ["base", "n"],
+  f: ["s", "e", "m", "bias", "sp"],
+};
+
+// ------------------------------------------------------------------------------------- first pass
+
+function numbers(value, where, most, low, high) {
+  if (!Array.isArray(value) || value.some((n) => typeof n !== "number")) {
+    fail("E_SCHEMA_TYPE", `${where}: expected integers`);
+  }
+  if (value.length > most || value.some((n) => n < low || n > high)) {
+    fail("E_DESC_BLOCK", `${where}: out of range`);
+  }
+  return value;
+}
+
+function named(value, where, most) {
+  if (!isMap(value)) fail("E_SCHEMA_TYPE", where);
+  if (value.size === 0) fail("E_SCHEMA_EMPTY", where);
+  if (value.size > most) fail("E_LIMIT", where);
+  return value;
+}
+
+const each = (map, parse, where) =>
+  new Map([...map].map(([name, value]) => [name, parse(value, `${where}.${name}`)]));
+
+function parsePlane(value, where) {
+  mapWith(value, where, ["block", "bytes"], ["order"]);
+  const block = numbers(value.get("block"), where, MOST_AXES, 0, EXTENT);
+  const bytes = value.get("bytes");
+  if (typeof bytes !== "number") fail("E_SCHEMA_TYPE", `${where}.bytes`);
+  const order = value.has("order")
+    ? numbers(value.get("order"), where, MOST_AXES, 0, MOST_AXES)
+    : null;
+  return { block, bytes, order };
+}
+
+function parseElement(value, where) {
+  if (!isMap(value)) fail("E_SCHEMA_TYPE", where);
+  const kind = value.get("k");
+  if (typeof kind !== "string" || !Object.hasOwn(ELEMENT_KEYS, kind)) fail("E_DESC_ELEM", where);
+  mapWith(value, where, ["k", ...ELEMENT_KEYS[kind]]);
+  for (const [key, n] of value) {
+    if (key !== "k" && key !== "sp" && typeof n !== "number") fail("E_SCHEMA_TYPE", where);
+  }
+  if (kind === "f" && !SPECIALS.includes(value.get("sp"))) fail("E_DESC_ELEM", where);
+  const element = Object.fromEntries(value);
+  element.bits = { u: element.b, i: element.b, d: 8, f: element.s + element.e + element.m }[kind];
+  return element;
+}
+
+function parseSlice(value, where) {
+  if (!Array.isArray(value) || value.length !== 4) fail("E_SCHEMA_TYPE", where);
+  const [bits] = numbers([value[0]], where, 1, 1, 32);
+  const [base] = numbers([value[1]], where, 1, 0, MOST_BITS);
+  const shape = numbers(value[2], where, MOST_AXES, 1, MOST_BITS);
+  const strides = numbers(value[3], where, MOST_AXES, 0, MOST_BITS);
+  if (shape.length !== strides.length) fail("E_DESC_SLICE", where);
+  // Beyond 2^53 a product is no longer exact, but still too large for any record.
+  const runs = shape.reduce((a, b) => a * b, 1);
+  const end = shape.reduce((sum, n, a) => sum + (n - 1) * strides[a], base) + bits;
+  return { bits, base, shape, strides, runs, end };
+}
+
+function parsePiece(value, where) {
+  if (!Array.isArray(value) || value.length < 1 || value.length > 8) fail("E_SCHEMA_TYPE", where);
+  return value.map((slice) => parseSlice(slice, where));
+}
+
+function parseField(value, where) {
+  mapWith(value, where, ["plane", "elem", "over", "at"]);
+  const plane = value.get("plane");
+  const at = value.get("at");
+  if (typeof plane !== "string" || !Array.isArray(at)) fail("E_SCHEMA_TYPE", where);
+  const element = parseElement(value.get("elem"), `${where}.elem`);
+  const over = numbers(value.get("over"), where, MOST_AXES, 0, EXTENT);
+  if (at.length < 1 || at.length > 64) fail("E_LIMIT", `${where}.at`);
+  const pieces = at.map((piece) => parsePiece(piece, `${where}.at`));
+  const codesPerRun = element.k === "d" ? element.n : 1;
+  return { plane, element, over, pieces, codesPerRun };
+}
+
+function parseTable(value, where) {
+  if (!Buffer.isBuffer(value)) fail("E_SCHEMA_TYPE", where);
+  if (value.length % 4 || value.length < 4 || value.length > 262144) fail("E_DESC_TABLE", where);
+  return Float32Array.from({ length: value.length / 4 }, (_, i) => value.readFloatLE(4 * i));
+}
+
+function parseFormula(value, where, depth = 1) {
+  if (depth > 8) fail("E_DESC_EXPR", where);
+  if (typeof value === "string" || value instanceof Float) return value;
+  if (!Array.isArray(value) || typeof value[0] !== "string") fail("E_DESC_EXPR", where);
+  const [operator, left, right] = value;
+  if (!["add", "sub", "mul", "lut"].includes(operator)) fail("E_DESC_OP", where);
+  if (value.length !== 3) fail("E_DESC_EXPR", where);
+  if (operator === "lut" && !(typeof left === "string" && typeof right === "string")) {
+    fail("E_DESC_EXPR", where);
+  }
+  return {
+    operator,
+    left: parseFormula(left, where, depth + 1),
+    right: parseFormula(right, where, depth + 1),
+  };
+}
+
+// ------------------------------------------------------------------------------------ second pass
+
+function checkPlane({ block, bytes, order }, where) {
+  if (bytes < 1 || bytes > 65536) fail("E_DESC_BLOCK", where);
+  if (order) {
+    const sorted = [...order].sort((a, b) => a - b);
+    const isReordering = order.length === block.length && sorted.every((axis, i) => axis === i);
+    if (!isReordering || order.every((axis, i) => axis === i)) fail("E_DESC_PERM", where);
+  }
+  if (block.length === 0 || (!order && block.length > 1 && block[0] === 1)) {
+    fail("E_DESC_BLOCK", where);
+  }
+}
+
+function isElement(element) {
+  const { k, b, base, n, s, e, m, bias, sp, bits } = element;
+  if (k === "u") return b >= 1 && b <= 24;
+  if (k === "i") return b >= 2 && b <= 24;
+  if (k === "d") return base >= 2 && base <= 16 && n >= 1 && n <= 8 && base ** n <= 256;
+  if (![4, 6, 8, 16, 32].includes(bits)) return false;
+  if (bits === 32) return s === 1 && e === 8 && m === 23 && bias === 127 && sp === "ieee";
+  if ((s !== 0 && s !== 1) || e < 1 || e > 8 || m < 0) return false;
+  if (sp === "e8m0" && (s !== 0 || e !== 8 || m !== 0)) return false;
+  const top = 2 ** e - (sp === "ieee" || sp === "e8m0" ? 2 : 1) - bias;
+  const least = (sp === "e8m0" ? 0 : 1) - bias - m;
+  return top <= 127 && least >= -149;
+}
+
+function checkField(field, plane, where) {
+  const { element, over, pieces } = field;
+  if (over.length !== plane.block.length) fail("E_DESC_RANK", where);
+  let shares = 1;
+  over.forEach((o, a) => {
+    const block = plane.block[a];
+    if ((o === 0) !== (block === 0) || (o && block % o)) fail("E_DESC_BLOCK", where);
+    if (o) shares *= block / o;
+  });
+  const recordBits = 8 * plane.bytes;
+  for (const piece of pieces) {
+    const bits = piece.reduce((sum, slice) => sum + slice.bits, 0);
+    const isSound =
+      piece.every((slice) => slice.runs === piece[0].runs && slice.end <= recordBits) &&
+      bits <= element.bits &&
+      (element.k !== "d" || (piece.length === 1 && piece[0].bits === 8));
+    if (!isSound) fail("E_DESC_SLICE", where);
+  }
+  const codes = pieces.reduce((sum, piece) => sum + piece[0].runs, 0) * field.codesPerRun;
+  const spare = pieces.at(-1)[0].runs * (field.codesPerRun - 1);
+  if (codes > recordBits || codes < shares || codes > shares + spare) fail("E_DESC_SLICE", where);
+}
+
+function checkShares(fields, where) {
+  for (let axis = 1; axis <= MOST_AXES; axis++) {
+    const shares = [...fields.values()]
+      .filter(({ over }) => over.length >= axis && over.at(-axis) > 0)
+      .map(({ over }) => over.at(-axis))
+      .sort((a, b) => a - b);
+    for (let i = 1; i < shares.length; i++) {
+      if (shares[i] % shares[i - 1]) fail("E_DESC_BLOCK", where);
+    }
+  }
+}
+
+function parts(formula, found = { nodes: 0, constants: [], fields: [], lookups: [] }) {
+  found.nodes++;
+  if (typeof formula === "string") found.fields.push(formula);
+  else if (formula instanceof Float) found.constants.push(formula.number);
+  else if (formula.operator === "lut") {
+    found.lookups.push(formula);
+    parts(formula.right, found);
+  } else {
+    parts(formula.left, found);
+    parts(formula.right, found);
+  }
+  return found;
+}
+
+function checkFormula({ planes, fields, tables, formula }, where) {
+  const found = parts(formula);
+  if (found.nodes > 64) fail("E_DESC_EXPR", where);
+  if (found.constants.some((c) => Math.fround(c) !== c)) fail("E_DESC_EXPR", where);
+  if (found.fields.some((name) => !fields.has(name))) fail("E_DESC_EXPR", where);
+  if ([...fields.keys()].some((name) => !found.fields.includes(name))) fail("E_DESC_UNUSED", where);
+  const used = new Set([...fields.values()].map((field) => field.plane));
+  if ([...planes.keys()].some((name) => !used.has(name))) fail("E_DESC_UNUSED", where);
+  for (const { left, right } of found.lookups) {
+    const { k, b } = fields.get(right).element;
+    if (!tables.has(left) || k !== "u") fail("E_DESC_EXPR", where);
+    const table = tables.get(left);
+    if (table.length !== 2 ** b || !table.every(Number.isFinite)) fail("E_DESC_TABLE", where);
+  }
+  if ([...tables.keys()].some((name) => !found.lookups.some(({ left }) => left === name))) {
+    fail("E_DESC_UNUSED", where);
+  }
+}
+
+/** The layout that a descriptor declares; throws with the code of the first rule broken. */
+export function parseLayout(value, where) {
+  mapWith(value, where, ["rqd", "planes", "fields", "value"], ["tables"]);
+  if (value.get("rqd") !== 1) fail("E_DESC_VERSION", where);
+  const planes = each(named(value.get("planes"), where, 16), parsePlane, where);
+  const fields = each(named(value.get("fields"), where, 16), parseField, where);
+  const tables = value.has("tables")
+    ? each(named(value.get("tables"), where, 16), parseTable, where)
+    : new Map();
+  const formula = parseFormula(value.get("value"), where);
+  for (const [name, plane] of planes) checkPlane(plane, `${where}.planes.${name}`);
+  for (const [name, field] of fields) {
+    if (!planes.has(field.plane)) fail("E_DESC_EXPR", `${where}.fields.${name}`);
+    if (!isElement(field.element)) fail("E_DESC_ELEM", `${where}.fields.${name}`);
+    checkField(field, planes.get(field.plane), `${where}.fields.${name}`);
+  }
+  checkShares(fields, where);
+  const layout = { planes, fields, tables, formula };
+  checkFormula(layout, where);
+  return layout;
+}
+
+// --------------------------------------------------------------------------------------- decoding
+
+/** Extents with one number an axis. */
+function filled(extents, shape) {
+  const surplus = Math.max(extents.length - shape.length, 0);
+  if (extents.slice(0, surplus).some((n) => n !== 0)) fail("E_DESC_RANK", "surplus extents");
+  const given = extents.slice(surplus);
+  const all = [...Array(shape.length - given.length).fill(1), ...given];
+  return all.map((n, a) => n || shape[a]);
+}
+
+/** Bytes of a plane for a tensor of a shape. */
+export function expectedBytes(plane, shape) {
+  const blocks = filled(plane.block, shape);
+  if (plane.order && plane.order.length > shape.length) fail("E_DESC_RANK", "order");
+  return shape.reduce(
+    (product, n, a) => product * BigInt(Math.ceil(n / blocks[a])),
+    BigInt(plane.bytes),
+  );
+}
+
+function startOf({ base, shape, strides }, run) {
+  let start = base;
+  for (let a = shape.length - 1; a >= 0; a--) {
+    start += (run % shape[a]) * strides[a];
+    run = Math.floor(run / shape[a]);
+  }
+  return start;
+}
+
+/** `bits` bits (at most 32) from bit `start` of a record on. */
+function bitsAt(bytes, start, bits) {
+  let value = 0;
+  for (let have = 0; have < bits; ) {
+    const at = start + have;
+    const shift = at % 8;
+    const width = Math.min(8 - shift, bits - have);
+    value += ((bytes[Math.floor(at / 8)] >> shift) & ((1 << width) - 1)) * 2 ** have;
+    have += width;
+  }
+  return value;
+}
+
+function joined(piece, record, run) {
+  let code = 0;
+  let low = 0;
+  for (const slice of piece) {
+    code += bitsAt(record, startOf(slice, run), slice.bits) * 2 ** low;
+    low += slice.bits;
+  }
+  return code;
+}
+
+function codeOf({ element, pieces, codesPerRun }, record, number) {
+  let piece = 0;
+  while (number >= pieces[piece][0].runs * codesPerRun) {
+    number -= pieces[piece++][0].runs * codesPerRun;
+  }
+  const runs = pieces[piece][0].runs;
+  if (element.k !== "d") return joined(pieces[piece], record, number);
+  const byte = joined(pieces[piece], record, number % runs);
+  const power = element.base ** Math.floor(number / runs) % 256;
+  return (((byte * power) % 256) * element.base) >> 8;
+}
+
+const SINGLE = new DataView(new ArrayBuffer(4));
+
+function numberOf(element, code) {
+  const { k, b, s, e, m, bias, sp } = element;
+  if (k === "i") return code >= 2 ** (b - 1) ? code - 2 ** b : code;
+  if (k !== "f") return code;
+  if (element.bits === 32) {
+    SINGLE.setUint32(0, code);
+    return SINGLE.getFloat32(0);
+  }
+  const fraction = code % 2 ** m;
+  const power = Math.floor(code / 2 ** m) % 2 ** e;
+  const isNegative = s === 1 && code >= 2 ** (e + m);
+  const isTop = power === 2 ** e - 1;
+  if (sp === "e8m0") return isTop ? NaN : 2 ** (power - bias);
+  if (sp === "fnuz" && isNegative && power === 0 && fraction === 0) return NaN;
+  if (sp === "fn" && isTop && fraction === 2 ** m - 1) return NaN;
+  if (sp === "ieee" && isTop && fraction > 0) return NaN;
+  let size = power === 0 ? fraction * 2 ** (1 - bias - m) : (2 ** m + fraction) * 2 ** (power - bias - m);
+  if (sp === "ieee" && isTop) size = Infinity;
+  return isNegative ? -size : size;
+}
+
+function evaluate(formula, codes, layout) {
+  if (typeof formula === "string") {
+    return numberOf(layout.fields.get(formula).element, codes.get(formula));
+  }
+  if (formula instanceof Float) return formula.number;
+  const { operator, left, right } = formula;
+  if (operator === "lut") return layout.tables.get(left)[codes.get(right)];
+  const a = evaluate(left, codes, layout);
+  const b = evaluate(right, codes, layout);
+  // Binary64 and one rounding after it give what binary32 would.
+  return Math.fround(operator === "add" ? a + b : operator === "sub" ? a - b : a * b);
+}
+
+/** Every weight of a tensor, in C order. */
+export function decode(layout, bytes, shape) {
+  const places = [...layout.fields].map(([name, field]) => {
+    const plane = layout.planes.get(field.plane);
+    const blocks = filled(plane.block, shape);
+    const overs = filled(field.over, shape);
+    const grid = shape.map((n, a) => Math.ceil(n / blocks[a]));
+    const fixed = shape.length - (plane.order?.length ?? 0);
+    const axes = shape.map((_, a) => (a < fixed ? a : fixed + plane.order[a - fixed]));
+    return { name, field, blocks, overs, grid, axes, plane, data: bytes.get(field.plane) };
+  });
+  const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
+  const index = shape.map(() => 0);
+  const codes = new Map();
+  for (let w = 0; w < values.length; w++) {
+    for (const { name, field, blocks, overs, grid, axes, plane, data } of places) {
+      let record = 0;
+      for (const a of axes) record = record * grid[a] + Math.floor(index[a] / blocks[a]);
+      let number = 0;
+      for (let a = 0; a < shape.length; a++) {
+        number = number * (blocks[a] / overs[a]) + Math.floor((index[a] % blocks[a]) / overs[a]);
+      }
+      const start = record * plane.bytes;
+      codes.set(name, codeOf(field, data.subarray(start, start + plane.bytes), number));
+    }
+    values[w] = evaluate(layout.formula, codes, layout);
+    for (let a = shape.length - 1; a >= 0 && ++index[a] === shape[a]; a--) index[a] = 0;
+  }
+  return values;
+}
+
+/** Refuse spare bits that are set, then bytes that are no row of digits (D-6, D-8). */
+export function checkCodes(layout, name, bytes) {
+  const size = layout.planes.get(name).bytes;
+  const fields = [...layout.fields.values()].filter((field) => field.plane === name);
+  const spare = new Uint8Array(size).fill(255);
+  for (const slice of fields.flatMap((field) => field.pieces.flat())) {
+    for (let run = 0; run < slice.runs; run++) {
+      const start = startOf(slice, run);
+      for (let bit = start; bit < start + slice.bits; bit++) spare[bit >> 3] &= ~(1 << (bit & 7));
+    }
+  }
+  if (spare.some((mask) => mask !== 0)) {
+    for (let i = 0; i < bytes.length; i++) if (bytes[i] & spare[i % size]) fail("E_CODE_PAD", name);
+  }
+  for (const { element, pieces } of fields.filter((field) => field.element.k === "d")) {
+    const whole = element.base ** element.n;
+    const allowed = new Set();
+    for (let v = 0; v < whole; v++) allowed.add(Math.ceil((256 * v) / whole));
+    for (let start = 0; start < bytes.length; start += size) {
+      const record = bytes.subarray(start, start + size);
+      for (const [slice] of pieces) {
+        for (let run = 0; run < slice.runs; run++) {
+          const byte = bitsAt(record, startOf(slice, run), 8);
+          if (!allowed.has(byte)) fail("E_CODE_DIGIT", name);
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,411 @@
+// A reader of `.rq` files for Node 20 and later, without dependencies, written from `spec/` alone.
+//
+//     import { read } from "./rq.mjs";
+//     const { tensors, documents } = read(bytes);          // everything checked, as `full`
+//     tensors.get("b").values();                            // Float32Array
+//
+//     node rq.mjs FILE... --json     one line of JSON a file
+//     node rq.mjs --stdin            frames of u32 length and bytes in, one line of JSON each out
+//
+// It has no zstd: files with feature bit 0 are refused with E_FEATURE (rule Z-4).
+
+import { createHash } from "node:crypto";
+import { readFileSync, readSync, writeSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+import { checkCodes, decode, expectedBytes, parseLayout } from "./layout.mjs";
+import { decodeMp1, isMap, mapWith, refuse as fail, RqError } from "./mp1.mjs";
+
+export { RqError };
+
+const MAGIC = Uint8Array.of(0x89, 0x52, 0x51, 0x46, 0x0d, 0x0a, 0x1a, 0x0a);
+const MIB_64 = 64 * 2 ** 20;
+const KIND_PLANE = 1;
+const KIND_DOCUMENT = 2;
+const UTF8 = new TextEncoder();
+
+// ------------------------------------------------------------------------------ CRC-32, SHA-256
+
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
+  for (let k = 0; k < 8; k++) n = n & 1 ? (n >>> 1) ^ 0xedb88320 : n >>> 1;
+  return n >>> 0;
+});
+
+export function crc32(bytes) {
+  let crc = 0xffffffff;
+  for (let i = 0; i < bytes.length; i++) crc = CRC_TABLE[(crc ^ bytes[i]) & 255] ^ (crc >>> 8);
+  return (crc ^ 0xffffffff) >>> 0;
+}
+
+const sha256 = (...parts) => {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+};
+
+const same = (a, b) => a.length === b.length && a.every((byte, i) => byte === b[i]);
+
+// ------------------------------------------------------------------------- S0 to S3: file, table
+
+function readPreamble(data, view) {
+  if (data.length < 128) fail("E_SIZE", `${data.length} bytes`);
+  if (!same(data.subarray(0, 8), MAGIC)) fail("E_MAGIC", "no .rq file");
+  const major = view.getUint16(8, true);
+  if (major !== 1) fail("E_VERSION", `major version ${major}`);
+  const features = view.getUint32(12, true);
+  if (features !== 0) fail("E_FEATURE", `features ${features}; this reader has none`);
+  if (view.getUint32(28, true) !== 0) fail("E_RESERVED", "reserved word");
+  if (view.getBigUint64(16, true) !== BigInt(data.length)) fail("E_LENGTH", "file length");
+  const count = view.getUint32(24, true);
+  if (count < 1 || count > 2 ** 20 || 64 + 64 * count > data.length) {
+    fail("E_COUNT", `${count} segments`);
+  }
+  return count;
+}
+
+const align = (n) => Math.ceil(n / 64) * 64;
+
+function readSegments(data, view, count) {
+  const segments = [];
+  let end = 64 + 64 * count;
+  for (let i = 0; i < count; i++) {
+    const at = 64 + 64 * i;
+    const offset = view.getBigUint64(at, true);
+    const stored = view.getBigUint64(at + 8, true);
+    const raw = view.getBigUint64(at + 16, true);
+    const codec = data[at + 28];
+    const kind = data[at + 29];
+    if (view.getUint16(at + 30, true) !== 0) fail("E_SEG_FLAGS", `segment ${i}`);
+    if (codec > 1 || (i === 0 && codec !== 0)) fail("E_SEG_CODEC", `segment ${i}`);
+    if (kind > 2 || (i === 0) !== (kind === 0)) fail("E_SEG_KIND", `segment ${i}`);
+    if (offset !== BigInt(align(end))) fail("E_SEG_OFFSET", `segment ${i}`);
+    const start = align(end);
+    if (start > data.length || stored > BigInt(data.length - start)) {
+      fail("E_SEG_BOUNDS", `segment ${i}`);
+    }
+    for (let p = end; p < start; p++) if (data[p] !== 0) fail("E_PAD", `before segment ${i}`);
+    if (stored === 0n) fail("E_SEG_EMPTY", `segment ${i}`);
+    if (codec === 0 && raw !== stored) fail("E_SEG_RAWLEN", `segment ${i}`);
+    if (codec === 1 && raw > BigInt(MIB_64)) fail("E_ZSTD_RAWMAX", `segment ${i}`);
+    if (codec === 1 && raw <= stored) fail("E_ZSTD_NOGAIN", `segment ${i}`);
+    if (i === 0 && raw > BigInt(MIB_64)) fail("E_LIMIT", "header");
+    end = start + Number(stored);
+    segments.push({
+      bytes: data.subarray(start, end),
+      size: Number(raw),
+      codec,
+      kind,
+      crc: view.getUint32(at + 24, true),
+      sha: data.subarray(at + 32, at + 64),
+    });
+  }
+  return [segments, end];
+}
+
+function verify(segment, what) {
+  if (crc32(segment.bytes) !== segment.crc) fail("E_SEG_CRC", what);
+  if (!same(sha256(segment.bytes), segment.sha)) fail("E_SEG_SHA", what);
+}
+
+// ---------------------------------------------------------------------- S6: the header (chapter 4)
+
+function array(value, where, most) {
+  if (!Array.isArray(value)) fail("E_SCHEMA_TYPE", `${where}: expected an array`);
+  if (value.length > most) fail("E_LIMIT", `${where}: ${value.length} items`);
+  return value;
+}
+
+function typed(value, type, where) {
+  if (typeof value !== type) fail("E_SCHEMA_TYPE", `${where}: expected a ${type}`);
+  return value;
+}
+
+const compareBytes = (a, b) => Buffer.compare(UTF8.encode(a), UTF8.encode(b));
+
+function name(value, where, previous) {
+  typed(value, "string", where);
+  const size = UTF8.encode(value).length;
+  if (size < 1 || size > 512) fail("E_NAME", `${where}: ${size} bytes`);
+  for (const c of value) {
+    if (c < " " || c === "\x7f") fail("E_NAME", `${where}: control character`);
+  }
+  if (previous !== undefined) {
+    const order = compareBytes(value, previous);
+    if (order === 0) fail("E_DUP", where);
+    if (order < 0) fail("E_ORDER", where);
+  }
+  return value;
+}
+
+function word(value, where) {
+  typed(value, "string", where);
+  if (!/^[a-z][a-z0-9_.-]{0,63}$/.test(value)) fail("E_NAME", where);
+  return value;
+}
+
+class References {
+  constructor(segments) {
+    this.segments = segments;
+    this.due = 1;
+  }
+
+  take(value, kind, where) {
+    const numbers = array(value, where, 2 ** 20);
+    for (const n of numbers) typed(n, "number", where);
+    for (const n of numbers) {
+      if (n < 1 || n >= this.segments.length) fail("E_REF", `${where}: segment ${n}`);
+      if (this.segments[n].kind !== kind) fail("E_REF", `${where}: kind of segment ${n}`);
+      if (n < this.due) fail("E_SHARED", `${where}: segment ${n}`);
+      if (n > this.due) fail("E_ORDER", `${where}: segment ${n}`);
+      this.due++;
+    }
+    return numbers;
+  }
+
+  size(numbers) {
+    return numbers.reduce((sum, n) => sum + this.segments[n].size, 0);
+  }
+
+  bytes(numbers) {
+    if (numbers.length === 1) return this.segments[numbers[0]].bytes;
+    return Buffer.concat(numbers.map((n) => this.segments[n].bytes));
+  }
+}
+
+function checkExtensions(ext) {
+  if (!isMap(ext)) fail("E_SCHEMA_TYPE", "ext");
+  if (ext.size === 0) fail("E_SCHEMA_EMPTY", "ext");
+  for (const [key, entry] of ext) {
+    if (!/^x-[a-z0-9]+\.[a-z0-9_.-]+$/.test(key)) fail("E_NAME", `ext.${key}`);
+    mapWith(entry, `ext.${key}`, ["critical", "data"], ["follows"]);
+    if (entry.has("follows") && entry.get("follows") !== "tensors") {
+      fail("E_SCHEMA_TYPE", `ext.${key}.follows`);
+    }
+    if (typed(entry.get("critical"), "boolean", `ext.${key}`)) fail("E_EXT_CRITICAL", key);
+  }
+}
+
+function readDocuments(value, references) {
+  const documents = new Map();
+  let previous;
+  array(value, "docs", 2 ** 20).forEach((entry, i) => {
+    const where = `docs[${i}]`;
+    mapWith(entry, where, ["media", "name", "seg"]);
+    previous = name(entry.get("name"), where, previous);
+    const media = typed(entry.get("media"), "string", where);
+    if (media.length > 128 || !/^[!-~]+\/[!-~]+(?:; ?[!-~]+)*$/.test(media)) {
+      fail("E_NAME", `${where}.media`);
+    }
+    const numbers = references.take(entry.get("seg"), KIND_DOCUMENT, where);
+    if (references.size(numbers) > MIB_64) fail("E_LIMIT", where);
+    if (numbers.length > 1) fail("E_CUT", where);
+    documents.set(previous, numbers);
+  });
+  return documents;
+}
+
+function readSchemes(value, spans) {
+  const known = new Set();
+  return array(value, "schemes", 4096).map((description, i) => {
+    const layout = parseLayout(description, `schemes[${i}]`);
+    const bytes = spans.get(description).toString("latin1");
+    if (known.has(bytes)) fail("E_DUP", `schemes[${i}]`);
+    known.add(bytes);
+    return layout;
+  });
+}
+
+function readShape(value, where) {
+  if (!Array.isArray(value)) fail("E_SCHEMA_TYPE", where);
+  if (value.length < 1 || value.length > 8) fail("E_SHAPE", where);
+  let product = 1n;
+  for (const n of value) {
+    typed(n, "number", where);
+    if (n < 1 || n > 2 ** 40) fail("E_SHAPE", where);
+    product *= BigInt(n);
+  }
+  if (product > BigInt(Number.MAX_SAFE_INTEGER)) fail("E_SHAPE", where);
+  return value;
+}
+
+function readTensors(value, layouts, references) {
+  const tensors = new Map();
+  let previous;
+  let used = 0;
+  array(value, "tensors", 2 ** 18).forEach((entry, i) => {
+    const where = `tensors[${i}]`;
+    mapWith(entry, where, ["name", "planes", "scheme", "shape"]);
+    previous = name(entry.get("name"), where, previous);
+    const shape = readShape(entry.get("shape"), where);
+    const scheme = typed(entry.get("scheme"), "number", where);
+    if (scheme < 0 || scheme >= layouts.length) fail("E_REF", `${where}.scheme`);
+    if (scheme > used) fail("E_ORDER", `${where}.scheme`);
+    used = Math.max(used, scheme + 1);
+    const layout = layouts[scheme];
+    const planes = readPlanes(entry.get("planes"), layout, shape, references, where);
+    tensors.set(previous, { shape, layout, planes });
+  });
+  if (used < layouts.length) fail("E_UNREF", `schemes[${used}]`);
+  return tensors;
+}
+
+function readPlanes(value, layout, shape, references, where) {
+  if (!isMap(value)) fail("E_SCHEMA_TYPE", `${where}.planes`);
+  const isSame = value.size === layout.planes.size && [...value.keys()].every((k) => layout.planes.has(k));
+  if (!isSame) fail("E_PLANES", where);
+  const planes = new Map();
+  let total = 0;
+  for (const [plane, listed] of value) {
+    const numbers = references.take(listed, KIND_PLANE, `${where}.${plane}`);
+    const size = references.size(numbers);
+    if (BigInt(size) !== expectedBytes(layout.planes.get(plane), shape)) {
+      fail("E_PLANE_SIZE", `${where}.${plane}`);
+    }
+    // Without zstd no segment is compressed, so nothing may be cut.
+    if (numbers.length > 1) fail("E_CUT", `${where}.${plane}`);
+    planes.set(plane, numbers);
+    total += size;
+  }
+  const weights = shape.reduce((a, b) => a * b, 1);
+  if (weights > Math.max(64 * total, 65536)) fail("E_LIMIT", `${where}: ${weights} weights`);
+  return planes;
+}
+
+function readAliases(value, tensors) {
+  const aliases = new Map();
+  let previous;
+  if (array(value, "alias", 2 ** 18).length === 0) fail("E_SCHEMA_EMPTY", "alias");
+  value.forEach((entry, i) => {
+    mapWith(entry, `alias[${i}]`, ["name", "of"]);
+    previous = name(entry.get("name"), `alias[${i}]`, previous);
+    if (tensors.has(previous)) fail("E_DUP", `alias[${i}]`);
+    const of = typed(entry.get("of"), "string", `alias[${i}]`);
+    if (!tensors.has(of)) fail("E_REF", `alias[${i}]`);
+    aliases.set(previous, of);
+  });
+  return aliases;
+}
+
+function checkArchitecture(value) {
+  mapWith(value, "arch", ["family", "fields"]);
+  if (!isMap(value.get("fields"))) fail("E_SCHEMA_TYPE", "arch.fields");
+  word(value.get("family"), "arch.family");
+}
+
+function checkTokenizer(value, documents) {
+  mapWith(value, "tokenizer", ["add_bos", "doc", "eos", "kind"], ["bos"]);
+  const doc = typed(value.get("doc"), "string", "tokenizer.doc");
+  if (!documents.has(doc)) fail("E_REF", "tokenizer.doc");
+  const eos = array(value.get("eos"), "tokenizer.eos", 1024);
+  for (const id of eos) typed(id, "number", "tokenizer.eos");
+  eos.reduce((last, id) => (id > last ? id : fail("E_ORDER", "tokenizer.eos")), -1);
+  if (value.has("bos") && typed(value.get("bos"), "number", "tokenizer.bos") < 0) {
+    fail("E_SCHEMA_TYPE", "tokenizer.bos");
+  }
+  word(value.get("kind"), "tokenizer.kind");
+  typed(value.get("add_bos"), "boolean", "tokenizer.add_bos");
+}
+
+function readHeader(bytes, segments) {
+  const { value: header, spans } = decodeMp1(bytes);
+  mapWith(header, "header", ["core", "info"], ["ext"]);
+  if (!isMap(header.get("info"))) fail("E_SCHEMA_TYPE", "info");
+  if (header.has("ext")) checkExtensions(header.get("ext"));
+  const core = header.get("core");
+  mapWith(core, "core", ["docs", "schemes", "tensors"], ["alias", "arch", "tokenizer"]);
+  const references = new References(segments);
+  const documents = readDocuments(core.get("docs"), references);
+  const layouts = readSchemes(core.get("schemes"), spans);
+  const tensors = readTensors(core.get("tensors"), layouts, references);
+  if (references.due !== segments.length) fail("E_UNREF", `segment ${references.due}`);
+  const aliases = core.has("alias") ? readAliases(core.get("alias"), tensors) : new Map();
+  if (core.has("arch")) checkArchitecture(core.get("arch"));
+  if (core.has("tokenizer")) checkTokenizer(core.get("tokenizer"), documents);
+  return { references, documents, tensors, aliases, header };
+}
+
+// ---------------------------------------------------------------------------------- the whole file
+
+/** Read a file's bytes, checking all of S0 to S8. Throws RqError with the code of the first rule. */
+export function read(data) {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const count = readPreamble(data, view);
+  const root = sha256(data.subarray(0, 32), data.subarray(64, 64 + 64 * count));
+  if (!same(root, data.subarray(32, 64))) fail("E_TABLE_DIGEST", "root");
+  const [segments, end] = readSegments(data, view, count);
+  if (end !== data.length) fail("E_LENGTH", "bytes after the last segment");
+  if (segments.some((s) => s.codec === 1)) fail("E_FEATURE", "a frame without the zstd bit");
+  verify(segments[0], "header");
+  const found = readHeader(segments[0].bytes, segments);
+  segments.forEach((segment, i) => i > 0 && verify(segment, `segment ${i}`));
+  const tensors = new Map();
+  for (const [tensor, { shape, layout, planes }] of found.tensors) {
+    const bytes = new Map([...planes].map(([p, n]) => [p, found.references.bytes(n)]));
+    for (const plane of planes.keys()) checkCodes(layout, plane, bytes.get(plane));
+    tensors.set(tensor, { shape, values: () => decode(layout, bytes, shape) });
+  }
+  const documents = new Map();
+  for (const [title, numbers] of found.documents) {
+    documents.set(title, found.references.bytes(numbers));
+  }
+  return { tensors, documents, aliases: found.aliases, header: found.header };
+}
+
+// ------------------------------------------------------------------------------------ command line
+
+function digestOfValues(values) {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const bytes = Buffer.alloc(4 * bits.length);
+  for (let i = 0; i < bits.length; i++) {
+    bytes.writeUInt32LE((bits[i] & 0x7fffffff) > 0x7f800000 ? 0x7fc00000 : bits[i], 4 * i);
+  }
+  return sha256(bytes).toString("hex");
+}
+
+/** What the command prints about a file: digests of everything decoded, or the code. */
+export function report(data) {
+  try {
+    const { tensors, documents } = read(data);
+    // Arrays of pairs, because a name may be one that objects have already.
+    return {
+      tensors: [...tensors].map(([title, tensor]) => [
+        title,
+        { shape: tensor.shape, sha256: digestOfValues(tensor.values()) },
+      ]),
+      documents: [...documents].map(([title, text]) => [title, sha256(text).toString("hex")]),
+    };
+  } catch (error) {
+    if (!(error instanceof RqError)) throw error;
+    return { code: error.code, message: error.message };
+  }
+}
+
+function readExactly(size) {
+  const bytes = Buffer.alloc(size);
+  for (let at = 0; at < size; ) {
+    const got = readSync(0, bytes, at, size - at, null);
+    if (got === 0) return at === 0 ? null : bytes.subarray(0, at);
+    at += got;
+  }
+  return bytes;
+}
+
+function serve() {
+  for (let head = readExactly(4); head !== null; head = readExactly(4)) {
+    const data = readExactly(head.readUInt32LE(0));
+    let line = JSON.stringify(report(data ?? Buffer.alloc(0))) + "\n";
+    for (let rest = Buffer.from(line); rest.length; ) rest = rest.subarray(writeSync(1, rest));
+  }
+}
+
+function main(options) {
+  if (options.includes("--stdin")) return serve();
+  let status = 0;
+  for (const path of options.filter((option) => !option.startsWith("--"))) {
+    const found = report(readFileSync(path));
+    if (found.code) status = 3;
+    process.stdout.write(JSON.stringify(found) + "\n");
+  }
+  process.exitCode = status;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) main(process.argv.slice(2));
