@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import refquant
 from conformance.oracle import layout as oracle
 from refquant.layout import (
     Digits,
@@ -18,7 +19,7 @@ from refquant.layout import (
     pack_field,
     unpack_field,
 )
-from refquant.layout.records import code_dtype
+from refquant.layout.records import code_dtype, is_scattered
 from tests import layout_strategies
 
 BYTES = st.binary(min_size=64, max_size=64)
@@ -171,3 +172,36 @@ def test_spare_bits_are_those_that_no_field_claims():
         ("mul", "s", "q"),
     )
     assert layout.spare_bits("b").tolist() == [0b0100_0001, 0b1111_0000, 0b1111_1000]
+
+
+SCATTERED = {
+    "single bits of prime count": field("b", Unsigned(1), "2039:1+3"),
+    "odd widths at odd places": field("b", Signed(5), "1531:6+1"),
+    "many ragged axes": field("b", Unsigned(3), "(11,11,11):(363,33,3)+2"),
+    "joined with a regular slice": field("b", Unsigned(4), ((1, "1031:1"), (3, "1031:3+1031"))),
+}
+
+
+@pytest.mark.parametrize("name", SCATTERED)
+def test_slices_of_very_many_places_agree_and_stay_quick(name, monkeypatch):
+    declared = SCATTERED[name]
+    size = 1250
+    data = np.random.default_rng(6).bytes(3 * size)
+    monkeypatch.setattr("refquant.layout.scattered.MOST_BITS", 16 * size)
+    assert any(is_scattered(run) for piece in declared.pieces for run in piece)
+    records = records_of(data, size)
+    unpacked = unpack_field(declared, records)
+    expected = [slow_codes(declared, row.tobytes()) for row in records]
+    assert unpacked.tolist() == expected
+    packed = np.zeros_like(records)
+    pack_field(declared, unpacked, packed)
+    assert (unpack_field(declared, packed) == unpacked).all()
+    as_columns = np.zeros_like(records)
+    pack_field(declared, np.asfortranarray(unpacked), as_columns)
+    assert (as_columns == packed).all()
+
+
+def test_no_scheme_is_scattered():
+    for scheme in refquant.schemes():
+        for declared in scheme.layout.fields.values():
+            assert not any(is_scattered(run) for piece in declared.pieces for run in piece)
