@@ -12,10 +12,12 @@ from refquant.layout import Layout
 from refquant.schemes import (
     aeq,
     affine,
+    awq,
     bnb,
     diffulex,
     floats,
     ggml,
+    gptq,
     mx,
     small_floats,
     t2n,
@@ -53,6 +55,8 @@ FAMILIES: Mapping[str, Family] = {
         *torchao.FAMILIES,
         *torchchat.FAMILIES,
         *t2n.FAMILIES,
+        *gptq.FAMILIES,
+        *awq.FAMILIES,
         *mx.FAMILIES,
         *bnb.FAMILIES,
     )

@@ -1,0 +1,108 @@
+"""Wrong GPTQ words: the zero point's version, its packing, and the order of codes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import refquant
+from refquant.driver import Scheme
+from refquant.layout import Layout, Plane, Signed, Unsigned, field
+from refquant.schemes.floats import FLOAT16
+from tests.mutants import Mutant
+
+__all__ = ["MUTANTS"]
+
+NAMES = {bits: f"gptq/int{bits}[v=1,asym,group=32]" for bits in (2, 3, 4, 8)}
+
+
+def with_value(name: str, value: object) -> Callable[[], Scheme]:
+    """Another formula."""
+
+    def build() -> Scheme:
+        true = refquant.scheme(name)
+        return replace(true, layout=replace(true.layout, value=value))
+
+    return build
+
+
+def with_fields(name: str, **fields: object) -> Callable[[], Scheme]:
+    """Some fields elsewhere in their planes."""
+
+    def build() -> Scheme:
+        true = refquant.scheme(name)
+        layout = Layout(true.planes, {**true.layout.fields, **fields}, true.layout.value)
+        return replace(true, layout=layout)
+
+    return build
+
+
+def scales_of_rows(name: str) -> Callable[[], Scheme]:
+    """Scales read as `[out, groups]`."""
+
+    def build() -> Scheme:
+        true = refquant.scheme(name)
+        planes = {**true.planes, "scales": Plane((32,), 2)}
+        fields = {**true.layout.fields, "s": field("scales", FLOAT16, "0", over=32)}
+        return replace(true, layout=Layout(planes, fields, true.layout.value))
+
+    return build
+
+
+def reversed_places(bits: int) -> list[str]:
+    """High bits first within a word."""
+    return [str(32 - bits * (k + 1)) for k in range(32 // bits)]
+
+
+TRUE_ZERO = ("mul", "s", ("sub", "q", "z"))
+PADDED = [str(32 * (k // 10) + 3 * (k % 10)) for k in range(30)] + ["30", "62"]
+
+MUTANTS = (
+    *(
+        Mutant(
+            f"gptq-int{bits}-version",
+            name,
+            "zero point of version 2: not one more",
+            with_value(name, TRUE_ZERO),
+        )
+        for bits, name in NAMES.items()
+    ),
+    *(
+        Mutant(
+            f"gptq-int{bits}-zero-version",
+            name,
+            "the encoder stores the true zero point",
+            lambda name=name: replace(
+                refquant.scheme(name), encode=refquant.scheme(name.replace("v=1", "v=2")).encode
+            ),
+        )
+        for bits, name in NAMES.items()
+    ),
+    *(
+        Mutant(
+            f"gptq-int{bits}-high-first",
+            NAMES[bits],
+            "the first code in the highest bits of a word",
+            with_fields(
+                NAMES[bits], q=field("qweight", Unsigned(bits), *reversed_places(bits), over=(1, 1))
+            ),
+        )
+        for bits in (2, 4, 8)
+    ),
+    Mutant(
+        "gptq-int3-padded",
+        NAMES[3],
+        "ten codes a word, the last two in spare bits",
+        with_fields(NAMES[3], q=field("qweight", Unsigned(3), *PADDED, over=(1, 1))),
+    ),
+    Mutant(
+        "gptq-int4-scales-turned",
+        NAMES[4],
+        "scales read as [out, groups]",
+        scales_of_rows(NAMES[4]),
+    ),
+    Mutant(
+        "gptq-int8-signed",
+        NAMES[8],
+        "codes read as two's complement",
+        with_fields(NAMES[8], q=field("qweight", Signed(8), "4:8+0", over=(1, 1))),
+    ),
+)
