@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.errors import SchemeError
-from refquant.layout.declare import Element, Field, Minifloat, Plane, Signed, Unsigned
+from refquant.layout.declare import Element, Minifloat, Signed, Unsigned
 from refquant.layout.expression import Expression
 from refquant.layout.layout import Layout, aligned
 from refquant.layout.records import Bytes, Codes, is_integer, pack_field, unpack_field

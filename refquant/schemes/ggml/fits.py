@@ -183,8 +183,8 @@ def _tenths(top: int, k: int) -> np.float32:
 def fit_descending(x: F32, top: int) -> tuple[F32, F32]:  # f32[n, m] -> f32[m], f32[n, m]
     """Scale and stored codes by coordinate descent: each code in turn moves where that helps.
 
-    Weights are `x * x`; at most five passes. A pass that changes nothing in a group would repeat
-    itself, so groups need not stop at different times.
+    Weights are `x * x`; at most five passes. Groups that a pass leaves as they are take no part in
+    the next, which would not change them either.
     """
     extreme = first_extreme_of_rows(x)
     zero = np.abs(extreme) < LEAST_EXTREME
@@ -192,29 +192,43 @@ def fit_descending(x: F32, top: int) -> tuple[F32, F32]:  # f32[n, m] -> f32[m],
     codes = _symmetric_codes(x, np.float32(-top) / extreme, extreme, top, np.empty_like(x))
     w = x * x
     wx = w * x
-    sum_lx, sum_l2 = ordered_sum(wx * codes), ordered_sum((w * codes) * codes)
-    for _ in range(5):
-        changed = False
-        for i in range(len(x)):
-            rest_lx = sum_lx - wx[i] * codes[i]
-            rest_l2 = sum_l2 - (w[i] * codes[i]) * codes[i]
-            moved = nearest_exact((x[i] * rest_l2) / rest_lx)
-            moved = np.clip(moved, np.float32(-top), np.float32(top - 1))
-            new_lx = rest_lx + wx[i] * moved
-            new_l2 = rest_l2 + (w[i] * moved) * moved
-            better = (new_lx * new_lx) * sum_l2 > (sum_lx * sum_lx) * new_l2
-            better &= (rest_lx > ZERO) & (moved != codes[i]) & (new_l2 > ZERO)
-            if better.any():
-                changed = True
-                for kept, found in ((codes[i], moved), (sum_lx, new_lx), (sum_l2, new_l2)):
-                    np.copyto(kept, found, where=better)
-        if not changed:
-            break
-    scale = np.divide(sum_lx, sum_l2, out=np.zeros_like(sum_lx), where=sum_l2 > ZERO)
+    sums: F32 = np.stack([ordered_sum(wx * codes), ordered_sum((w * codes) * codes)])
+    moving = np.flatnonzero(_descend(x, w, wx, codes, sums, top))
+    for _ in range(4):
+        tried = [part.take(moving, axis=1) for part in (x, w, wx, codes, sums)]
+        moved = _descend(tried[0], tried[1], tried[2], tried[3], tried[4], top)
+        codes[:, moving], sums[:, moving] = tried[3:]
+        moving = moving[moved]
+    scale = np.divide(sums[0], sums[1], out=np.zeros_like(sums[0]), where=sums[1] > ZERO)
     codes += np.float32(top)
     codes[:, zero] = ZERO
     scale[zero] = ZERO
     return scale, codes
+
+
+def _descend(
+    x: F32, w: F32, wx: F32, codes: F32, sums: F32, top: int
+) -> NDArray[np.bool_]:  # f32[n, m] four times, f32[2, m] -> bool[m]
+    """One pass over all codes, in place: each moves where that helps. Which groups changed."""
+    changed = np.zeros(x.shape[1], np.bool_)
+    sum_lx, sum_l2 = sums
+    for i in range(len(x)):
+        rest_lx = sum_lx - wx[i] * codes[i]
+        rest_l2 = sum_l2 - (w[i] * codes[i]) * codes[i]
+        moved = nearest_exact((x[i] * rest_l2) / rest_lx)
+        np.maximum(moved, np.float32(-top), out=moved)
+        np.minimum(moved, np.float32(top - 1), out=moved)
+        better = (rest_lx > ZERO) & (moved != codes[i])
+        if not better.any():
+            continue
+        new_lx = rest_lx + wx[i] * moved
+        new_l2 = rest_l2 + (w[i] * moved) * moved
+        better &= (new_lx * new_lx) * sum_l2 > (sum_lx * sum_lx) * new_l2
+        better &= new_l2 > ZERO
+        changed |= better
+        for kept, found in ((codes[i], moved), (sum_lx, new_lx), (sum_l2, new_l2)):
+            np.copyto(kept, found, where=better)
+    return changed
 
 
 def _as_byte(codes: F32) -> F32:
