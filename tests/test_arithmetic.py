@@ -10,20 +10,31 @@ from hypothesis import strategies as st
 
 from refquant.arithmetic import (
     FixedPoint,
+    QuantizedRows,
+    block_sums,
     fixed_point,
+    fused_multiply_add,
     integer_matmul,
     litert_asymmetric,
+    litert_block_layer,
+    litert_int4_layer,
+    litert_layer,
     litert_symmetric,
     requantize_double_rounding,
     requantize_float,
     requantize_int64,
+    requantize_real,
     requantize_single_rounding,
+    requantize_ties_up,
     saturating_cast,
     torchao_per_token,
     xnnpack_asymmetric,
+    xnnpack_block_layer,
+    xnnpack_layer,
 )
 from refquant.arithmetic.integer import exact_terms
 from refquant.errors import SchemeError
+from tests.activation_rows import extreme_rows
 
 ACCUMULATORS = np.array(
     [0, 1, -1, 2, -2, 3, -3, 127, -128, 2**30, -(2**30), 2**31 - 1, -(2**31), 2**24 + 1], np.int32
@@ -163,3 +174,140 @@ def test_known_differences_between_the_contracts():
     assert litert_symmetric(x).codes.tolist() == [[21, -42, 85, 127]]
     assert litert_symmetric(x).zero_point.tolist() == [0]
     assert xnnpack_asymmetric(x).zero_point.tolist() == [-64]
+
+
+def test_asymmetric_litert_rounds_before_it_adds_the_zero_point():
+    x = np.array([[0, 255, 69.5, 9.5]], np.float32)
+    assert litert_asymmetric(x).zero_point.tolist() == [-128]
+    assert litert_asymmetric(x).codes.tolist() == [[-128, 127, -58, -118]]
+
+
+def test_asymmetric_litert_takes_the_range_in_binary32():
+    x = np.random.default_rng(1).normal(size=(64, 2)).astype(np.float32)
+    x[:, 0] = -np.abs(x[:, 0])
+    x[:, 1] = np.abs(x[:, 1])
+    rounded = (np.asarray(x[:, 1] - x[:, 0], np.float64) / 255).astype(np.float32)
+    exact = ((x[:, 1].astype(np.float64) - x[:, 0]) / 255).astype(np.float32)
+    assert (litert_asymmetric(x).scale == rounded).all()
+    assert (rounded != exact).any()
+
+
+@pytest.mark.parametrize("quantize", QUANTIZERS)
+def test_no_row_is_too_small_or_too_large_for_codes(quantize):
+    x = extreme_rows(16)
+    codes = quantize(x).codes
+    assert codes.dtype == np.int8
+    zero = quantize(x).zero_point
+    columns = np.broadcast_to(zero[:, None], x.shape)
+    assert (codes == columns)[x == 0].all()
+
+
+def fraction(x) -> Fraction:
+    return Fraction(float(x))
+
+
+def nearest(exact: Fraction) -> float:
+    """The nearest binary32 number, ties to even, by trying the neighbours of a first guess."""
+    guess = np.float32(float(exact))
+    tried = [np.nextafter(guess, np.float32(side)) for side in (-np.inf, np.inf)] + [guess]
+    return float(min(tried, key=lambda y: (abs(fraction(y) - exact), y.view(np.uint32) & 1)))
+
+
+FLOATS = st.floats(-(2.0**49), 2.0**49, width=32)
+
+
+@given(FLOATS, FLOATS, FLOATS)
+def test_fused_products_round_once(a, b, c):
+    ours = fused_multiply_add(*(np.array([value], np.float32) for value in (a, b, c)))
+    exact = fraction(a) * fraction(b) + fraction(c)
+    assert float(ours[0]) == nearest(exact)
+
+
+def test_fused_products_do_not_round_twice():
+    # 1 + 2**-24 + 2**-56: binary64 alone would make a tie of it and go down to 1.
+    a, b, c = (np.array([x], np.float32) for x in (2.0**-28, 2.0**-28, 1 + 2.0**-23))
+    assert fused_multiply_add(a, b, c)[0] == np.float32(1 + 2.0**-23)
+    tie = np.array([2.0**-12], np.float32), np.array([2.0**-12 * (1 + 2.0**-23)], np.float32)
+    assert fused_multiply_add(*tie, np.array([1], np.float32))[0] == np.float32(1 + 2.0**-23)
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.floats(2.0**-31, 1.0))
+def test_real_multipliers_round_half_away(x, real):
+    expected = half_away(Fraction(float(x) * real))
+    assert requantize_real(np.array([x], np.int32), real)[0] == expected
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(2**30, 2**31 - 1), st.integers(-31, 0))
+def test_ties_up_round_twice(x, multiplier, shift):
+    high = floor(Fraction(x * multiplier, 2**31) + Fraction(1, 2))
+    expected = floor(Fraction(min(high, 2**31 - 1), 2**-shift) + Fraction(1, 2))
+    if shift == 0:
+        expected = min(high, 2**31 - 1)
+    assert requantize_ties_up(np.array([x], np.int32), FixedPoint(multiplier, shift))[0] == expected
+
+
+def test_four_requantizations_differ_on_ties():
+    by, accumulator = FixedPoint(2**30, -1), np.array([1, 2, 6, -1, -2, -3, -6], np.int32)
+    assert requantize_ties_up(accumulator, by).tolist() == [1, 1, 2, 0, 0, 0, -1]
+    assert requantize_double_rounding(accumulator, by).tolist() == [1, 1, 2, 0, -1, -1, -2]
+    assert requantize_real(accumulator, 0.25).tolist() == [0, 1, 2, 0, -1, -1, -2]
+    assert requantize_float(accumulator, np.float32(0.25), 0, np.int8).tolist() == [
+        *(0, 0, 2, 0),
+        *(0, -1, -2),
+    ]
+
+
+def test_block_sums_equal_int64():
+    generator = np.random.default_rng(4)
+    left = generator.integers(-128, 128, (5, 96), dtype=np.int8)
+    right = generator.integers(-128, 128, (7, 96), dtype=np.int8)
+    expected = np.einsum(
+        "mbk,nbk->bmn",
+        left.reshape(5, 3, 32).astype(np.int64),
+        right.reshape(7, 3, 32).astype(np.int64),
+    )
+    assert (block_sums(left, right, 32) == expected).all()
+    with pytest.raises(SchemeError, match="multiple"):
+        block_sums(left, right, 31)
+    with pytest.raises(SchemeError, match=r"2\*\*24"):
+        block_sums(np.full((1, 2048), -128, np.int8), np.full((1, 2048), -128, np.int8), 2048)
+
+
+def small_layer():
+    """Two rows, zero points that are not 0, and two outputs of two blocks each."""
+    codes = np.array([[3, -4, 5, 6], [-128, 127, 0, 1]], np.int8)
+    rows = QuantizedRows(codes, np.array([0.1, 0.3], np.float32), np.array([7, -2], np.int32))
+    weights = np.array([[1, -7, 3, 2], [7, 0, -5, 4]], np.int8)
+    return rows, weights, np.array([0.5, 0.7], np.float32), np.array([1, -2], np.float32)
+
+
+def test_layers_stand_for_the_dequantized_product():
+    rows, weights, scale, bias = small_layer()
+    exact = rows.dequantize().astype(np.float64) @ (weights * scale[:, None].astype(np.float64)).T
+    symmetric = QuantizedRows(rows.codes, rows.scale, np.zeros(2, np.int32))
+    plain = symmetric.dequantize().astype(np.float64) @ (weights * scale[:, None]).T
+    blocks = np.stack([scale, scale], axis=1)
+    # No sum of magnitudes here exceeds 256, so a dozen roundings stay below 2**-12.
+    for ours, expected in (
+        (litert_layer(symmetric, weights, scale, bias), plain),
+        (litert_int4_layer(symmetric, weights, scale, bias), plain),
+        (litert_block_layer(rows, weights, blocks, bias), exact),
+        (xnnpack_layer(rows, weights, scale, bias), exact),
+        (xnnpack_layer(rows, weights, scale, bias, fused=False), exact),
+    ):
+        assert (np.abs(ours - (expected + bias)) < 2.0**-12).all()
+    held = np.array([[0.5, 0.5], [0.69921875, 0.69921875]], np.float32)
+    for offset in (0, 128):
+        ours = xnnpack_block_layer(rows, weights, blocks, bias, offset=offset)
+        exact = rows.dequantize().astype(np.float64) @ (weights * held[:, :1]).T
+        assert (np.abs(ours - (exact + bias)) < 2.0**-12).all()
+
+
+def test_layers_refuse_what_their_kernels_misread():
+    rows, weights, scale, bias = small_layer()
+    with pytest.raises(SchemeError, match="-128"):
+        litert_layer(rows, np.full_like(weights, -128), scale, bias)
+    with pytest.raises(SchemeError, match="-8"):
+        litert_int4_layer(rows, np.full_like(weights, -8), scale, bias)
+    with pytest.raises(SchemeError, match="divides its length"):
+        litert_block_layer(rows, weights, np.ones((2, 3), np.float32), bias)

@@ -7,28 +7,47 @@ from refquant.arithmetic.activations import (
     torchao_per_token,
     xnnpack_asymmetric,
 )
-from refquant.arithmetic.integer import integer_matmul, saturating_cast
+from refquant.arithmetic.fused import fused_multiply_add
+from refquant.arithmetic.integer import block_sums, integer_matmul, saturating_cast
+from refquant.arithmetic.layers import (
+    litert_block_layer,
+    litert_int4_layer,
+    litert_layer,
+    xnnpack_block_layer,
+    xnnpack_layer,
+)
 from refquant.arithmetic.requantize import (
     FixedPoint,
     fixed_point,
     requantize_double_rounding,
     requantize_float,
     requantize_int64,
+    requantize_real,
     requantize_single_rounding,
+    requantize_ties_up,
 )
 
 __all__ = [
     "FixedPoint",
     "QuantizedRows",
+    "block_sums",
     "fixed_point",
+    "fused_multiply_add",
     "integer_matmul",
     "litert_asymmetric",
+    "litert_block_layer",
+    "litert_int4_layer",
+    "litert_layer",
     "litert_symmetric",
     "requantize_double_rounding",
     "requantize_float",
     "requantize_int64",
+    "requantize_real",
     "requantize_single_rounding",
+    "requantize_ties_up",
     "saturating_cast",
     "torchao_per_token",
     "xnnpack_asymmetric",
+    "xnnpack_block_layer",
+    "xnnpack_layer",
 ]

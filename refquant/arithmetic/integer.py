@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refquant.errors import SchemeError
 
-__all__ = ["exact_terms", "integer_matmul", "saturating_cast"]
+__all__ = ["block_sums", "exact_terms", "integer_matmul", "saturating_cast"]
 
 EXACT_INTEGERS = 1 << 24
 """Every integer up to this magnitude is a binary32 number."""
@@ -34,13 +34,52 @@ def integer_matmul(
     not agree, or where the sum of magnitudes could leave int32: an engine's accumulator would.
     """
     if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
-        raise SchemeError(
-            f"integer product of {list(left.shape)} and {list(right.shape)}: "
-            "expected [m, k] and [n, k]"
-        )
-    bounds = _largest(left), _largest(right)
-    terms = exact_terms(*bounds)
+        raise _shapes(left, right)
+    terms = _terms(left, right)
     inner = left.shape[1]
+    if inner <= terms:
+        return _product(left, right).astype(np.int32)
+    return _by_pieces(left, right, terms)
+
+
+def block_sums(
+    left: NDArray[np.integer], right: NDArray[np.integer], block: int
+) -> NDArray[np.int32]:  # int[m, k], int[n, k] -> i32[k / block, m, n]
+    """The int32 sums of every block of `block` terms on its own, exact.
+
+    Raises `SchemeError` where shapes do not agree, k is no multiple of `block`, or a block's sum of
+    magnitudes exceeds 2**24.
+    """
+    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
+        raise _shapes(left, right)
+    inner = left.shape[1]
+    if block < 1 or inner % block:
+        raise SchemeError(f"{inner} terms in blocks of {block}: expected a multiple")
+    if exact_terms(_largest(left), _largest(right)) < block:
+        raise SchemeError(f"a block of {block} products of such codes can exceed 2**24")
+    wide = left.astype(np.float32).reshape(len(left), -1, block).transpose(1, 0, 2)
+    other = right.astype(np.float32).reshape(len(right), -1, block).transpose(1, 2, 0)
+    sums: NDArray[np.int32] = np.matmul(wide, other).astype(np.int32)
+    return sums
+
+
+def _shapes(left: NDArray[np.integer], right: NDArray[np.integer]) -> SchemeError:
+    return SchemeError(
+        f"integer product of {list(left.shape)} and {list(right.shape)}: expected [m, k] and [n, k]"
+    )
+
+
+def _terms(left: NDArray[np.integer], right: NDArray[np.integer]) -> int:
+    """Terms a piece may have; raises where a whole sum could leave int32.
+
+    The bound of the types is tried first: it costs nothing. Only where it does not allow the whole
+    sum at once are the codes themselves looked at.
+    """
+    inner = left.shape[1]
+    bounds = _largest_of(left.dtype), _largest_of(right.dtype)
+    if exact_terms(*bounds) < inner:
+        bounds = _largest(left), _largest(right)
+    terms = exact_terms(*bounds)
     if bounds[0] * bounds[1] * inner > INT32_MAX:
         raise SchemeError(
             f"{inner} products of {bounds[0]} x {bounds[1]} can leave an int32 accumulator"
@@ -49,26 +88,35 @@ def integer_matmul(
         raise SchemeError(
             f"codes of magnitude {bounds[0]} x {bounds[1]} have no exact product here"
         )
-    total = _piece(left[:, :terms], right[:, :terms]).astype(np.int32)
-    for start in range(terms, inner, terms):
-        piece = _piece(left[:, start : start + terms], right[:, start : start + terms])
-        total += piece.astype(np.int32)
-    return total
+    return terms
+
+
+def _largest_of(dtype: np.dtype[np.integer]) -> int:
+    limits = np.iinfo(dtype)
+    return max(-int(limits.min), int(limits.max))
 
 
 def _largest(codes: NDArray[np.integer]) -> int:
-    """The largest magnitude present, by int64 so that the smallest code does not wrap."""
+    """The largest magnitude present, by Python's integers so that the smallest code cannot wrap."""
     if not codes.size:
         return 0
     return max(-int(np.minimum.reduce(codes, axis=None)), int(np.maximum.reduce(codes, axis=None)))
 
 
-def _piece(left: NDArray[np.integer], right: NDArray[np.integer]) -> NDArray[np.float32]:
-    wide = right.astype(np.float32).T
-    product: NDArray[np.float32] = np.matmul(
-        left.astype(np.float32), wide
-    )  # exact: integers < 2**24
+def _product(left: NDArray[np.integer], right: NDArray[np.integer]) -> NDArray[np.float32]:
+    product: NDArray[np.float32] = np.matmul(left.astype(np.float32), right.astype(np.float32).T)
     return product
+
+
+def _by_pieces(
+    left: NDArray[np.integer], right: NDArray[np.integer], terms: int
+) -> NDArray[np.int32]:
+    """The sum of exact pieces of `terms` terms."""
+    total = _product(left[:, :terms], right[:, :terms]).astype(np.int32)
+    for start in range(terms, left.shape[1], terms):
+        piece = _product(left[:, start : start + terms], right[:, start : start + terms])
+        np.add(total, piece, out=total, casting="unsafe", dtype=np.int32)
+    return total
 
 
 def saturating_cast(x: NDArray[np.generic], dtype: type[np.integer]) -> NDArray[np.integer]:
