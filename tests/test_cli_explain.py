@@ -59,6 +59,9 @@ def test_a_stored_tensor_shows_its_own_bytes(capsys, model):
 def test_more_weights_on_request(capsys):
     short = call(capsys, "explain", "q4_k").out
     assert "224 more weights: add --all" in short
+    long = call(capsys, "explain", "gptq/int4").out
+    assert "256 more bytes: add --all" in long
+    assert "more bytes" not in call(capsys, "explain", "gptq/int4", "--all").out
     whole = call(capsys, "explain", "q4_k", "--all").out
     assert sum(line.startswith("[0, ") for line in whole.splitlines()) == 256
 

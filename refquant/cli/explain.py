@@ -17,6 +17,7 @@ __all__ = ["explain"]
 
 _SHOWN = 32
 _BYTES_A_LINE = 16
+_LINES_A_FIELD = 16
 
 
 def explain(
@@ -51,7 +52,7 @@ def explain(
     if json:
         emit_json("explain", _facts(found, reading, tensor, block, count))
     else:
-        _print(found, reading, tensor, block, count, reading.values.size if all_weights else _SHOWN)
+        _print(found, reading, tensor, block, count, everything=all_weights)
     return 0
 
 
@@ -92,7 +93,8 @@ def _print(
     name: str | None,
     block: int,
     count: int,
-    shown: int,
+    *,
+    everything: bool,
 ) -> None:
     from refquant.layout import show
 
@@ -106,14 +108,17 @@ def _print(
         ]
     )
     for plane in reading.records:
-        _print_plane(tensor, reading, plane)
+        _print_plane(tensor, reading, plane, everything=everything)
     print()
+    shown = reading.values.size if everything else _SHOWN
     _print_weights(tensor, reading, shown)
     if reading.values.size > shown:
         print(f"{reading.values.size - shown} more weights: add --all")
 
 
-def _print_plane(tensor: "QuantizedTensor", reading: "BlockReading", plane: str) -> None:
+def _print_plane(
+    tensor: "QuantizedTensor", reading: "BlockReading", plane: str, *, everything: bool
+) -> None:
     """The bytes of a plane's records, each run beside the fields whose bits it holds."""
     from refquant.layout import byte_ranges
 
@@ -122,18 +127,22 @@ def _print_plane(tensor: "QuantizedTensor", reading: "BlockReading", plane: str)
     more = f" and {len(records) - 1} more" if len(records) > 1 else ""
     print(f"\nplane {plane}, record {list(records[0][0])}{more}")
     if len(runs) == 1 and len(records) > 1:
-        _print_bytes(b"".join(raw for _, raw in records), 0, ", ".join(runs[0][1]))
+        whole = b"".join(raw for _, raw in records)
+        _print_bytes(whole, 0, ", ".join(runs[0][1]), everything=everything)
         return
     for span, fields in runs:
         raw = records[0][1][span.start : span.stop]
-        _print_bytes(raw, span.start, ", ".join(fields) or "unused")
+        _print_bytes(raw, span.start, ", ".join(fields) or "unused", everything=everything)
 
 
-def _print_bytes(raw: bytes, first: int, fields: str) -> None:
-    for offset in range(0, len(raw), _BYTES_A_LINE):
+def _print_bytes(raw: bytes, first: int, fields: str, *, everything: bool) -> None:
+    most = len(raw) if everything else _BYTES_A_LINE * _LINES_A_FIELD
+    for offset in range(0, min(len(raw), most), _BYTES_A_LINE):
         line = raw[offset : offset + _BYTES_A_LINE].hex(" ")
         label = fields if offset == 0 else ""
         print(f"  {first + offset:<6}{line:<{3 * _BYTES_A_LINE + 1}}{label}".rstrip())
+    if len(raw) > most:
+        print(f"  ...   {len(raw) - most} more bytes: add --all")
 
 
 def _print_weights(tensor: "QuantizedTensor", reading: "BlockReading", shown: int) -> None:
