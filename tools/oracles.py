@@ -101,31 +101,17 @@ ORACLES = {
         reason="words, scales and biases of MLX's quantizers",
         minutes=1,
     ),
+    "mlx_0_32_0": Oracle(
+        requirements=("mlx[cpu]==0.32.0", "numpy"),
+        probe="import mlx.core",
+        reason="MLX's block floats before their scales were rounded up",
+        minutes=1,
+    ),
     "hqq": Oracle(
         requirements=("torch==2.13.0", "hqq==0.2.8", "termcolor", "numpy"),
         probe="import hqq.core.quantize",
         reason="codes, scales and zeros of HQQ without its solver",
         minutes=3,
-    ),
-    "t2n": Oracle(
-        requirements=(
-            "torch==2.13.0",
-            "torch_to_nnef==0.24.12",
-            "nnef",
-            "nnef-tools",
-            "mako<2",
-            "onnx",
-            "numpy",
-        ),
-        probe="import torch_to_nnef.tensor.quant",
-        reason="bytes of torch-to-nnef's Q40, codes of torch's observers",
-        minutes=3,
-    ),
-    "tract": Oracle(
-        requirements=("tract==0.23.9", "numpy"),
-        probe="import tract",
-        reason="bytes of tract's Q4_0, values that it reads from blocks",
-        minutes=1,
     ),
     "torch": Oracle(
         requirements=("torch==2.13.0", "transformers==5.17.0", "safetensors", "-e", "."),

@@ -18,6 +18,7 @@ from refquant.schemes import (
     floats,
     ggml,
     gptq,
+    mlx,
     mx,
     small_floats,
     t2n,
@@ -41,6 +42,7 @@ SCHEMES: Mapping[str, Scheme] = {
         *tract.SCHEMES,
         *mx.SCHEMES,
         *bnb.SCHEMES,
+        *mlx.SCHEMES,
     )
 }
 """Schemes without knobs."""
@@ -59,6 +61,7 @@ FAMILIES: Mapping[str, Family] = {
         *awq.FAMILIES,
         *mx.FAMILIES,
         *bnb.FAMILIES,
+        *mlx.FAMILIES,
     )
 }
 """Schemes with knobs, built on demand."""

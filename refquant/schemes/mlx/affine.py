@@ -1,0 +1,117 @@
+"""MLX's affine groups: `real = scale * code + bias`, codes as one stream of bits, low bits first.
+
+The bias is the edge of the group with the larger magnitude, and the scale is adjusted so that 0.0
+lies on a code where that is possible: with `q0 = rint(edge / scale)` it becomes `edge / q0`. Where
+the edge is the largest weight, the scale is negative. Codes follow the unrounded scale and bias,
+which are stored in the dtype of the weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.driver import Scheme
+from refquant.layout import Layout, Plane, Unsigned, field
+from refquant.numerics import (
+    bfloat16_bits,
+    float16_bits,
+    float32_from_bfloat16,
+    float32_from_float16,
+)
+from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
+from refquant.schemes.names import Family, Knob
+
+__all__ = ["FAMILIES"]
+
+F32 = NDArray[np.float32]
+LEAST_SCALE = np.float32(1e-7)
+ELEMENTS = {"f32": FLOAT32, "f16": FLOAT16, "bf16": BFLOAT16}
+
+KNOBS = (
+    Knob("bits", "width of a code", ("2", "3", "4", "5", "6", "8"), "4"),
+    Knob("group", "weights of a group along the axis", ("32", "64", "128"), "64"),
+    Knob(
+        "dtype",
+        "dtype to which weights are rounded first, and in which scale and bias are stored",
+        ("f32", "f16", "bf16"),
+        "f32",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The largest code and the dtype of one member."""
+
+    largest: int
+    dtype: str
+
+    def encode(
+        self, x: F32
+    ) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s code[g, 1], b code[g, 1], q u8[g, n]
+        """Codes between the smallest and the largest weight, anchored at the larger edge."""
+        x = self._rounded(x)
+        low, high = np.minimum.reduce(x, axis=1), np.maximum.reduce(x, axis=1)
+        steps = np.float32(self.largest)
+        scale = np.maximum((high - low) / steps, LEAST_SCALE)
+        below = np.abs(low) > np.abs(high)
+        scale, edge = np.where(below, scale, -scale), np.where(below, low, high)
+        anchor = np.rint(edge / scale)
+        held = anchor != 0
+        scale = np.where(held, edge / np.where(held, anchor, np.float32(1)), scale)
+        bias = np.where(held, edge, np.float32(0))
+        # Weights beyond float16 make the scale NaN, whose sign depends on the machine.
+        scale = np.where(np.isnan(scale), np.float32(np.nan), scale)
+        codes = np.rint((x - bias[:, None]) / scale[:, None])
+        codes = np.where(np.isnan(codes), np.float32(0), np.clip(codes, np.float32(0), steps))
+        return {
+            "s": self._bits(scale)[:, None],
+            "b": self._bits(bias)[:, None],
+            "q": codes.astype(np.uint8),
+        }
+
+    def _rounded(self, x: F32) -> F32:
+        if self.dtype == "f16":
+            return float32_from_float16(float16_bits(x))
+        return float32_from_bfloat16(bfloat16_bits(x)) if self.dtype == "bf16" else x
+
+    def _bits(self, parameter: F32) -> NDArray[np.integer]:
+        if self.dtype == "f16":
+            return float16_bits(parameter)
+        if self.dtype == "bf16":
+            return bfloat16_bits(parameter)
+        return np.ascontiguousarray(parameter).view(np.uint32)
+
+
+def _build(knobs: Mapping[str, str | int]) -> Scheme:
+    bits, group, dtype = int(knobs["bits"]), int(knobs["group"]), str(knobs["dtype"])
+    element, count = ELEMENTS[dtype], 8 // gcd(bits, 8)
+    size = element.bits // 8
+    layout = Layout(
+        {
+            "codes": Plane((count,), count * bits // 8),
+            "scales": Plane((group,), size),
+            "biases": Plane((group,), size),
+        },
+        {
+            "q": field("codes", Unsigned(bits), f"{count}:{bits}+0" if count > 1 else "0"),
+            "s": field("scales", element, "0", over=group),
+            "b": field("biases", element, "0", over=group),
+        },
+        ("add", ("mul", "s", "q"), "b"),
+    )
+    shown = [f"bits={bits}", f"group={group}"] + ([f"dtype={dtype}"] if dtype != "f32" else [])
+    return Scheme(
+        f"mlx/affine[{','.join(shown)}]",
+        f"MLX {bits}-bit groups, a scale and a real bias",
+        layout,
+        Rule((1 << bits) - 1, dtype).encode,
+        (group,),
+        parameters=dict(knobs),
+    )
+
+
+FAMILIES = (Family("mlx/affine", "MLX groups, a scale and a real bias", KNOBS, _build),)
