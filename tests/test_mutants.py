@@ -5,7 +5,7 @@ import pytest
 
 import refquant
 from refquant.errors import RefquantError
-from refquant.testing import cases_of
+from refquant.testing import cases_of, probable_mistake
 from tests.mutants.every import MUTANTS
 
 
@@ -36,6 +36,26 @@ def different(left, right):
 def test_mutants_are_killed(mutant):
     true = refquant.scheme(mutant.scheme_name)
     assert killed_by(mutant, true), f"{mutant.id} survives: {mutant.change}"
+
+
+def misread(mutant):
+    """The first case of a scheme and what a wrong decoder makes of it, where both differ."""
+    case = next(iter(cases_of(refquant.scheme(mutant.scheme_name), edge=False)))
+    try:
+        wrong = refquant.QuantizedTensor(mutant.build(), case.shape, case.planes).dequantize()
+    except RefquantError:
+        return None
+    return (case, wrong) if different(wrong, case.values) else None
+
+
+def test_nine_of_ten_wrong_decoders_are_named():
+    found = {mutant.id: misread(mutant) for mutant in MUTANTS}
+    wrong = {name: both for name, both in found.items() if both}
+    nameless = [
+        name for name, (case, values) in wrong.items() if not probable_mistake(values, case.tensor)
+    ]
+    assert len(wrong) > 50
+    assert len(nameless) <= len(wrong) / 10, nameless
 
 
 @pytest.mark.parametrize("name", sorted({m.scheme_name for m in MUTANTS}))

@@ -37,7 +37,7 @@ class Case:
     """One input of a scheme with its expected output.
 
     `planes` decode to `values`; where `x` is given, encoding it gives `planes`. `flags` say what
-    is special: "decode" or "encode", "non-finite" (NaN or infinities occur), "edge".
+    is special: "decode" or "encode", "non-finite" (NaN or infinities may occur), "edge".
     """
 
     scheme: Scheme
@@ -118,7 +118,7 @@ def _cases_of_scheme(scheme: Scheme, *, edge: bool) -> Iterator[Case]:
         if kind == "non-finite" and not scheme.non_finite:
             continue
         flags = {"encode"} | ({"edge"} if kind != "bell" else set())
-        if kind in ("non-finite", "overflow"):
+        if kind in ("non-finite", "overflow", "underflow", "subnormal"):
             flags.add("non-finite")
         yield Case(scheme, f"encode {kind}", fitting_shape(scheme, 8), frozenset(flags))
 

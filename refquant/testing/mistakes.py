@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.tensor import QuantizedTensor
-from refquant.testing import wrong_numbers, wrong_places
+from refquant.testing import wrong_formulas, wrong_numbers, wrong_places
 from refquant.testing.reading import Suspect, read
 
 __all__ = ["Mistake", "probable_mistake"]
@@ -95,6 +95,8 @@ def _suspects(tensor: QuantizedTensor, expected: F32) -> Iterator[Suspect]:
     yield from wrong_numbers.wrong_offsets(right)
     yield from wrong_numbers.wrong_scales(tensor, right)
     yield from wrong_places.wrong_headers(tensor, right)
+    yield from wrong_places.wrong_sides(tensor, right)
+    yield from wrong_formulas.wrong_formulas(right)
     yield from wrong_numbers.wrong_exchanges(right)
     yield from wrong_numbers.wrong_floats(right)
     yield from wrong_numbers.wrong_tables(right)

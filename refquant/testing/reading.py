@@ -61,7 +61,11 @@ class Reading:
             return np.asarray(value, dtype)
         if value[0] == "lut":
             table = self.tables[str(value[1])].astype(dtype)
-            return table[self.codes[str(value[2])] % len(table)]
+            codes = self.codes[str(value[2])].astype(np.int64)
+            run = len(table) >> self.layout.fields[str(value[2])].element.bits
+            if run > 1:
+                codes = codes * run + np.arange(codes.shape[-1]) % run
+            return table[codes % len(table)]
         left, right = (self._evaluate(operand, dtype) for operand in value[1:])
         operation = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[str(value[0])]
         return np.asarray(operation(left, right))

@@ -211,6 +211,7 @@ _FLOATS = {
     "float6_e2m3": Minifloat(1, 2, 3, 1, "none"),
     "float6_e3m2": Minifloat(1, 3, 2, 3, "none"),
     "float8_e4m3 without NaN": Minifloat(1, 4, 3, 7, "none"),
+    "float16 without infinities": Minifloat(1, 5, 10, 15, "none"),
     "float8_e5m2 without infinities": Minifloat(1, 5, 2, 15, "none"),
 }
 
@@ -239,6 +240,8 @@ def wrong_tables(right: Reading) -> Iterator[Suspect]:
             ("one entry too early", np.roll(table, 1)),
             ("one entry too late", np.roll(table, -1)),
             ("with its signs exchanged", -table),
+            ("rounded to float16", table.astype(np.float16).astype(np.float32)),
+            ("rounded to bfloat16", float32_from_bfloat16(bfloat16_bits(table))),
         ):
             yield (
                 f"table {name} is {words}",
