@@ -7,6 +7,13 @@ from refquant.arithmetic.activations import (
     torchao_per_token,
     xnnpack_asymmetric,
 )
+from refquant.arithmetic.block_dot import (
+    block_partials,
+    ggml_offset_dot,
+    ggml_q4_0_dot,
+    ggml_scaled_dot,
+    ggml_super_dot,
+)
 from refquant.arithmetic.fused import fused_multiply_add
 from refquant.arithmetic.integer import block_sums, integer_matmul, saturating_cast
 from refquant.arithmetic.layers import (
@@ -30,9 +37,14 @@ from refquant.arithmetic.requantize import (
 __all__ = [
     "FixedPoint",
     "QuantizedRows",
+    "block_partials",
     "block_sums",
     "fixed_point",
     "fused_multiply_add",
+    "ggml_offset_dot",
+    "ggml_q4_0_dot",
+    "ggml_scaled_dot",
+    "ggml_super_dot",
     "integer_matmul",
     "litert_asymmetric",
     "litert_block_layer",
