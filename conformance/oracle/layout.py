@@ -29,7 +29,13 @@ def weight(description: Description, planes: Planes, shape: Index, index: Index)
     """The weight at `index`, in binary32."""
     fields = description["fields"]
     codes = {name: field_code(description, name, planes, shape, index) for name in fields}
-    return evaluate(description, description["value"], codes)
+    places = {name: place_in_share(fields[name], shape, index) for name in fields}
+    return evaluate(description, description["value"], codes, places)
+
+
+def place_in_share(field: Description, shape: Index, index: Index) -> int:
+    """Which of the weights along the last axis that share a code of a field this one is."""
+    return index[-1] % full(field["over"], shape)[-1]
 
 
 def full(extents: Sequence[int], shape: Index) -> Index:
@@ -118,7 +124,9 @@ def joined_bits(pieces: Sequence[Any], record: int, number: int) -> int:
     raise ValueError("the field has fewer codes")
 
 
-def evaluate(description: Description, value: Any, codes: Mapping[str, int]) -> float:
+def evaluate(
+    description: Description, value: Any, codes: Mapping[str, int], places: Mapping[str, int]
+) -> float:
     """The formula on one weight's codes, every operator rounded once to binary32."""
     if isinstance(value, str):
         return number_of(description["fields"][value]["elem"], codes[value])
@@ -127,10 +135,14 @@ def evaluate(description: Description, value: Any, codes: Mapping[str, int]) -> 
     operator, left, right = value
     if operator == "lut":
         table = description["tables"][left]
-        entry: float = struct.unpack_from("<f", table, 4 * codes[right])[0]
+        numbers = len(table) // 4 >> description["fields"][right]["elem"]["b"]
+        place = codes[right] * numbers + (places[right] if numbers > 1 else 0)
+        entry: float = struct.unpack_from("<f", table, 4 * place)[0]
         return entry
     operation = {"add": binary.add, "sub": binary.subtract, "mul": binary.multiply}[operator]
-    return operation(evaluate(description, left, codes), evaluate(description, right, codes))
+    return operation(
+        evaluate(description, left, codes, places), evaluate(description, right, codes, places)
+    )
 
 
 def number_of(element: Description, code: int) -> float:

@@ -5,7 +5,7 @@ A layout that passes cannot make the decoder read outside a record or fail half-
 
 from collections.abc import Mapping
 from itertools import pairwise
-from math import copysign, isfinite
+from math import copysign, isfinite, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,10 +165,10 @@ def _check_formula(
             raise fail(
                 "E_DESC_EXPR", f"lut({table}, {index}): no such table or not unsigned", where
             )
-        if tables[table].size != 1 << element.bits or not np.isfinite(tables[table]).all():
-            raise fail(
-                "E_DESC_TABLE", f"expected {1 << element.bits} finite entries", f"{where}.{table}"
-            )
+        entries = 1 << element.bits
+        vectors = entries * prod(fields[index].over) if len(fields[index].over) == 1 else 0
+        if tables[table].size not in (entries, vectors) or not np.isfinite(tables[table]).all():
+            raise fail("E_DESC_TABLE", f"expected {entries} finite entries", f"{where}.{table}")
     if idle := set(tables) - looked_up:
         raise fail("E_DESC_UNUSED", f"table {min(idle)!r} is never looked up", where)
 

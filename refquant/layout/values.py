@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.errors import SchemeError
-from refquant.layout.declare import Element, Minifloat, Signed, Unsigned
+from refquant.layout.declare import Element, Field, Minifloat, Signed, Unsigned
 from refquant.layout.expression import Expression
 from refquant.layout.layout import Layout, aligned
 from refquant.layout.records import Bytes, Codes, is_integer, pack_field, unpack_field
@@ -195,7 +195,7 @@ def evaluate(
     direct = split.padded == shape and values.flags.c_contiguous
     target = values.reshape(split.shape) if direct else None
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        value = _evaluate(layout, layout.value, spread, target)
+        value = _evaluate(layout, layout.value, spread, split.shape, target)
     if target is None:
         full = np.broadcast_to(value, split.shape).reshape(split.padded)
         values[...] = full[tuple(slice(n) for n in shape)]
@@ -217,7 +217,11 @@ def _spread(codes: Codes, over: tuple[int, ...], split: Split) -> Codes:
 
 
 def _evaluate(
-    layout: Layout, value: Expression, spread: Mapping[str, Codes], out: F32 | None
+    layout: Layout,
+    value: Expression,
+    spread: Mapping[str, Codes],
+    full: tuple[int, ...],
+    out: F32 | None,
 ) -> F32:
     """The numbers of a sub-formula, written to `out` where they have its shape.
 
@@ -228,22 +232,47 @@ def _evaluate(
     if isinstance(value, str):
         return _numbers_into(spread[value], layout.fields[value].element, out)
     if value[0] == "lut":
-        index = spread[str(value[2])]
-        table = layout.tables[str(value[1])].astype(np.float32, copy=False)
-        # A table has an entry for every code, so wrapping never changes an index.
-        fits = out is not None and index.shape == out.shape
-        return np.take(table, index, out=out if fits else None, mode="wrap")
+        return _look_up(layout, str(value[1]), str(value[2]), spread, full, out)
     shifted = _integer_offset(layout, value, spread)
     if shifted is not None:
         return _numbers_into(shifted, SMALL_INTEGER, out)
     shared = out is not None and _shape(value[1], spread) == out.shape
-    left = _evaluate(layout, value[1], spread, out if shared else None)
-    right = _evaluate(layout, value[2], spread, None if shared else out)
+    left = _evaluate(layout, value[1], spread, full, out if shared else None)
+    right = _evaluate(layout, value[2], spread, full, None if shared else out)
     operation = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[str(value[0])]
     if out is not None and np.broadcast_shapes(left.shape, right.shape) == out.shape:
         operation(left, right, out=out)
         return out
     return np.asarray(operation(left, right))
+
+
+def _look_up(
+    layout: Layout,
+    name: str,
+    index: str,
+    spread: Mapping[str, Codes],
+    full: tuple[int, ...],
+    out: F32 | None,
+) -> F32:
+    """Entries of a table: one number for each code, or a number for each weight that shares it."""
+    table, codes = layout.tables[name].astype(np.float32, copy=False), spread[index]
+    field = layout.fields[index]
+    if table.size > 1 << field.element.bits:
+        return _vectors(table, codes, field, full)
+    # A table has an entry for every code, so wrapping never changes an index.
+    fits = out is not None and codes.shape == out.shape
+    return np.take(table, codes, out=out if fits else None, mode="wrap")
+
+
+def _vectors(table: F32, index: Codes, field: Field, full: tuple[int, ...]) -> F32:
+    """Entries of as many numbers as weights share a code: code c stands for entry c of them."""
+    run = field.over[-1]
+    axes, inner = len(full), 1
+    while inner < run:
+        axes -= 1
+        inner *= full[axes]
+    taken = table.reshape(-1, run).take(index.reshape(index.shape[:axes]), axis=0)
+    return taken.reshape(*index.shape[:axes], *full[axes:])
 
 
 def _shape(value: Expression, spread: Mapping[str, Codes]) -> tuple[int, ...]:

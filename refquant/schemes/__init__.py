@@ -7,7 +7,7 @@ from functools import cache
 from types import ModuleType
 
 from refquant.driver import Scheme
-from refquant.errors import UnknownSchemeError, UsageError
+from refquant.errors import UnknownSchemeError, UnsupportedError, UsageError
 from refquant.layout import Layout
 from refquant.schemes import (
     aeq,
@@ -26,6 +26,7 @@ from refquant.schemes import (
     torchchat,
     tract,
 )
+from refquant.schemes.level2 import CODEBOOKS
 from refquant.schemes.names import Family, read_name
 
 __all__ = ["ALIASES", "FAMILIES", "SCHEMES", "scheme", "scheme_of_layout", "schemes"]
@@ -97,23 +98,27 @@ ALIASES: Mapping[str, str] = {
 def scheme(name: str) -> Scheme:
     """The scheme called `name`: a full name, one with knobs, or a short alias.
 
-    Raises `UnknownSchemeError` with the nearest names, `UsageError` for a knob that is not there.
+    Raises `UnknownSchemeError` with the nearest names, `UsageError` for a knob that is not there,
+    `UnsupportedError` for a codebook whose package is not installed.
     """
     base, knobs = read_name(name)
     if not knobs and base in ALIASES:
         return scheme(ALIASES[base])
     if base in FAMILIES:
         return FAMILIES[base].scheme(knobs)
-    if base in SCHEMES:
+    if base in SCHEMES or base in CODEBOOKS:
         if knobs:
             raise UsageError(f"scheme {base} has no knobs, found [{knobs}]")
-        return SCHEMES[base]
-    known = [*SCHEMES, *FAMILIES, *ALIASES]
+        return SCHEMES[base] if base in SCHEMES else CODEBOOKS[base]()
+    known = [*SCHEMES, *FAMILIES, *CODEBOOKS, *ALIASES]
     raise UnknownSchemeError(name, tuple(get_close_matches(base, known, 3, 0.5)))
 
 
 def schemes() -> tuple[Scheme, ...]:
-    """Every scheme: those without knobs, and each family with its default knobs."""
+    """Every scheme that needs nothing else: those without knobs, and each family's default.
+
+    Formats with codebooks (`ggml/iq1_s` and its kin) are not among them; `scheme` knows them.
+    """
     return (*SCHEMES.values(), *(family.scheme("") for family in FAMILIES.values()))
 
 
@@ -131,7 +136,7 @@ def scheme_of_layout(layout: Layout, label: str = "") -> Scheme:
     if label:
         try:
             named = scheme(label)
-        except UsageError:
+        except (UsageError, UnsupportedError):
             named = None
         if named is not None and named.digest == layout.digest:
             return named

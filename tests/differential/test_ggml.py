@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import refquant
+from refquant.schemes.level2 import CODEBOOKS
 from tests.differential import golden_ggml
 from tests.ggml_inputs import NOT_FINITE, records, weights
 from tests.ggml_oracle import ask, half_places, oracle_of, type_of
@@ -107,7 +108,7 @@ def test_floats_are_rounded_as_in_c(name, oracle, tmp_path):
         assert nan.any() == (title == NOT_FINITE)
 
 
-@pytest.mark.parametrize("name", [*FLOATS, *golden_ggml.decodable()])
+@pytest.mark.parametrize("name", [*FLOATS, *golden_ggml.decodable(), *CODEBOOKS])
 def test_decoders_give_the_values_of_c(name, oracle, tmp_path, compared):
     kind, symbol = type_of(name)
     scheme = refquant.scheme(name)

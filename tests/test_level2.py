@@ -1,0 +1,62 @@
+"""Formats with codebooks: values of gguf on random and adversarial bytes, and a file by itself."""
+
+import sys
+
+import gguf
+import numpy as np
+import pytest
+
+import refquant
+from conformance.oracle import layout as bitwise
+from refquant.errors import SchemeError, UnsupportedError
+from refquant.layout import Layout
+from refquant.schemes import scheme_of_layout
+from refquant.schemes.level2 import CODEBOOKS
+from tests.ggml_inputs import records
+from tests.ggml_oracle import half_places, type_of
+
+
+def same_values(left, right):
+    """Bits equal; a NaN equals any NaN, whose sign and payload IEEE 754 leaves open."""
+    return (left.view(np.uint32) == right.view(np.uint32)) | (np.isnan(left) & np.isnan(right))
+
+
+def tensor_of(name, count, seed):
+    scheme = refquant.scheme(name)
+    places = half_places(type_of(name)[1])
+    data = records(count, scheme.planes["blocks"].bytes, places, seed)
+    return data, refquant.QuantizedTensor.from_planes(scheme, (count, 256), {"blocks": data})
+
+
+@pytest.mark.parametrize("name", CODEBOOKS)
+def test_decoders_give_the_values_of_gguf(name):
+    data, tensor = tensor_of(name, 1500, 7)
+    with np.errstate(all="ignore"):
+        theirs = gguf.dequantize(data, gguf.GGMLQuantizationType(type_of(name)[0]))
+    assert same_values(tensor.dequantize(), theirs.reshape(tensor.shape)).all()
+
+
+@pytest.mark.parametrize("name", CODEBOOKS)
+def test_a_description_is_enough_to_decode(name):
+    _, tensor = tensor_of(name, 2, 8)
+    description = tensor.scheme.layout.describe()
+    values = tensor.dequantize()
+    again = scheme_of_layout(Layout.parse(description))
+    assert again.layout == tensor.scheme.layout
+    planes = {"blocks": tensor.planes["blocks"].tobytes()}
+    for column in range(0, 256, 5):
+        expected = bitwise.weight(description, planes, tensor.shape, (1, column))
+        assert same_values(values[1, column], np.float32(expected))
+
+
+def test_they_cannot_encode():
+    with pytest.raises(SchemeError, match="decoded only"):
+        refquant.quantize(np.ones((1, 256)), "ggml/iq2_xxs")
+
+
+def test_without_the_package_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf.quants", None)
+    CODEBOOKS["ggml/iq3_s"].cache_clear()
+    refquant.schemes.scheme.cache_clear()
+    with pytest.raises(UnsupportedError, match=r"pip install refquant\[iq\]"):
+        refquant.scheme("ggml/iq3_s")
