@@ -100,6 +100,13 @@ def _container_tables() -> ModuleType:
     return container_tables
 
 
+def _ledger_tables() -> ModuleType:
+    sys.path.insert(0, str(REPOSITORY))
+    from spec import ledger_tables
+
+    return ledger_tables
+
+
 def _tables() -> ModuleType:
     """The module beside this one, wherever this one was started from."""
     sys.path.insert(0, str(REPOSITORY))
@@ -113,8 +120,10 @@ REGIONS: dict[str, Callable[[], str]] = {
     "container-codes": lambda: _container_tables().codes(),
     "container-limits": lambda: _container_tables().limits(),
     "descriptor-limits": lambda: _tables().limits(),
+    "evidence-ledger": lambda: _ledger_tables().evidence(),
     "exit-statuses": _exit_statuses,
     **{f"fields-{name}": partial(_fields, family) for name, family in FAMILIES.items()},
+    "numerics-ledger": lambda: _ledger_tables().numerics(),
     "rooms": _rooms,
     "small-float-values": lambda: _tables().small_float_values(),
     "small-floats": lambda: _tables().small_floats(),

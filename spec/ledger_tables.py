@@ -1,0 +1,57 @@
+"""The ledger of all schemes side by side: how each rounds, and what speaks for it."""
+
+import refquant
+from conformance.evidence import Entry, entry_of
+
+__all__ = ["evidence", "numerics"]
+
+COLUMNS = ("quotient", "scale", "rounding", "zero_point", "range", "all-zero group", "NaN")
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _entries() -> list[tuple[str, str, Entry]]:
+    """Name, link and entry of each scheme that has one."""
+    found = []
+    for scheme in refquant.schemes():
+        name = scheme.name.partition("[")[0]
+        entry = entry_of(scheme.name)
+        if entry is not None:
+            found.append((name, f"[`{name}`](schemes/{name.replace('/', '__')}.md)", entry))
+    return sorted(found, key=lambda row: row[0])
+
+
+def numerics() -> str:
+    """One row a scheme: the steps in which contracts differ."""
+    rows = []
+    for _, link, entry in _entries():
+        rules = dict(entry.numerics)
+        if "ties" in rules and "rounding" in rules:
+            rules["rounding"] = f"{rules['rounding']}; {rules['ties']}"
+        if rules.get("infinities") not in (None, rules.get("NaN")):
+            rules["NaN"] = f"{rules.get('NaN', '')}; infinities {rules['infinities']}"
+        rows.append((link, *(rules.get(column, "") for column in COLUMNS)))
+    return _table(("scheme", *COLUMNS[:-1], "NaN and infinities"), rows)
+
+
+def evidence() -> str:
+    """One row a scheme: clauses, mutants, and whose code it was compared with."""
+    rows = []
+    for _, link, entry in _entries():
+        others = ", ".join(
+            f"{third.package} {third.version}"
+            + (f" ({len(third.known_differences)} known)" if third.known_differences else "")
+            for third in entry.third_party
+        )
+        rows.append(
+            (
+                link,
+                str(len(entry.clauses)),
+                str(len(entry.mutants)),
+                others or "nobody: " + entry.no_third_party,
+            )
+        )
+    return _table(("scheme", "clauses", "mutants", "compared with"), rows)
