@@ -27,6 +27,7 @@ from refquant.arithmetic import (
     requantize_single_rounding,
     requantize_ties_up,
     saturating_cast,
+    torchao_layer,
     torchao_per_token,
     xnnpack_asymmetric,
     xnnpack_block_layer,
@@ -293,6 +294,7 @@ def test_layers_stand_for_the_dequantized_product():
         (litert_int4_layer(symmetric, weights, scale, bias), plain),
         (litert_block_layer(rows, weights, blocks, bias), exact),
         (xnnpack_layer(rows, weights, scale, bias), exact),
+        (torchao_layer(rows, weights * scale[:, None], bias), exact),
         (xnnpack_layer(rows, weights, scale, bias, fused=False), exact),
     ):
         assert (np.abs(ours - (expected + bias)) < 2.0**-12).all()

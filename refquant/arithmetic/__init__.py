@@ -20,6 +20,7 @@ from refquant.arithmetic.layers import (
     litert_block_layer,
     litert_int4_layer,
     litert_layer,
+    torchao_layer,
     xnnpack_block_layer,
     xnnpack_layer,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "requantize_single_rounding",
     "requantize_ties_up",
     "saturating_cast",
+    "torchao_layer",
     "torchao_per_token",
     "xnnpack_asymmetric",
     "xnnpack_block_layer",

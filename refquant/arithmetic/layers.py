@@ -18,6 +18,7 @@ __all__ = [
     "litert_block_layer",
     "litert_int4_layer",
     "litert_layer",
+    "torchao_layer",
     "xnnpack_block_layer",
     "xnnpack_layer",
 ]
@@ -103,6 +104,18 @@ def xnnpack_block_layer(
     for index, sums in enumerate(_by_block(codes, weights, scale)):
         totals = _multiply_add(sums.astype(np.float32), held[:, index], totals, fused=fused)
     return _multiply_add(totals, rows.scale[:, None], bias, fused=fused)
+
+
+def torchao_layer(rows: QuantizedRows, values: F32, bias: F32) -> F32:
+    """Torchao's 8da4w layer in eager mode: dequantized activations times dequantized weights.
+
+    f32[n, k], f32[n] -> f32[m, n]. No integer product: both operands are binary32 numbers and the
+    order of their sum is the processor's. Here it is taken in binary64 and rounded once, so that an
+    engine's result may differ by (k + 1) roundings of the sum of magnitudes. Source: torchao 0.18,
+    linear_quant_modules.py (linear_forward_8da4w).
+    """
+    product = rows.dequantize().astype(np.float64) @ values.astype(np.float64).T
+    return np.asarray(product + bias, np.float32)
 
 
 def _refuse(weights: Codes, code: int) -> None:

@@ -34,3 +34,17 @@ def test_tokens(oracle, tmp_path):
         with np.errstate(invalid="ignore"):
             values = ours.dequantize()
         assert np.array_equal(values, theirs[f"values_{name}"], equal_nan=True)
+
+
+def test_8da4w_layers(oracle, tmp_path):
+    x, width = rows(64), 64
+    weights = np.random.default_rng(2).normal(size=(16, width)).astype(np.float32)
+    theirs = ask(oracle("torchao"), tmp_path, x=x, weights=weights, group=32)
+    scale = np.repeat(theirs["weight_scale"].astype(np.float32), 32, axis=1)
+    values = theirs["weight_codes"] * scale
+    quantized = arithmetic.torchao_per_token(x)
+    ours = arithmetic.torchao_layer(quantized, values, np.zeros(16, np.float32))
+    sizes = np.abs(quantized.dequantize()).astype(float) @ np.abs(values).astype(float).T
+    roundings = (width + 1) * 2.0**-24
+    assert (np.abs(ours - theirs["output"]) <= roundings / (1 - roundings) * sizes).all()
+    assert (np.abs(ours) > 0).any()
