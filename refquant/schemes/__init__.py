@@ -18,6 +18,7 @@ from refquant.schemes import (
     floats,
     ggml,
     gptq,
+    hqq,
     mlx,
     mx,
     small_floats,
@@ -44,6 +45,7 @@ SCHEMES: Mapping[str, Scheme] = {
         *mx.SCHEMES,
         *bnb.SCHEMES,
         *mlx.SCHEMES,
+        *hqq.SCHEMES,
     )
 }
 """Schemes without knobs."""
@@ -63,6 +65,7 @@ FAMILIES: Mapping[str, Family] = {
         *mx.FAMILIES,
         *bnb.FAMILIES,
         *mlx.FAMILIES,
+        *hqq.FAMILIES,
     )
 }
 """Schemes with knobs, built on demand."""
