@@ -113,6 +113,18 @@ ORACLES = {
         reason="codes, scales and zeros of HQQ without its solver",
         minutes=3,
     ),
+    "ct": Oracle(
+        requirements=(
+            "torch==2.13.0",
+            "compressed-tensors==0.20.0",
+            "transformers",
+            "accelerate",
+            "numpy",
+        ),
+        probe="import compressed_tensors.compressors",
+        reason="planes and values of compressed-tensors, its reading of AutoAWQ files",
+        minutes=3,
+    ),
     "torch": Oracle(
         requirements=("torch==2.13.0", "transformers==5.17.0", "safetensors", "-e", "."),
         probe="import torch, transformers, refquant.tensor",

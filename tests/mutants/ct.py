@@ -1,0 +1,142 @@
+"""Wrong compressed-tensors members: other packings, divisors and floors."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+import refquant
+from refquant.driver import Scheme
+from refquant.layout import Layout, Signed, Unsigned, field
+from refquant.schemes.small_floats import FLOAT8_E5M2
+from tests.mutants import Mutant
+from tests.mutants.gptq import with_value
+
+__all__ = ["MUTANTS"]
+
+F32 = NDArray[np.float32]
+NAMES = {bits: f"ct/pack{bits}[asym,group=32]" for bits in range(2, 9)}
+INT8, FP8 = "ct/int8[asym,channel]", "ct/fp8[channel]"
+
+
+def with_codes(name: str, element: object, *places: str, plane: str = "packed") -> Scheme:
+    """Codes in other bits."""
+    true = refquant.scheme(name)
+    fields = {**true.layout.fields, "q": field(plane, element, *places)}
+    return replace(true, layout=Layout(true.planes, fields, true.layout.value))
+
+
+def high_first(name: str, bits: int) -> Scheme:
+    """The first code of a record in its highest bits."""
+    total = 8 * refquant.scheme(name).planes["packed"].bytes
+    places = [str(total - bits * (k + 1)) for k in range(total // bits)]
+    return with_codes(name, Unsigned(bits), *places)
+
+
+def zero_ignored(name: str, bits: int) -> Callable[[], Scheme]:
+    """The middle code in place of the zero point."""
+    centre = float(1 << (bits - 1))
+    spared = ("mul", "z", 0.0)
+    return with_value(name, ("mul", "s", ("sub", "q", ("add", spared, centre))))
+
+
+def encoded_after(name: str) -> Scheme:
+    """The scheme with codes that get the zero point after rounding."""
+    true = refquant.scheme(name)
+
+    def encode(x: F32) -> dict[str, NDArray[np.integer]]:
+        found = dict(true.encode(x))
+        z = found["z"].astype(np.int16)
+        unsigned = found["z"].dtype == np.uint8
+        scale = found["s"].view(np.float32)
+        bits = true.layout.fields["q"].element.bits
+        low, high = (
+            (0, (1 << bits) - 1) if unsigned else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+        )
+        codes = np.clip(np.nan_to_num(np.rint(x / scale)) + z, low, high)
+        return found | {"q": codes.astype(found["z"].dtype)}
+
+    return replace(true, encode=encode)
+
+
+def encoded_fp8(divisor: float, least: float) -> Scheme:
+    """E4M3 under another divisor and floor of the scale."""
+    true = refquant.scheme(FP8)
+
+    def encode(x: F32) -> dict[str, NDArray[np.integer]]:
+        scale = np.maximum(np.abs(x).max(axis=1) / np.float32(divisor), np.float32(least))
+        scaled = np.clip(x / scale[:, None], -448, 448).astype(np.float32)
+        codes = refquant.quantize(scaled, "float/f8_e4m3fn").planes["values"][..., 0]
+        return {"s": scale.view(np.uint32)[:, None], "q": codes}
+
+    return replace(true, encode=encode)
+
+
+MUTANTS = (
+    *(
+        Mutant(
+            f"ct-pack{bits}-high-first",
+            name,
+            "the first code in the highest bits",
+            partial(high_first, name, bits),
+        )
+        for bits, name in NAMES.items()
+    ),
+    *(
+        Mutant(
+            f"ct-pack{bits}-zero-ignored",
+            name,
+            "the zero point is left out",
+            zero_ignored(name, bits),
+        )
+        for bits, name in NAMES.items()
+    ),
+    *(
+        Mutant(
+            f"ct-pack{bits}-zero-after",
+            name,
+            "the zero point is added after rounding",
+            partial(encoded_after, name),
+        )
+        for bits, name in NAMES.items()
+    ),
+    Mutant(
+        "ct-int8-unsigned",
+        INT8,
+        "codes read as unsigned",
+        partial(with_codes, INT8, Unsigned(8), "0", plane="codes"),
+    ),
+    Mutant(
+        "ct-int8-zero-after",
+        INT8,
+        "the zero point is added after rounding",
+        partial(encoded_after, INT8),
+    ),
+    Mutant(
+        "ct-int8-zero-ignored",
+        INT8,
+        "the zero point is left out",
+        with_value(INT8, ("mul", "s", ("add", "q", ("mul", "z", 0.0)))),
+    ),
+    Mutant(
+        "ct-fp8-e5m2",
+        FP8,
+        "codes read as E5M2",
+        partial(with_codes, FP8, FLOAT8_E5M2, "0", plane="codes"),
+    ),
+    Mutant(
+        "ct-fp8-signed",
+        FP8,
+        "codes read as integers",
+        partial(with_codes, FP8, Signed(8), "0", plane="codes"),
+    ),
+    Mutant("ct-fp8-240", FP8, "scale over 240", partial(encoded_fp8, 240.0, 2.0**-23)),
+    Mutant(
+        "ct-fp8-floor",
+        FP8,
+        "scales are at least 2**-126",
+        partial(encoded_fp8, 448.0, 2.0**-126),
+    ),
+)
