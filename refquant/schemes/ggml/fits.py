@@ -208,7 +208,7 @@ def fit_descending(x: F32, top: int) -> tuple[F32, F32]:  # f32[n, m] -> f32[m],
 
 def _descend(
     x: F32, w: F32, wx: F32, codes: F32, sums: F32, top: int
-) -> NDArray[np.bool_]:  # f32[n, m] four times, f32[2, m] -> bool[m]
+) -> NDArray[np.bool_]:  # f32[n, m], f32[n, m], f32[n, m], f32[n, m], f32[2, m] -> bool[m]
     """One pass over all codes, in place: each moves where that helps. Which groups changed."""
     changed = np.zeros(x.shape[1], np.bool_)
     sum_lx, sum_l2 = sums
