@@ -5,19 +5,24 @@ Every row is a paired ratio from this run; nothing here passes or fails.
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# Before NumPy is imported: every row is about one thread.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from bench.codecs import decode_rows, encode_rows
 from bench.commands import command_rows
+from bench.products import product_rows
 from bench.timing import print_table
 
 GROUPS = {
     "decode": (decode_rows, "ns per weight"),
     "encode": (encode_rows, "ns per weight"),
+    "products": (product_rows, "ns per 1000 products"),
     "commands": (command_rows, "microseconds"),
 }
 

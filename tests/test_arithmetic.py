@@ -42,7 +42,9 @@ ACCUMULATORS = np.array(
 )
 
 
-@pytest.mark.parametrize("inner", [1, 2, 3, 31, 32, 33, 1023, 1024, 1025, 4096, 65537])
+@pytest.mark.parametrize(
+    "inner", [0, 1, 2, 3, 31, 32, 33, 1023, 1024, 1025, 2047, 2048, 2049, 4096, 65537]
+)
 def test_int8_products_equal_int64_at_every_length(inner):
     extreme = np.array(
         [[-128] * inner, [127] * inner, [-128, 127] * (inner // 2) + [1] * (inner % 2)]
@@ -60,6 +62,38 @@ def test_random_products_equal_int64():
     result = integer_matmul(left, right)
     assert result.dtype == np.int32
     assert (result == expected).all()
+
+
+@pytest.mark.parametrize("outputs", [0, 1, 511, 512, 513, 1025])
+@pytest.mark.parametrize("inner", [1024, 1025])
+def test_products_equal_int64_at_every_edge_of_a_tile(outputs, inner):
+    generator = np.random.default_rng(outputs)
+    left = np.where(generator.random((3, inner)) < 0.9, -128, 127).astype(np.int8)
+    right = np.where(generator.random((outputs, inner)) < 0.9, -128, 127).astype(np.int8)
+    expected = left.astype(np.int64) @ right.astype(np.int64).T
+    assert integer_matmul(left, right).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("inner", [16383, 16384, 16385, 16512, 16513, 32768, 33001])
+def test_int4_products_equal_int64_at_every_edge(inner):
+    left = np.full((2, inner), -128, np.int8)
+    left[1, ::2] = 127
+    right = np.full((3, inner), -8, np.int8)
+    right[1, 1::2] = 7
+    right[2] = 7
+    expected = left.astype(np.int64) @ right.astype(np.int64).T
+    assert integer_matmul(left, right).tolist() == expected.tolist()
+    assert integer_matmul(right, left).tolist() == expected.T.tolist()
+
+
+def test_wider_codes_are_multiplied_exactly_or_refused():
+    left = np.full((1, 600), 4095, np.int16)
+    left[0, ::3] = -4095
+    with pytest.raises(SchemeError, match="int32 accumulator"):
+        integer_matmul(left, left)
+    assert integer_matmul(left[:, :100], left[:, :100])[0, 0] == 4095**2 * 100
+    with pytest.raises(SchemeError, match="no exact product"):
+        integer_matmul(np.full((1, 1), 4097, np.int16), np.full((1, 1), 4096, np.int16))
 
 
 def test_a_piece_one_term_longer_would_not_be_exact():

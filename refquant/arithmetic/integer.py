@@ -2,8 +2,8 @@
 
 A binary32 sum of integers is exact, in any order and with or without FMA, while no partial sum
 exceeds 2**24 in magnitude. Small codes allow hundreds to thousands of terms before that, so the
-inner axis is cut into pieces of that length; each piece is one BLAS call, and the pieces are added
-as int32. BLAS here computes integers, not approximations.
+inner axis is cut into pieces of that length; each piece of a tile of outputs is one BLAS call, and
+the pieces are added as int32. BLAS here computes integers, not approximations.
 """
 
 import numpy as np
@@ -17,6 +17,9 @@ EXACT_INTEGERS = 1 << 24
 """Every integer up to this magnitude is a binary32 number."""
 
 INT32_MAX = (1 << 31) - 1
+
+TILE = 512
+"""Outputs computed together: 2 MB of weights as binary32, which a cache holds while BLAS reads."""
 
 
 def exact_terms(largest_left: int, largest_right: int) -> int:
@@ -35,11 +38,7 @@ def integer_matmul(
     """
     if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
         raise _shapes(left, right)
-    terms = _terms(left, right)
-    inner = left.shape[1]
-    if inner <= terms:
-        return _product(left, right).astype(np.int32)
-    return _by_pieces(left, right, terms)
+    return _by_tiles(left, right, max(min(_terms(left, right), left.shape[1]), 1))
 
 
 def block_sums(
@@ -103,19 +102,24 @@ def _largest(codes: NDArray[np.integer]) -> int:
     return max(-int(np.minimum.reduce(codes, axis=None)), int(np.maximum.reduce(codes, axis=None)))
 
 
-def _product(left: NDArray[np.integer], right: NDArray[np.integer]) -> NDArray[np.float32]:
-    product: NDArray[np.float32] = np.matmul(left.astype(np.float32), right.astype(np.float32).T)
-    return product
-
-
-def _by_pieces(
+def _by_tiles(
     left: NDArray[np.integer], right: NDArray[np.integer], terms: int
 ) -> NDArray[np.int32]:
-    """The sum of exact pieces of `terms` terms."""
-    total = _product(left[:, :terms], right[:, :terms]).astype(np.int32)
-    for start in range(terms, left.shape[1], terms):
-        piece = _product(left[:, start : start + terms], right[:, start : start + terms])
-        np.add(total, piece, out=total, casting="unsafe", dtype=np.int32)
+    """Exact pieces of `terms` terms, for `TILE` outputs at a time in buffers that are reused."""
+    inner, outputs = right.shape[1], len(right)
+    wide = left.astype(np.float32)
+    total = np.zeros((len(left), outputs), np.int32)
+    weights = np.empty((min(TILE, outputs), terms), np.float32)
+    piece = np.empty((len(left), len(weights)), np.float32)
+    for row in range(0, outputs, TILE):
+        tile = total[:, row : row + TILE]
+        sums = piece[:, : tile.shape[1]]
+        for start in range(0, inner, terms):
+            end = min(start + terms, inner)
+            held = weights[: tile.shape[1], : end - start]
+            np.copyto(held, right[row : row + TILE, start:end], casting="unsafe")
+            np.matmul(wide[:, start:end], held.T, out=sums)
+            np.add(tile, sums, out=tile, casting="unsafe", dtype=np.int32)
     return total
 
 
