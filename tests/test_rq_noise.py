@@ -1,11 +1,11 @@
 """Damaged `.rq` files of every kind: refused for a reason, or read; never anything else."""
 
-import copy
 import os
 import random
 
 import pytest
 
+from conformance.container.mutate import change_bytes, change_meaning
 from conformance.container.parts import build, compressed_example, example
 from refquant import mp1
 from refquant.errors import FormatError, UnsupportedError
@@ -64,19 +64,6 @@ def test_noise_in_the_header_bytes(tmp_path):
     assert min(outcomes.values()) > 10
 
 
-def change_bytes(data, chance):
-    place = chance.randrange(len(data))
-    kind = chance.randrange(4)
-    if kind == 0:
-        data[place] = chance.randrange(256)
-    elif kind == 1:
-        data[place] ^= 1 << chance.randrange(8)
-    elif kind == 2:
-        del data[place]
-    else:
-        data[place:place] = bytes([chance.randrange(256)])
-
-
 def test_noise_in_the_table(tmp_path):
     chance = random.Random(3)
     path = tmp_path / "noise.rq"
@@ -91,17 +78,6 @@ def test_noise_in_the_table(tmp_path):
         readable(path)
 
 
-ODDITIES = [
-    *(0, 1, 2, 3, 4, 5, 8, 16, 31, 32, 33, 64, 127, 255, 256, -1, 2**16, 2**20, 2**24, 2**31),
-    *(2**32, 2**40, 2**53 - 1, 0.0, 1.0, -1.5, 1e300, 5e-324, True, False, b"", b"abcd", [], {}),
-    *("", "a", "q", "s", "d", "u", "i", "f", "add", "mul", "sub", "lut", "fn", "none", "e8m0"),
-    *([1], [[[8, 0, [], []]]], [[[4, 0, [2], [4]]]], ["mul", "q", "q"]),
-    {"k": "f", "s": 0, "e": 8, "m": 0, "bias": 127, "sp": "e8m0"},
-    {"k": "f", "s": 1, "e": 4, "m": 3, "bias": 7, "sp": "fn"},
-    {"k": "d", "base": 3, "n": 5},
-]
-
-
 def test_noise_in_the_headers_meaning(tmp_path):
     """Well-formed headers that say odd things, so that they reach the schema and the layouts."""
     chance = random.Random(4)
@@ -114,28 +90,3 @@ def test_noise_in_the_headers_meaning(tmp_path):
         path.write_bytes(build(parts))
         outcomes[readable(path)] += 1
     assert min(outcomes.values()) > 30
-
-
-def change_meaning(top, chance):
-    """Replace, nudge, remove or repeat one value somewhere in the header."""
-    parent, key = chance.choice(list(places(top)))
-    kind = chance.randrange(10)
-    if kind < 6:
-        parent[key] = copy.deepcopy(chance.choice(ODDITIES))
-    elif kind == 6 and type(parent[key]) is int:
-        parent[key] += chance.choice([-1, 1, 2, 32])
-    elif kind == 7 and isinstance(parent, list):
-        parent.insert(key, copy.deepcopy(parent[key]))
-    elif kind == 8:
-        other, place = chance.choice(list(places(top)))
-        parent[key] = copy.deepcopy(other[place])
-    else:
-        del parent[key]
-
-
-def places(value):
-    """Every entry of every map and array, as (container, key)."""
-    for key in value if isinstance(value, dict) else range(len(value)):
-        yield value, key
-        if isinstance(value[key], dict | list):
-            yield from places(value[key])

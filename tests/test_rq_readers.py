@@ -5,8 +5,7 @@ import subprocess
 
 import pytest
 
-from conformance.container import generate
-from tests import rq_readers
+from conformance.container import generate, readers
 
 MANIFEST = json.loads((generate.CORPUS / "manifest.json").read_text("utf-8"))
 PATHS = [f"{kind}/{name}" for kind in ("valid", "reject") for name in MANIFEST[kind]]
@@ -21,9 +20,15 @@ def expected(path):
     return {key: entry[key] for key in ("tensors", "documents")}
 
 
+def needed(command):
+    if command is None:
+        pytest.skip("no Node or no C compiler is installed")
+    return command
+
+
 def assert_agrees(command):
     files = [(generate.CORPUS / path).read_bytes() for path in PATHS]
-    found = rq_readers.answers(command, files)
+    found = readers.answers(command, files)
     wrong = {
         path: (answer, expected(path))
         for path, answer in zip(PATHS, found, strict=True)
@@ -33,20 +38,20 @@ def assert_agrees(command):
 
 
 def test_javascript_agrees():
-    assert_agrees(rq_readers.javascript())
+    assert_agrees(needed(readers.javascript_command()))
 
 
 @pytest.mark.parametrize("flags", [["-O2"], ["-g", "-fsanitize=address,undefined"]])
 def test_c_agrees(flags, tmp_path):
-    assert_agrees(rq_readers.compiled_c(tmp_path, *flags))
+    assert_agrees(needed(readers.c_command(tmp_path, *flags)))
 
 
 @pytest.mark.parametrize("language", ["javascript", "c"])
 def test_files_can_be_named(language, tmp_path):
     if language == "c":
-        command = rq_readers.compiled_c(tmp_path)[:1]
+        command = needed(readers.c_command(tmp_path))[:1]
     else:
-        command = rq_readers.javascript()[:2]
+        command = needed(readers.javascript_command())[:2]
     paths = ["valid/example.rq", "reject/polyglot.rq"]
     done = subprocess.run(
         [*command, *(str(generate.CORPUS / path) for path in paths), "--json"],
@@ -55,5 +60,5 @@ def test_files_can_be_named(language, tmp_path):
         check=False,
     )
     assert done.returncode == 3
-    found = [rq_readers.normalized(json.loads(line)) for line in done.stdout.splitlines()]
+    found = [readers.normalized(json.loads(line)) for line in done.stdout.splitlines()]
     assert found == [expected(path) for path in paths]

@@ -1,0 +1,174 @@
+"""Damage for `.rq` files at every depth: bytes, table, header bytes, header meaning, planes.
+
+All but the plainest damage is laid out again under right checksums, so that it reaches the checks
+behind them.
+"""
+
+import copy
+import struct
+
+import zstandard
+
+from conformance.container.parts import HEADER, RAW, Parts, Payload, build
+from conformance.container.random_layouts import random_parts
+from refquant import mp1
+
+__all__ = ["change_bytes", "change_meaning", "mutant", "take_apart"]
+
+ODDITIES = [
+    *(0, 1, 2, 3, 4, 5, 8, 16, 31, 32, 33, 64, 127, 255, 256, -1, 2**16, 2**20, 2**24, 2**31),
+    *(2**32, 2**40, 2**53 - 1, 0.0, 1.0, -1.5, 1e300, 5e-324, True, False, b"", b"abcd", [], {}),
+    *("", "a", "q", "s", "d", "u", "i", "f", "add", "mul", "sub", "lut", "fn", "none", "e8m0"),
+    *([1], [[[8, 0, [], []]]], [[[4, 0, [2], [4]]]], ["mul", "q", "q"]),
+    {"k": "f", "s": 0, "e": 8, "m": 0, "bias": 127, "sp": "e8m0"},
+    {"k": "f", "s": 1, "e": 4, "m": 3, "bias": 7, "sp": "fn"},
+    {"k": "d", "base": 3, "n": 5},
+]
+
+
+def change_bytes(data, chance):
+    """Replace, flip, remove or insert one byte."""
+    place = chance.randrange(len(data))
+    kind = chance.randrange(4)
+    if kind == 0:
+        data[place] = chance.randrange(256)
+    elif kind == 1:
+        data[place] ^= 1 << chance.randrange(8)
+    elif kind == 2:
+        del data[place]
+    else:
+        data[place:place] = bytes([chance.randrange(256)])
+
+
+def change_meaning(top, chance):
+    """Replace, nudge, remove or repeat one value somewhere in the header."""
+    parent, key = chance.choice(list(places(top)))
+    kind = chance.randrange(10)
+    if kind < 6:
+        parent[key] = copy.deepcopy(chance.choice(ODDITIES))
+    elif kind == 6 and type(parent[key]) is int:
+        parent[key] += chance.choice([-1, 1, 2, 32])
+    elif kind == 7 and isinstance(parent, list):
+        parent.insert(key, copy.deepcopy(parent[key]))
+    elif kind == 8:
+        other, place = chance.choice(list(places(top)))
+        parent[key] = copy.deepcopy(other[place])
+    else:
+        del parent[key]
+
+
+def places(value):
+    """Every entry of every map and array, as (container, key)."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key])
+
+
+def take_apart(data):
+    """The parts of a valid file, as `build` puts them together."""
+    count = struct.unpack_from("<I", data, 24)[0]
+    payloads = []
+    for number in range(count):
+        offset, stored, _, _, codec, kind = struct.unpack_from("<QQQIBB", data, 64 + 64 * number)
+        taken = data[offset : offset + stored]
+        raw = None if codec == RAW else zstandard.ZstdDecompressor().decompress(taken)
+        payloads.append(Payload(kind, taken, raw))
+    features = struct.unpack_from("<I", data, 12)[0]
+    header = mp1.decode(payloads[HEADER].stored)
+    return Parts(header, payloads[1:], preamble={"features": features} if features else {})
+
+
+def in_the_file(data, _parts, chance):
+    """Bytes changed wherever they are, under the old checksums."""
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 3)):
+        change_bytes(changed, chance)
+    return bytes(changed[: chance.choice([len(changed), chance.randrange(len(changed) + 1)])])
+
+
+def in_the_header_bytes(_data, parts, chance):
+    """One or two bytes of the header changed."""
+    header = bytearray(mp1.encode(parts.header))
+    for _ in range(chance.randint(1, 2)):
+        change_bytes(header, chance)
+    parts.header = bytes(header)
+    return build(parts)
+
+
+def in_the_headers_meaning(data, parts, chance):
+    """Well-formed headers that say odd things."""
+    for _ in range(chance.choice([1, 1, 1, 2, 3])):
+        change_meaning(parts.header, chance)
+    try:
+        return build(parts)
+    except ValueError:
+        # The mutation has no spelling in RQ-MP1.
+        return in_the_header_bytes(data, take_apart(data), chance)
+
+
+def in_the_table(_data, parts, chance):
+    """One or two fields of an entry, or of the preamble."""
+    entry = chance.randrange(len(parts.payloads) + 1)
+    large = [0, 1, 63, 64, 2**31, 2**32, 2**63, 2**64 - 64, 2**64 - 1, chance.randrange(2000)]
+    choices = [(field, large) for field in range(3)] + [(field, range(256)) for field in (4, 5)]
+    for field, values in chance.sample(choices, chance.randint(1, 2)):
+        parts.entries.setdefault(entry, {})[field] = chance.choice(values)
+    if chance.random() < 0.3:
+        key, most = chance.choice(
+            [("major", 2**16), ("minor", 2**16), ("features", 2**32), ("segments", 2**32)]
+        )
+        parts.preamble[key] = chance.choice([0, 1, 2, most - 1, chance.randrange(most)])
+    return build(parts)
+
+
+def in_the_planes(_data, parts, chance):
+    """Other bytes in a segment, as many as before: all codes are lawful somewhere."""
+    if parts.payloads:
+        payload = chance.choice(parts.payloads)
+        changed = bytearray(payload.stored)
+        for _ in range(chance.randint(1, 8)):
+            changed[chance.randrange(len(changed))] = chance.choice([0, 255, chance.randrange(256)])
+        if payload.raw is None:
+            payload.stored = bytes(changed)
+    return build(parts)
+
+
+def in_a_new_layout(_data, _parts, chance):
+    """A layout drawn at random, half of the time with something else in its place."""
+    parts = random_parts(chance)
+    if chance.random() < 0.5:
+        return build(parts)
+    layout = parts.header["core"]["schemes"][0]
+    if chance.random() < 0.5:
+        change_meaning(layout, chance)
+        return build_or(parts, chance)
+    return in_the_planes(b"", parts, chance)
+
+
+def build_or(parts, chance):
+    """The file, or where its header has no spelling, another one."""
+    try:
+        return build(parts)
+    except ValueError:
+        return build(random_parts(chance))
+
+
+KINDS = (
+    in_a_new_layout,
+    in_a_new_layout,
+    in_a_new_layout,
+    in_a_new_layout,
+    in_the_file,
+    in_the_header_bytes,
+    in_the_headers_meaning,
+    in_the_headers_meaning,
+    in_the_headers_meaning,
+    in_the_table,
+    in_the_planes,
+)
+
+
+def mutant(data, chance):
+    """A damaged copy of a valid file; `chance` is a `random.Random`."""
+    return chance.choice(KINDS)(data, take_apart(data), chance)
