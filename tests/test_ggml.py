@@ -96,3 +96,14 @@ def test_sums_of_activations_contribute_nothing():
     values = refquant.QuantizedTensor.from_planes("ggml/q8_1", (32,), {"blocks": block})
     expected = np.arange(-16, 16, dtype=np.float32)
     assert np.array_equal(values.dequantize().view(np.uint32), expected.view(np.uint32))
+
+
+@pytest.mark.parametrize("name", ["ggml/q4_0", "ggml/q6_k"])
+def test_importance_goes_with_the_axis(name):
+    x = np.random.default_rng(3).standard_normal((512, 3)).astype(np.float32)
+    importance = golden_ggml.importance(512)
+    along_rows = refquant.quantize(x.T.copy(), name, importance=importance)
+    along_columns = refquant.quantize(x, name, axis=0, importance=importance)
+    assert np.array_equal(along_columns.dequantize(), along_rows.dequantize().T)
+    plain = refquant.quantize(x, name, axis=0)
+    assert not np.array_equal(along_columns.dequantize(), plain.dequantize())

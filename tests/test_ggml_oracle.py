@@ -57,6 +57,6 @@ def test_searches_choose_the_oracle_s_codes(name):
 @pytest.mark.parametrize("name", SEARCHES)
 def test_searches_choose_the_oracle_s_codes_for_more_weights(name):
     size = refquant.scheme(f"ggml/{name}").group[0]
-    for kind, x in weights(6, seed=6, finite=True):
+    for kind, x in weights(2, seed=6, finite=True):
         if kind not in ("all exponents", "subnormal"):
-            check_encoding(name, np.clip(x, -1e4, 1e4).reshape(-1, size)[:6])
+            check_encoding(name, np.clip(x, -1e4, 1e4).reshape(-1, size)[:2])
