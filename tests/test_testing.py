@@ -100,6 +100,20 @@ PLANTED = {
         misread(GPTQ, value=("mul", "s", ("sub", "q", "z"))),
         "zero point off by one",
     ),
+    "GPTQ version 2 read as version 1": (
+        refquant.scheme("gptq/int4[v=2]"),
+        lambda case: refquant.QuantizedTensor(
+            refquant.scheme("gptq/int4[v=1]"), case.shape, case.planes
+        ).dequantize(),
+        "zero point off by one: z is taken 1 too large (GPTQ v1 against v2)",
+    ),
+    "GPTQ version 1 read as version 2": (
+        refquant.scheme("gptq/int4[v=1]"),
+        lambda case: refquant.QuantizedTensor(
+            refquant.scheme("gptq/int4[v=2]"), case.shape, case.planes
+        ).dequantize(),
+        "zero point off by one: z is taken 1 too small (GPTQ v1 against v2)",
+    ),
     "reciprocal NVFP4 scale": (NVFP4, reciprocal_scale, "reciprocal scale: 1/g"),
     "unsigned read as signed": (
         U8,
