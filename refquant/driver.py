@@ -59,7 +59,8 @@ class Scheme:
     are not stored. Encoders that have no rule for NaN and infinities leave `non_finite` false
     and the driver refuses such weights. `encode_weighted` is the algorithm where the importance
     of each column is known, if the origin has one. `parameters` are the knobs of a parametric
-    family.
+    family. An encoder whose choice for one group depends on all others sets `whole` and gets
+    the tensor in one piece.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Scheme:
     non_finite: bool = False
     parameters: Parameters = dataclass_field(default_factory=dict, compare=False)
     encode_weighted: WeightedEncoder | None = None
+    whole: bool = False
 
     def __repr__(self) -> str:
         return f"refquant.scheme({self.name!r})"
@@ -194,6 +196,8 @@ def encode_planes(
     }
     unit = lcm(row_unit(layout, flat), aligned(scheme.group, flat)[0])
     step = max(CHUNK_WEIGHTS // max(prod(flat[1:]), 1) // unit, 1) * unit
+    if scheme.whole:
+        step = flat[0]
 
     def work(start: int) -> None:
         stop = min(start + step, flat[0])

@@ -146,13 +146,9 @@ class Rule:
         """Choose a scale (and zero point) for each group by its extremes, then round to nearest."""
         low, high = self._extremes(x)
         scale = self._floored(self._scale(low, high))
-        stored, bits = self._stored(scale)
-        if self["floor"] == "one":
-            stored, bits = self._stored(self._floored(stored))
-        used = stored if self["using"] == "stored" else scale
         if self["symmetry"] == "sym":
-            codes = self._rounded(self._quotient(x, used))
-            return {"s": bits[:, None], "q": self._clipped(codes)}
+            return self.encode_with(x, scale)
+        used, bits = self._used(scale)
         zero = self._zero_point(low / (used if self["zero_using"] == "codes" else scale))
         codes = self._quotient(x, used)
         if self["zero"] == "before":
@@ -162,6 +158,21 @@ class Rule:
         known = np.where(np.isnan(zero), np.float32(0), zero)
         stored_zero = self._offset(known.astype(np.int8))[:, None]
         return {"s": bits[:, None], "z": stored_zero, "q": self._clipped(codes)}
+
+    def encode_with(
+        self, x: F32, scale: F32
+    ) -> Codes:  # f32[g, n], f32[g] -> s code[g, 1], q code[g, n]
+        """Symmetric codes by scales that were chosen elsewhere, which are stored here first."""
+        used, bits = self._used(scale)
+        codes = self._rounded(self._quotient(x, used))
+        return {"s": bits[:, None], "q": self._clipped(codes)}
+
+    def _used(self, scale: F32) -> tuple[F32, NDArray[np.integer]]:
+        """The scale that codes follow, and the bits of the stored one."""
+        stored, bits = self._stored(scale)
+        if self["floor"] == "one":
+            stored, bits = self._stored(self._floored(stored))
+        return stored if self["using"] == "stored" else scale, bits
 
     def _zero_point(self, quotient: F32) -> F32:  # f32[g] -> f32[g]; of min / scale
         lowest = np.float32(self.qmin)

@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 import refquant
 from refquant.layout import Signed, Unsigned
+from refquant.schemes.aeq import mse, octav
 from refquant.schemes.affine import Rule
 from tests.mutants import Mutant
 from tests.mutants.float import encoded, flushed_float16, read_as, saturated_float16
@@ -14,6 +17,9 @@ __all__ = ["MUTANTS", "with_rule"]
 INT8, ASYM8 = "aeq/int8[sym,channel]", "aeq/int8[asym,channel]"
 INT4, INT4_BLOCK = "aeq/int4[sym,channel]", "aeq/int4[sym,block=32]"
 INT2 = "aeq/int2[sym,channel]"
+OCTAV8, OCTAV4 = "aeq/int8[sym,channel,algorithm=octav]", "aeq/int4[sym,block=32,algorithm=octav]"
+OCTAV2 = "aeq/int2[sym,channel,algorithm=octav]"
+MSE8 = "aeq/int8[sym,channel,algorithm=mse]"
 
 
 def with_rule(name, **changed):
@@ -24,6 +30,41 @@ def with_rule(name, **changed):
         return replace(true, encode=Rule({**true.encode.__self__.knobs, **changed}).encode)
 
     return build
+
+
+def with_scales(name, scales):
+    """A scheme whose scales another algorithm chooses: f32[g, n] and its rule to f32[g]."""
+
+    def build():
+        plain = refquant.scheme(name.partition(",algorithm")[0] + "]")
+        rule = plain.encode.__self__
+        return replace(refquant.scheme(name), encode=lambda x: rule.encode_with(x, scales(x, rule)))
+
+    return build
+
+
+def each_alone(x, rule):
+    """OCTAV in which every group stops by itself."""
+    return np.concatenate([octav.scales(row[None], rule) for row in x])
+
+
+def of_unsigned_codes(x, rule):
+    """OCTAV with k = 4**-bits / 12, the constant of codes without a sign."""
+    return octav.clips(x, int(rule["bits"]) + 1) / np.float32(rule.qmax)
+
+
+def settled_clips(x, rule):
+    """Newton's method to its end, a hundred iterations."""
+    clip = np.ones(len(x), np.float32)
+    for _ in range(100):
+        clip = octav.next_clips(x, clip, int(rule["bits"]))
+    largest = np.maximum(np.abs(x).max(axis=1), octav.LEAST_EXTENT)
+    return np.minimum(largest, clip) / np.float32(rule.qmax)
+
+
+def of_four_bits(x, rule):
+    """MSE scales of 4 bits for 8."""
+    return mse.scales(x, Rule({**rule.knobs, "bits": 4}))
 
 
 MUTANTS = (
@@ -79,6 +120,24 @@ MUTANTS = (
     ),
     Mutant("aeq-int2-unsigned", INT2, "codes unsigned", with_codes(INT2, Unsigned(2), "4:2")),
     Mutant("aeq-int2-half-away", INT2, "ties away from zero", with_rule(INT2, round="half_away")),
+    Mutant(
+        "aeq-int8-octav-settled", OCTAV8, "iterated to the end", with_scales(OCTAV8, settled_clips)
+    ),
+    Mutant(
+        "aeq-int8-mse-multiple", MSE8, "the multiple of 4 bits", with_scales(MSE8, of_four_bits)
+    ),
+    Mutant(
+        "aeq-int4-octav-unsigned",
+        OCTAV4,
+        "4**-bits / 12, as for unsigned codes",
+        with_scales(OCTAV4, of_unsigned_codes),
+    ),
+    Mutant(
+        "aeq-int2-octav-alone",
+        OCTAV2,
+        "every group stops by itself",
+        with_scales(OCTAV2, each_alone),
+    ),
     Mutant(
         "aeq-fp16-saturated",
         "aeq/fp16",

@@ -3,8 +3,8 @@
 The request holds tensors `x`, f32[tensors, rows, columns], and `settings`, a list in JSON of
 {bits, symmetric, granularity (CHANNELWISE, TENSORWISE or BLOCKWISE_n), algorithm (minmax, octav,
 mse or hadamard), limit}. For setting number i the answer holds `i.codes`, `i.scale`,
-`i.zero_point`, `i.values` and `i.packed`, each with an axis for the tensors, and for hadamard the
-rotated weights `i.rotated`.
+`i.zero_point`, `i.values` and `i.packed`, each with an axis for the tensors; for hadamard the
+rotated weights `i.rotated`; for octav the clips after 1 to 10 iterations, `i.clips`.
 """
 
 import json
@@ -56,7 +56,17 @@ def quantized(x, setting):
         answer["rotated"], _, _ = hadamard_rotation._rotate_with_diagonal_hadamard(
             x, axis=1, max_size=setting.get("limit")
         )
+    if setting["algorithm"] == "octav":
+        answer["clips"] = np.stack([clips(x, setting, count) for count in range(1, 11)])
     return answer
+
+
+def clips(x, setting, count):
+    """What OCTAV has found after `count` iterations, one clip for each group."""
+    kind, _, block = setting["granularity"].partition("_")
+    grouped = x.reshape(len(x), -1, int(block)) if block else x
+    axis = None if kind == "TENSORWISE" else grouped.ndim - 1
+    return octav._guess_clipping_with_octav(grouped, setting["bits"], axis, count, 3.0).reshape(-1)
 
 
 def main():
