@@ -12,6 +12,7 @@ from refquant.errors import SchemeError, UnsupportedError
 from refquant.layout import Layout
 from refquant.schemes import scheme_of_layout
 from refquant.schemes.level2 import CODEBOOKS
+from tests import gguf_bytes
 from tests.ggml_inputs import records
 from tests.ggml_oracle import half_places, type_of
 
@@ -60,3 +61,18 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     refquant.schemes.scheme.cache_clear()
     with pytest.raises(UnsupportedError, match=r"pip install refquant\[iq\]"):
         refquant.scheme("ggml/iq3_s")
+
+
+def test_a_gguf_file_opens_without_the_package(monkeypatch, tmp_path):
+    """Its tensor then says what to install; with the package it has values."""
+    data = records(2, 66, (0,), seed=9)
+    path = tmp_path / "iq.gguf"
+    path.write_bytes(gguf_bytes.build(tensors=[("t", (2, 256), 16, data.tobytes())]))
+    assert refquant.open_checkpoint(path).tensors["t"].scheme.name == "ggml/iq2_xxs"
+    monkeypatch.setitem(sys.modules, "gguf.quants", None)
+    CODEBOOKS["ggml/iq2_xxs"].cache_clear()
+    refquant.schemes.scheme.cache_clear()
+    opened = refquant.open_checkpoint(path)
+    assert dict(opened.unreadable) == {"t": "IQ2_XXS"}
+    with pytest.raises(UnsupportedError, match=r"pip install refquant\[iq\]"):
+        opened.tensors["t"]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.errors import UnknownSchemeError, UnsupportedError
+from refquant.errors import UnknownSchemeError, UnsupportedError, UsageError
 from refquant.formats.mapped import shown
 from refquant.schemes import scheme
 from refquant.tensor import QuantizedTensor
@@ -42,12 +42,12 @@ class LazyTensors(Mapping[str, QuantizedTensor]):
 
 
 def is_readable(scheme_name: str | None, shape: tuple[int, ...]) -> bool:
-    """True if a scheme of this version has that name and the tensor has elements."""
+    """True if a scheme of this installation has that name and the tensor has elements."""
     if scheme_name is None or 0 in shape:
         return False
     try:
         scheme(scheme_name)
-    except UnknownSchemeError:
+    except (UnknownSchemeError, UnsupportedError):
         return False
     return True
 
@@ -65,13 +65,14 @@ def tensor_over(
     UnsupportedError if no scheme of this version stands for the type, or if there are no elements.
     """
     what = f"tensor {shown(name)}"
-    if scheme_name is None or not is_readable(scheme_name, ()):
+    try:
+        found = scheme(scheme_name or "")
+    except UsageError as error:
         raise UnsupportedError(
             f"{what} has the type {type_name}, which no scheme of this version reads "
             "(`refquant schemes` lists them)"
-        )
+        ) from error
     if 0 in shape:
         raise UnsupportedError(f"{what} has no elements: its shape is {list(shape)}")
-    found = scheme(scheme_name)
     (plane,) = found.planes
     return QuantizedTensor.from_planes(found, shape or (1,), {plane: data})
