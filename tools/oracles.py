@@ -125,6 +125,12 @@ ORACLES = {
         reason="planes and values of compressed-tensors, its reading of AutoAWQ files",
         minutes=3,
     ),
+    "onnx": Oracle(
+        requirements=("onnx==1.23.2", "onnxruntime==1.31.1", "numpy"),
+        probe="import onnx.reference, onnxruntime",
+        reason="codes and values of ONNX's reference evaluator and of ONNX Runtime",
+        minutes=1,
+    ),
     "torch": Oracle(
         requirements=("torch==2.13.0", "transformers==5.17.0", "safetensors", "-e", "."),
         probe="import torch, transformers, refquant.tensor",
