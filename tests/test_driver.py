@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 import refquant
 from refquant import driver
 from refquant.driver import Scheme, decode_planes, encode_planes
-from refquant.errors import SchemeError
+from refquant.errors import LimitError, SchemeError
+from refquant.layout import Layout, Plane, Unsigned, field
 from tests.test_layout_values import DESIGN, assert_same_bits, gridded, random_planes
 
 NAMES = (
@@ -164,3 +165,11 @@ def test_schemes_can_be_members_of_sets():
     assert refquant.scheme("q4_0").bits_per_weight() == refquant.scheme("q4_0").bits_per_weight(
         (32,)
     )
+
+
+def test_a_tensor_too_large_for_the_machine_is_a_limit():
+    whole = Layout({"all": Plane((0,), 1)}, {"q": field("all", Unsigned(8), "0", over=0)}, "q")
+    scheme = Scheme("test/whole", "One byte for any tensor", whole, None)
+    tensor = refquant.QuantizedTensor.from_planes(scheme, (1 << 40,), {"all": b"\x01"})
+    with pytest.raises(LimitError, match="4398046511104 bytes"):
+        tensor.dequantize()

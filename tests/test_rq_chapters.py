@@ -49,3 +49,38 @@ def test_codes_in_the_chapters_exist():
     for page in sorted((REPOSITORY / "spec").glob("*.md")):
         for code in re.findall(r"`(E_[A-Z0-9_]+)`", page.read_text("utf-8")):
             assert code in container_tables.CODES or not code.startswith("E_"), (page.name, code)
+
+
+CHAPTERS = ("02-container", "03-rq-mp1", "04-header", "05-descriptors", "07-compression")
+REACHED = json.loads((REPOSITORY / "conformance" / "container" / "rules.json").read_text("utf-8"))
+
+
+def paragraphs():
+    """Every rule's own text, by its id."""
+    for chapter in CHAPTERS:
+        text = (REPOSITORY / "spec" / f"{chapter}.md").read_text("utf-8")
+        for found in re.finditer(
+            r"^- \*\*([A-Z]+-\d+)\*\* (.*?)(?=^- \*\*|^#|\Z)", text, re.DOTALL | re.MULTILINE
+        ):
+            yield found[1], found[2]
+
+
+def test_every_rule_has_one_id_and_a_file():
+    ids = [rule for rule, _ in paragraphs()]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == REACHED.keys()
+
+
+def test_files_of_rules_exist_and_show_a_code_of_the_rule():
+    manifest = json.loads((generate.CORPUS / "manifest.json").read_text("utf-8"))
+    texts = dict(paragraphs())
+    for rule, places in REACHED.items():
+        for place in places:
+            kind, _, name = place.partition("/")
+            if kind == "tests":
+                path, _, test = place.partition("::")
+                assert f"def {test}" in (REPOSITORY / path).read_text("utf-8"), place
+                continue
+            entry = manifest[kind][f"{name}.rq"]
+            code = entry.get("code", "")
+            assert code in texts[rule] or code.startswith("E_SCHEMA_"), (rule, place, code)

@@ -31,6 +31,7 @@ from refquant.formats.rq import (
     zstd_frames,
 )
 from refquant.formats.rq.plan import cut
+from refquant.layout import Layout, Plane, Unsigned, field
 from tests.conftest import REPOSITORY
 from tests.test_rq import assert_same, varied_checkpoint
 
@@ -366,3 +367,12 @@ def test_memory_is_bounded_by_one_tensor(tmp_path):
     assert asked == list(range(count))
     assert written == [(f"t{number:02}", size) for number in range(count)]
     assert peak < 2.5 * size
+
+
+def test_codes_that_no_reader_accepts_are_not_written(tmp_path):
+    layout = Layout({"p": Plane((1,), 1)}, {"q": field("p", Unsigned(7), "0")}, "q")
+    planned = PlannedTensor("w", layout, (3,), lambda: {"p": b"\x01\x80\x02"})
+    with pytest.raises(UsageError, match="E_CODE_PAD"):
+        write(tmp_path / "a.rq", Plan((planned,)))
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "a.rq", Plan((PlannedTensor("w", layout, (3,), lambda: {"p": b"abc"}),)))

@@ -42,7 +42,10 @@ def change_bytes(data, chance):
 
 def change_meaning(top, chance):
     """Replace, nudge, remove or repeat one value somewhere in the header."""
-    parent, key = chance.choice(list(places(top)))
+    found = list(places(top))
+    if not found:
+        return
+    parent, key = chance.choice(found)
     kind = chance.randrange(10)
     if kind < 6:
         parent[key] = copy.deepcopy(chance.choice(ODDITIES))
