@@ -211,10 +211,29 @@ def test_known_differences_between_the_contracts():
     assert xnnpack_asymmetric(x).zero_point.tolist() == [-64]
 
 
-def test_asymmetric_litert_rounds_before_it_adds_the_zero_point():
-    x = np.array([[0, 255, 69.5, 9.5]], np.float32)
+def test_asymmetric_litert_rounds_half_away_before_it_adds_the_zero_point():
+    x = np.array([[0, 255, 68.5, 69.5, 9.5]], np.float32)
     assert litert_asymmetric(x).zero_point.tolist() == [-128]
-    assert litert_asymmetric(x).codes.tolist() == [[-128, 127, -58, -118]]
+    assert litert_asymmetric(x).codes.tolist() == [[-128, 127, -59, -58, -118]]
+
+
+@pytest.mark.parametrize(
+    ("quantize", "low", "high", "zero"),
+    [
+        (litert_asymmetric, -0.10490011423826218, 0.033340346068143845, 65),
+        (litert_asymmetric, -0.3615950644016266, 0.7838302850723267, -47),
+        (xnnpack_asymmetric, -0.13210485875606537, 0.13210487365722656, 0),
+        (xnnpack_asymmetric, -0.6404226422309875, 0.1581483632326126, 76),
+        (xnnpack_asymmetric, -0.5356693863868713, 0.22957256436347961, 51),
+    ],
+)
+def test_the_side_that_a_zero_point_is_taken_from_matters(quantize, low, high, zero):
+    # Taken from the other side each of these would be one more or one less.
+    assert quantize(np.array([[low, high]], np.float32)).zero_point.tolist() == [zero]
+
+
+def test_symmetric_litert_never_uses_the_least_code():
+    assert litert_symmetric(extreme_rows(16)).codes.min() == -127
 
 
 def test_asymmetric_litert_takes_the_range_in_binary32():
@@ -259,11 +278,12 @@ def test_fused_products_round_once(a, b, c):
 
 
 def test_fused_products_do_not_round_twice():
-    # 1 + 2**-24 + 2**-56: binary64 alone would make a tie of it and go down to 1.
-    a, b, c = (np.array([x], np.float32) for x in (2.0**-28, 2.0**-28, 1 + 2.0**-23))
-    assert fused_multiply_add(a, b, c)[0] == np.float32(1 + 2.0**-23)
-    tie = np.array([2.0**-12], np.float32), np.array([2.0**-12 * (1 + 2.0**-23)], np.float32)
-    assert fused_multiply_add(*tie, np.array([1], np.float32))[0] == np.float32(1 + 2.0**-23)
+    # The product is 2**-54 short of half a step. Binary64 cannot hold the sum and would round it to
+    # a tie, and the tie to even: to one step too many in the first case, too few in the second.
+    a, b = (np.array([2.0**-12 * (1 + side * 2.0**-15)], np.float32) for side in (1, -1))
+    odd = np.array([1 + 2.0**-23], np.float32)
+    assert fused_multiply_add(a, b, odd)[0] == np.float32(1 + 2.0**-23)
+    assert fused_multiply_add(-a, b, odd)[0] == np.float32(1 + 2.0**-23)
 
 
 @given(st.integers(-(2**31), 2**31 - 1), st.floats(2.0**-31, 1.0))
