@@ -9,6 +9,7 @@ import refquant
 from conformance.oracle import layout as oracle
 from refquant.layout import Digits, Layout, field_codes, pack_codes
 from refquant.schemes import ALIASES, FAMILIES, SCHEMES, scheme_of_layout
+from refquant.testing import cases_of
 from tests.test_layout_values import assert_same_bits, gridded, random_planes
 
 EVERY = {found.name: found for found in (*refquant.schemes(), *map(refquant.scheme, ALIASES))}
@@ -40,6 +41,15 @@ def test_the_descriptor_decodes_by_the_interpreter_and_compiled_alike(name):
     planes = random_planes(scheme.layout, shape)
     values = refquant.QuantizedTensor.from_planes(scheme, shape, planes).dequantize()
     assert_same_bits(values, oracle.values(scheme.layout.describe(), planes, shape))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_zero_subnormal_and_largest_scales_decode_by_the_interpreter_alike(name):
+    (case,) = [c for c in cases_of(EVERY[name]) if c.kind == "special scales"]
+    if np.prod(case.shape) > MOST_WEIGHTS:
+        pytest.skip("too many weights for one at a time; random bytes hold such scales too")
+    planes = {plane: records.tobytes() for plane, records in case.planes.items()}
+    assert_same_bits(case.values, oracle.values(EVERY[name].layout.describe(), planes, case.shape))
 
 
 @pytest.mark.parametrize("name", EVERY)
