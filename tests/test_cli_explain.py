@@ -101,6 +101,9 @@ def test_a_page_is_shown(capsys, repository):
     facts = call(capsys, "spec", "int/affine[bits=4,asym,group=64]", "--json").json
     assert Layout.parse(facts["descriptor"]).digest == facts["digest"]
     assert facts["page"].startswith("# int/affine")
+    member = call(capsys, "spec", "int/affine[bits=4,asym,group=64]").out
+    assert member.startswith("scheme           int/affine[bits=4,asym,group=64]: 4-bit integers")
+    assert "\n# int/affine\n" in member
     assert call(capsys, "spec", "no/such").status == 2
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from refquant.cli.output import emit_json
+from refquant.cli.output import emit_json, format_bits, print_pairs
 from refquant.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -39,8 +39,26 @@ def spec(
     if json:
         emit_json("spec", {**_facts(found), "page": page})
     else:
+        if f"`{found.name}`" not in page:
+            _print_member(found)
         print(page, end="")
     return 0
+
+
+def _print_member(scheme: "Scheme") -> None:
+    """What is particular to a member of a family, whose page describes the default one."""
+    from refquant.layout import show
+
+    print_pairs(
+        [
+            ("scheme", f"{scheme.name}: {scheme.title}"),
+            ("bits per weight", format_bits(scheme.bits_per_weight())),
+            ("value", show(scheme.layout.value)),
+            ("descriptor", f"SHA-256 {scheme.digest}"),
+            ("page", "that of the family, which describes the member with default knobs"),
+        ]
+    )
+    print()
 
 
 def _page(scheme: "Scheme") -> str:
