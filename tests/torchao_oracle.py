@@ -1,13 +1,14 @@
-"""Asking torchao, and torch for torchchat's formulas: one worker process for each scheme."""
+"""Asking torchao, and torch for torchchat's formulas: one worker process for many schemes."""
 
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from refquant.layout import field_codes, numbers
 
-__all__ = ["ask", "codes_and_parameters", "offset_of"]
+__all__ = ["ask", "codes_and_parameters", "offset_of", "worker"]
 
 WORKER = Path(__file__).parent / "differential" / "workers" / "torchao_worker.py"
 
@@ -26,14 +27,26 @@ def offset_of(scheme):
     return 8 if scheme.name.startswith("torchchat/embedding[bits=4") else 0
 
 
-def ask(python, folder, scheme, x):
+@contextmanager
+def worker(python):
+    """A process that answers until the block ends."""
+    command = [python, WORKER]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
+def ask(process, folder, scheme, x):
     """Codes, scales, zero points (or real offsets) and values, all in plain dtypes."""
     request, answer = folder / "request.npz", folder / "answer.npz"
     settings = {"bits": scheme.layout.fields["q"].element.bits, **scheme.parameters}
     if settings.get("granularity") == "channel":
         settings["group"] = x.shape[1]
     np.savez(request, x=x, kind=kind_of(scheme), **settings)
-    subprocess.run([python, WORKER, request, answer], check=True, capture_output=True)
+    process.stdin.write(f"{request}\t{answer}\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "written\n", "the worker has ended; see its messages"
     with np.load(answer) as found:
         return dict(found)
 

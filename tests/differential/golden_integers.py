@@ -64,10 +64,12 @@ def golden_aeq(folder):
 def golden_torchao(folder):
     """The same of torchao and torch; codes of tinygemm are 0 to 15."""
     found = {"x": inputs()}
-    for name in TORCHAO:
-        answer = torchao_oracle.ask(python_of("torchao"), folder, refquant.scheme(name), inputs())
-        for key in ("codes", "scale", "zero_point"):
-            found[f"{name} {key}"] = answer[key].astype(np.int8 if key == "codes" else np.float32)
+    with torchao_oracle.worker(python_of("torchao")) as process:
+        for name in TORCHAO:
+            answer = torchao_oracle.ask(process, folder, refquant.scheme(name), inputs())
+            for key in ("codes", "scale", "zero_point"):
+                kept = np.int8 if key == "codes" else np.float32
+                found[f"{name} {key}"] = answer[key].astype(kept)
     return found
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import refquant
 from tests.ggml_inputs import weights
-from tests.torchao_oracle import ask, codes_and_parameters
+from tests.torchao_oracle import ask, codes_and_parameters, worker
 
 pytestmark = pytest.mark.differential
 
@@ -36,14 +36,20 @@ TORCHCHAT = [
 
 
 def every_distribution(width=1024):
-    """All distributions below each other: one request, since torch takes seconds to import."""
+    """All distributions below each other."""
     return np.concatenate([x.reshape(-1, 1024) for _, x in weights(1280, finite=True)])[:, :width]
 
 
+@pytest.fixture(scope="module")
+def torchao(oracle):
+    with worker(oracle("torchao")) as process:
+        yield process
+
+
 @pytest.mark.parametrize("name", [*AFFINE, *TINYGEMM, *TORCHCHAT])
-def test_everything_equals_the_origin(name, oracle, tmp_path):
+def test_everything_equals_the_origin(name, torchao, tmp_path):
     x = every_distribution(1000 if name in TORCHCHAT else 1024)
-    theirs = ask(oracle("torchao"), tmp_path, refquant.scheme(name), x)
+    theirs = ask(torchao, tmp_path, refquant.scheme(name), x)
     tensor = refquant.quantize(x, name)
     for key, ours in codes_and_parameters(tensor).items():
         assert np.array_equal(ours.reshape(-1), theirs[key].reshape(-1), equal_nan=True), key

@@ -1,6 +1,7 @@
-"""Runs torchao on weights: `torchao_worker.py REQUEST.npz ANSWER.npz`, in its environment.
+"""Runs torchao on weights, in its environment: torch takes seconds to import, so once for many.
 
-The request holds `x`, `kind` (affine, tinygemm or torchchat) and that kind's settings; the answer
+Each line of standard input names a request and an answer, with a tab between them; a line of
+output says that the answer is written. A request holds `x`, `kind` (affine, tinygemm or torchchat) and that kind's settings; the answer
 holds `codes`, `scale`, `zero_point` (or the real offset) and `values`, all in plain dtypes.
 """
 
@@ -75,17 +76,22 @@ def torchchat(x, asked):
     )
 
 
-def main():
-    asked = np.load(sys.argv[1])
+def answer(asked):
     kind = {"affine": affine, "tinygemm": tinygemm, "torchchat": torchchat}[str(asked["kind"])]
     codes, scale, zero, values = kind(torch.from_numpy(asked["x"]), asked)
-    np.savez(
-        sys.argv[2],
-        codes=codes.to(torch.int32).numpy(),
-        scale=scale.float().numpy(),
-        zero_point=zero.float().numpy(),
-        values=values.float().numpy(),
-    )
+    return {
+        "codes": codes.to(torch.int32).numpy(),
+        "scale": scale.float().numpy(),
+        "zero_point": zero.float().numpy(),
+        "values": values.float().numpy(),
+    }
+
+
+def main():
+    for line in sys.stdin:
+        request, place = line.rstrip("\n").split("\t")
+        np.savez(place, **answer(np.load(request)))
+        print("written", flush=True)
 
 
 if __name__ == "__main__":
