@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from math import lcm, prod
 
 import numpy as np
@@ -42,8 +42,11 @@ WeightedEncoder = Callable[[F32, F32], Mapping[str, NDArray[np.integer]]]
 
 Parameters = Mapping[str, str | int]
 
-CHUNK_WEIGHTS = 1 << 18
-"""Weights treated at once: with its temporaries a chunk stays in a second-level cache."""
+CHUNK_WEIGHTS = 1 << 19
+"""Weights treated at once: enough to make a chunk's fixed cost small, few enough for the caches."""
+
+SETTLING_BYTES = 31 << 20
+"""Just below 32 MiB, the most that glibc's allocator adapts to."""
 
 THREADING_WEIGHTS = 1 << 20
 """Below this a thread costs more than it gives (about a millisecond of work)."""
@@ -138,6 +141,17 @@ def _new_values(shape: tuple[int, ...]) -> F32:
         ) from error
 
 
+@cache
+def _settle_allocator() -> None:
+    """Ask once for much memory and give it back, untouched.
+
+    After that glibc keeps the temporaries of chunks in its heap; before, it returns them to the
+    system after every use, and paying for their pages again costs a decoder up to half of its
+    time. Other allocators are not impressed.
+    """
+    np.empty(SETTLING_BYTES, np.uint8)
+
+
 def decode_planes(
     layout: Layout,
     planes: Mapping[str, Bytes],
@@ -146,6 +160,7 @@ def decode_planes(
     threads: int | None = None,
 ) -> F32:  # u8[*grid, bytes] per plane -> f32[*shape]
     """The values of a tensor, chunk by chunk; the result does not depend on chunks or threads."""
+    _settle_allocator()
     values = _new_values(shape) if out is None else out
     flat = flat_shape(layout, shape) if values.flags.c_contiguous else shape
     records = {
@@ -177,6 +192,7 @@ def encode_planes(
     With `importance`, one number for each weight along `axis`, the scheme's weighted encoder
     sees whole rows.
     """
+    _settle_allocator()
     encode = _tile_encoder(scheme, x.shape, axis, importance)
     ruled = scheme.non_finite and importance is None
     if not ruled and not np.isfinite(x).all():
