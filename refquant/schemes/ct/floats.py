@@ -35,7 +35,7 @@ SHARE = Knob(
 
 def encode(
     dtype: str, x: F32
-) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s code[g, 1], q e4m3[g, n]
+) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s code[g, 1], q code[g, n]
     """The nearest E4M3 codes of weights over the scale."""
     x = in_dtype(dtype, x)
     scale = in_dtype(dtype, np.maximum.reduce(np.abs(x), axis=1) / LARGEST)

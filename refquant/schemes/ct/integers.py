@@ -63,7 +63,7 @@ class Rule:
 
     def encode(
         self, x: F32
-    ) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s code[g, 1], z [g, 1]?, q [g, n]
+    ) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s code[g, 1], z code[g, 1]?, q code[g, n]
         """Scale and zero point by the extremes of each group, 0.0 among them."""
         dtype = str(self.knobs["dtype"])
         rounded = partial(in_dtype, dtype)

@@ -25,7 +25,7 @@ def round_to_nearest(
     x: F32, bits: int, *, symmetric: bool, least_zero: int = 0
 ) -> tuple[
     NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint8]
-]:  # f32[g, n] -> f16[g], u8[g], u8[g, n]
+]:  # f32[g, n] -> u16[g], u8[g], u8[g, n]
     """Scale, zero point and codes: `code = round(x / scale) + zero_point`, limited to all codes.
 
     A symmetric zero point is half the number of codes; others are -min / scale, rounded, and at

@@ -28,7 +28,7 @@ class Rule:
 
     def encode(
         self, x: F32
-    ) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s f32[g, 1], z [g, 1]?, q [g, n]
+    ) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s f32[g, 1], z code[g, 1]?, q code[g, n]
         """Scale and zero point by the extremes of each group, 0.0 among them."""
         steps = np.float32((1 << self.bits) - 1)
         least = np.float32(-(1 << (self.bits - 1)) if self.signed else 0)

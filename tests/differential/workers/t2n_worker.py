@@ -42,7 +42,9 @@ def main():
     }
     for name, (dtype, mapping) in kinds.items():
         parts = [affine(part, dtype, mapping) for part in x.split(ROWS)]
-        for key, found in zip(("codes", "scales", "zeros", "values"), zip(*parts, strict=True), strict=True):
+        for key, found in zip(
+            ("codes", "scales", "zeros", "values"), zip(*parts, strict=True), strict=True
+        ):
             answer[f"{name}_{key}"] = np.stack(found)
     np.savez(sys.argv[2], **answer)
 
