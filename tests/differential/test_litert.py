@@ -58,6 +58,7 @@ def layer(bits, *, blocks=0, bias, seed=5):
 @pytest.mark.parametrize(("engine", "asymmetric", "bits", "quantize"), QUANTIZERS)
 def test_codes_of_activations(engine, asymmetric, bits, quantize, oracle, tmp_path):
     x = rows(WIDTH)
+    assert x.shape == (602, 64)
     theirs = ask(
         oracle("aeq"),
         tmp_path,
