@@ -107,7 +107,9 @@ class Scheme:
             return f"shape {list(shape)} holds no weights along an axis"
         if not -len(shape) <= axis < len(shape):
             return f"axis {axis} is out of range for shape {list(shape)}"
-        size = self.group[-1]
+        # Where one group holds the whole tensor, blocks inside of it must still be whole.
+        shares = [field.over[-1] for field in self.layout.fields.values()]
+        size = self.group[-1] or max(shares)
         if not self.ragged and size and shape[axis] % size:
             return f"axis {axis} has {shape[axis]} weights, expected a multiple of {size}"
         return None

@@ -107,6 +107,12 @@ ORACLES = {
         reason="MLX's block floats before their scales were rounded up",
         minutes=1,
     ),
+    "modelopt": Oracle(
+        requirements=("torch==2.13.0", "nvidia-modelopt==0.47.0", "requests", "datasets", "numpy"),
+        probe="from modelopt.torch.quantization.qtensor.nvfp4_tensor import NVFP4QTensor",
+        reason="scales, codes and values of ModelOpt's NVFP4",
+        minutes=4,
+    ),
     "hqq": Oracle(
         requirements=("torch==2.13.0", "hqq==0.2.8", "termcolor", "numpy"),
         probe="import hqq.core.quantize",

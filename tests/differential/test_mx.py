@@ -64,3 +64,25 @@ def test_torchao(name, rule, torchao, compared):
     assert np.array_equal(field(tensor, "q"), codes)
     values = np.where(spread, theirs[f"{name} {rule} values"], tensor.dequantize())
     assert np.array_equal(tensor.dequantize(), values)
+
+
+@pytest.mark.parametrize("convention", ["modelopt", "torchao"])
+def test_nvfp4(convention, oracle, tmp_path):
+    tensors = {name: x.reshape(-1, 1024) for name, x in weights(320, finite=True)}
+    np.savez(tmp_path / "request.npz", **tensors)
+    command = [oracle(convention), WORKERS / "nvfp4_worker.py", convention]
+    command += [tmp_path / "request.npz", tmp_path / "answer.npz"]
+    subprocess.run(command, check=True, capture_output=True)
+    with np.load(tmp_path / "answer.npz") as found:
+        theirs = dict(found)
+    for name, x in tensors.items():
+        tensor = refquant.quantize(x, f"mx/nvfp4[convention={convention}]")
+        for plane in ("tensor_scale", "scales"):
+            bits = theirs[f"{name} {plane}"].reshape(-1).view(np.uint8)
+            assert np.array_equal(tensor.planes[plane].reshape(-1), bits), (name, plane)
+        packed = theirs[f"{name} codes"].reshape(-1)
+        codes = np.stack([packed & 15, packed >> 4], axis=1).reshape(x.shape)
+        # In torchao zeros of tensors too small for a finite reciprocal are NaN, of any code.
+        known = (x != 0) | (np.abs(x).max() > 1e-30)
+        assert np.array_equal(field(tensor, "q")[known], codes[known]), name
+        assert np.array_equal(tensor.dequantize()[known], theirs[f"{name} values"][known]), name

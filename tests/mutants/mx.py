@@ -7,8 +7,8 @@ import numpy as np
 
 import refquant
 from refquant.driver import Scheme
-from refquant.layout import Layout, field
-from refquant.schemes.small_floats import FLOAT8_E8M0
+from refquant.layout import Field, Layout, Minifloat, field
+from refquant.schemes.small_floats import FLOAT4_E2M1, FLOAT8_E8M0
 from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
@@ -65,4 +65,47 @@ def mutants() -> Iterator[Mutant]:
     yield Mutant("mxint8-truncated", "mx/mxint8[scale=floor]", "truncated", truncated("mxint8"))
 
 
-MUTANTS = tuple(mutants())
+NVFP4 = "mx/nvfp4[convention=modelopt]"
+
+
+def nvfp4_fields(**fields: Field) -> Callable[[], Scheme]:
+    """NVFP4 with other fields."""
+
+    def build() -> Scheme:
+        layout = refquant.scheme(NVFP4).layout
+        changed = Layout(layout.planes, {**layout.fields, **fields}, layout.value)
+        return replace(refquant.scheme(NVFP4), layout=changed)
+
+    return build
+
+
+def without_tensor_scale() -> Scheme:
+    layout = refquant.scheme(NVFP4).layout
+    value = ("mul", ("mul", "s", "q"), ("add", 1.0, ("mul", "g", 0.0)))
+    return replace(refquant.scheme(NVFP4), layout=replace(layout, value=value))
+
+
+def by_torchao() -> Scheme:
+    other = refquant.scheme("mx/nvfp4[convention=torchao]")
+    return replace(refquant.scheme(NVFP4), encode=other.encode)
+
+
+FNUZ = Minifloat(1, 4, 3, 8, "fnuz")
+
+MUTANTS = (
+    *mutants(),
+    Mutant(
+        "nvfp4-swapped",
+        NVFP4,
+        "first weight in the high half of a byte",
+        nvfp4_fields(q=field("codes", FLOAT4_E2M1, "4", "0")),
+    ),
+    Mutant(
+        "nvfp4-scale-fnuz",
+        NVFP4,
+        "scales read as E4M3FNUZ, half as large",
+        nvfp4_fields(s=field("scales", FNUZ, "0", over=16)),
+    ),
+    Mutant("nvfp4-no-tensor-scale", NVFP4, "scale of the tensor left out", without_tensor_scale),
+    Mutant("nvfp4-torchao", NVFP4, "torchao's operations and least scale", by_torchao),
+)

@@ -5,10 +5,10 @@ torchao/prototype/mx_formats.
 """
 
 from refquant.driver import Scheme
-from refquant.schemes.mx import blocks
+from refquant.schemes.mx import blocks, nvfp4
 from refquant.schemes.names import Family
 
 __all__ = ["FAMILIES", "SCHEMES"]
 
 SCHEMES: tuple[Scheme, ...] = ()
-FAMILIES: tuple[Family, ...] = blocks.FAMILIES
+FAMILIES: tuple[Family, ...] = (*blocks.FAMILIES, *nvfp4.FAMILIES)
