@@ -77,8 +77,9 @@ def one_batch(files, commands, path):
     different = []
     for data, found, *others in zip(files, ours, *theirs, strict=True):
         code = found if isinstance(found, str) else ""
-        plain = (without_zstd(data, code) or found) if not code.startswith("crash") else code
-        if not all(agree(plain, other) for other in others):
+        raw_only = found if code.startswith("crash") else without_zstd(data, code) or found
+        wanted = [raw_only if readers.lacks_zstd(command) else found for command in commands]
+        if not all(map(agree, wanted, others)):
             different.append((data, [found, *others]))
     return different, Counter(found if isinstance(found, str) else "valid" for found in ours)
 

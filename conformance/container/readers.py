@@ -6,7 +6,10 @@ import struct
 import subprocess
 from pathlib import Path
 
-__all__ = ["answers", "c_command", "javascript_command"]
+__all__ = ["WITHOUT_ZSTD", "answers", "c_command", "javascript_command", "lacks_zstd"]
+
+WITHOUT_ZSTD = {"rq"}
+"""Names of the programs that answer E_FEATURE where a file is compressed."""
 
 READERS = Path(__file__).resolve().parents[1] / "readers"
 C_FLAGS = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-ffp-contract=off"]
@@ -27,6 +30,11 @@ def c_command(folder, *flags):
     files = [str(READERS / "c" / "rq.c"), str(READERS / "c" / "main.c"), "-lm"]
     subprocess.run([compiler, *C_FLAGS, *flags, "-o", str(program), *files], check=True)
     return [str(program), "--stdin"]
+
+
+def lacks_zstd(command):
+    """Whether a command's reader has no zstd."""
+    return Path(command[0]).name in WITHOUT_ZSTD
 
 
 def answers(command, files):

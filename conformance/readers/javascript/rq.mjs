@@ -7,13 +7,14 @@
 //     node rq.mjs FILE... --json     one line of JSON a file
 //     node rq.mjs --stdin            frames of u32 length and bytes in, one line of JSON each out
 //
-// It has no zstd: files with feature bit 0 are refused with E_FEATURE (rule Z-4).
+// `zstd.mjs` decodes compressed segments; Node 20 itself cannot.
 
 import { createHash } from "node:crypto";
 import { readFileSync, readSync, writeSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { checkCodes, decode, expectedBytes, parseLayout } from "./layout.mjs";
 import { decodeMp1, isMap, mapWith, refuse as fail, RqError } from "./mp1.mjs";
+import { decompress } from "./zstd.mjs";
 
 export { RqError };
 
@@ -42,6 +43,8 @@ const sha256 = (...parts) => {
   return hash.digest();
 };
 
+const asBuffer = (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+
 const same = (a, b) => a.length === b.length && a.every((byte, i) => byte === b[i]);
 
 // ------------------------------------------------------------------------- S0 to S3: file, table
@@ -52,14 +55,14 @@ function readPreamble(data, view) {
   const major = view.getUint16(8, true);
   if (major !== 1) fail("E_VERSION", `major version ${major}`);
   const features = view.getUint32(12, true);
-  if (features !== 0) fail("E_FEATURE", `features ${features}; this reader has none`);
+  if (features & ~1) fail("E_FEATURE", `features ${features}; this reader has bit 0`);
   if (view.getUint32(28, true) !== 0) fail("E_RESERVED", "reserved word");
   if (view.getBigUint64(16, true) !== BigInt(data.length)) fail("E_LENGTH", "file length");
   const count = view.getUint32(24, true);
   if (count < 1 || count > 2 ** 20 || 64 + 64 * count > data.length) {
     fail("E_COUNT", `${count} segments`);
   }
-  return count;
+  return [count, features & 1];
 }
 
 const align = (n) => Math.ceil(n / 64) * 64;
@@ -101,8 +104,18 @@ function readSegments(data, view, count) {
   return [segments, end];
 }
 
+function checkEnd(segments, end, size, hasFrames) {
+  if (end !== size) fail("E_LENGTH", "bytes after the last segment");
+  const frames = segments.filter((segment) => segment.codec === 1);
+  if (frames.length > 0 !== (hasFrames === 1)) fail("E_FEATURE", "the zstd bit is wrong");
+  const total = frames.reduce((sum, segment) => sum + segment.size, 0);
+  if (total > Math.max(4 * size, 256 * 2 ** 20)) fail("E_BUDGET", `${total} bytes`);
+}
+
+/** S8 of one segment; after it, `bytes` are the decoded ones. */
 function verify(segment, what) {
   if (crc32(segment.bytes) !== segment.crc) fail("E_SEG_CRC", what);
+  if (segment.codec === 1) segment.bytes = decompress(asBuffer(segment.bytes), segment.size);
   if (!same(sha256(segment.bytes), segment.sha)) fail("E_SEG_SHA", what);
 }
 
@@ -163,6 +176,13 @@ class References {
 
   size(numbers) {
     return numbers.reduce((sum, n) => sum + this.segments[n].size, 0);
+  }
+
+  checkCut(numbers, where) {
+    if (numbers.length < 2) return;
+    const sizes = numbers.map((n) => this.segments[n].size);
+    const isRegular = sizes.slice(0, -1).every((size) => size === MIB_64) && sizes.at(-1) <= MIB_64;
+    if (!isRegular || this.segments.every(({ codec }) => codec === 0)) fail("E_CUT", where);
   }
 
   bytes(numbers) {
@@ -260,8 +280,7 @@ function readPlanes(value, layout, shape, references, where) {
     if (BigInt(size) !== expectedBytes(layout.planes.get(plane), shape)) {
       fail("E_PLANE_SIZE", `${where}.${plane}`);
     }
-    // Without zstd no segment is compressed, so nothing may be cut.
-    if (numbers.length > 1) fail("E_CUT", `${where}.${plane}`);
+    references.checkCut(numbers, `${where}.${plane}`);
     planes.set(plane, numbers);
     total += size;
   }
@@ -328,12 +347,11 @@ function readHeader(bytes, segments) {
 /** Read a file's bytes, checking all of S0 to S8. Throws RqError with the code of the first rule. */
 export function read(data) {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  const count = readPreamble(data, view);
+  const [count, hasFrames] = readPreamble(data, view);
   const root = sha256(data.subarray(0, 32), data.subarray(64, 64 + 64 * count));
   if (!same(root, data.subarray(32, 64))) fail("E_TABLE_DIGEST", "root");
   const [segments, end] = readSegments(data, view, count);
-  if (end !== data.length) fail("E_LENGTH", "bytes after the last segment");
-  if (segments.some((s) => s.codec === 1)) fail("E_FEATURE", "a frame without the zstd bit");
+  checkEnd(segments, end, data.length, hasFrames);
   verify(segments[0], "header");
   const found = readHeader(segments[0].bytes, segments);
   segments.forEach((segment, i) => i > 0 && verify(segment, `segment ${i}`));
