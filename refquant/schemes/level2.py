@@ -167,9 +167,7 @@ def iq1_s() -> Scheme:
 def iq1_m() -> Scheme:
     """As IQ1_S with finer shifts and scales; the float16 unit lies in the tops of four words."""
     fields = {
-        "d": field(
-            "blocks", FLOAT16, ((4, "396"), (4, "412"), (4, "428"), (4, "444")), over=SUPER
-        ),
+        "d": field("blocks", FLOAT16, ((4, "396"), (4, "412"), (4, "428"), (4, "444")), over=SUPER),
         "v": _u(11, ((8, "32:8"), (3, "32:4+256")), over=8),
         "b": _u(1, "32:4+259", over=8),
         "sc": _u(3, "(4,4):(16,3)+384", over=16),
