@@ -94,9 +94,7 @@ class FormatError(RefquantError, ValueError):
 
     def at(self, path: str) -> "FormatError":
         """The same error with the file's path, for the boundary that knows it."""
-        return type(self)(
-            self.code, self.message, path=path, offset=self.offset, where=self.where
-        )
+        return type(self)(self.code, self.message, path=path, offset=self.offset, where=self.where)
 
 
 class UnsupportedError(RefquantError):

@@ -15,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +23,9 @@ from refquant import errors
 from refquant.architectures import FAMILIES, Family
 
 __all__ = ["REGIONS", "filled", "pages"]
+
+MOST_LINES = 20
+"""How much `--check` shows of what changed, on the first stale page."""
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -159,21 +163,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="generated regions of the pages")
     parser.add_argument("--check", action="store_true", help="change nothing; fail where stale")
     check = parser.parse_args().check
-    stale = 0
+    stale = []
     for page, new in current():
         old = page.read_text("utf-8") if page.exists() else ""
         if new == old:
             continue
-        stale += 1
         name = page.relative_to(REPOSITORY).as_posix()
-        if check:
-            print(f"{name} is stale; run `make docs`")
-            lines = (old.splitlines(), new.splitlines())
-            print("\n".join(difflib.unified_diff(*lines, "page", "code", lineterm="")))
-        else:
+        stale.append((name, old, new))
+        if not check:
             page.write_text(new, "utf-8")
             print(f"{name}: filled")
-    return int(check and stale > 0)
+    if check and stale:
+        print("stale, run `make docs`:", ", ".join(name for name, _, _ in stale))
+        name, old, new = stale[0]
+        lines = difflib.unified_diff(
+            old.splitlines(), new.splitlines(), name, "made now", "", "", 1
+        )
+        print("\n".join(islice((line.rstrip() for line in lines), MOST_LINES)))
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":
