@@ -29,7 +29,7 @@ TYPES = {
     **{f"i{bits}": ("int8",) for bits in range(2, 8)},
     **{f"f{bits}": (f"float{bits}",) for bits in (16, 32, 64)},
     "bf16": ("uint16",),
-    **{name: ("uint8",) for name in ("e4m3", "e5m2", "e3m2", "e2m3", "e2m1", "e8m0")},
+    **dict.fromkeys(("e4m3", "e5m2", "e3m2", "e2m3", "e2m1", "e8m0"), ("uint8",)),
     **{f"i{bits}": (f"int{bits}",) for bits in (8, 16, 32, 64)},
     **{f"u{bits}": (f"uint{bits}",) for bits in (8, 16, 32, 64)},
     **{f"c{bits}": (f"complex{bits}",) for bits in (64, 128)},
