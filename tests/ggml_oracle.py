@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from refquant.formats.gguf_types import GGML_TYPES
 
-__all__ = ["ask", "half_places", "oracle_of", "type_of"]
+__all__ = ["ask", "half_places", "oracle_of", "package_of", "type_of"]
 
 WORKER = Path(__file__).parent / "differential" / "workers" / "ggml_worker.py"
 
@@ -47,6 +47,13 @@ def type_of(scheme_name: str) -> tuple[int, str]:
 def oracle_of(scheme_name: str) -> str:
     """Which oracle knows a scheme: Q2_0 came after ggml 0.15."""
     return "llama" if scheme_name == "ggml/q2_0" else "ggml"
+
+
+def package_of(scheme_name: str) -> str:
+    """The package and version behind that oracle."""
+    return {"ggml": "ggml-python 0.0.45", "llama": "llama-cpp-python 0.3.36"}[
+        oracle_of(scheme_name)
+    ]
 
 
 def ask(
