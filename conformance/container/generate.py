@@ -19,7 +19,7 @@ from pathlib import Path
 from conformance.container import header_defects, layout_defects
 from conformance.container.byte_defects import DEFECTS, TOO_LARGE_TO_KEEP
 from conformance.container.parts import HEADER, RAW
-from conformance.container.valid import VALID
+from conformance.container.valid import VALID, record_schemes
 from conformance.oracle import layout as oracle
 from refquant import mp1
 
@@ -144,6 +144,8 @@ def main():
     parser = argparse.ArgumentParser(description="the corpus of .rq files")
     parser.add_argument("--check", action="store_true", help="write nothing; fail where it differs")
     check = parser.parse_args().check
+    if not check:
+        record_schemes()
     wanted = corpus()
     kept = {p.relative_to(CORPUS).as_posix() for p in CORPUS.rglob("*") if p.is_file()}
     stale = sorted(kept - wanted.keys() - {"README.md"})

@@ -489,9 +489,22 @@ def lawful(layout, plane, data):
     return bytes(changed)
 
 
+NAMES = Path(__file__).parent / "scheme_names.txt"
+
+
 def scheme_names():
     """Every registered scheme, some with several knobs; a test asks for those that are missing."""
-    return (Path(__file__).parent / "scheme_names.txt").read_text("utf-8").split()
+    return NAMES.read_text("utf-8").split()
+
+
+def record_schemes():
+    """Add the names of schemes that have been registered since, and their files."""
+    import refquant
+
+    names = scheme_names()
+    names += [found.name for found in refquant.schemes() if found.name not in names]
+    NAMES.write_text("".join(f"{name}\n" for name in names), "utf-8")
+    add_schemes()
 
 
 def scheme_file(name, axis=-1):
