@@ -1,6 +1,5 @@
 """Wrong compressed-tensors members: other packings, divisors and floors."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +18,7 @@ __all__ = ["MUTANTS"]
 F32 = NDArray[np.float32]
 NAMES = {bits: f"ct/pack{bits}[asym,group=32]" for bits in range(2, 9)}
 INT8, FP8 = "ct/int8[asym,channel]", "ct/fp8[channel]"
+ZERO_IGNORED = ("mul", "s", ("add", "q", ("mul", "z", 0.0)))
 
 
 def with_codes(name: str, element: object, *places: str, plane: str = "packed") -> Scheme:
@@ -33,13 +33,6 @@ def high_first(name: str, bits: int) -> Scheme:
     total = 8 * refquant.scheme(name).planes["packed"].bytes
     places = [str(total - bits * (k + 1)) for k in range(total // bits)]
     return with_codes(name, Unsigned(bits), *places)
-
-
-def zero_ignored(name: str, bits: int) -> Callable[[], Scheme]:
-    """The middle code in place of the zero point."""
-    centre = float(1 << (bits - 1))
-    spared = ("mul", "z", 0.0)
-    return with_value(name, ("mul", "s", ("sub", "q", ("add", spared, centre))))
 
 
 def encoded_after(name: str) -> Scheme:
@@ -89,7 +82,7 @@ MUTANTS = (
             f"ct-pack{bits}-zero-ignored",
             name,
             "the zero point is left out",
-            zero_ignored(name, bits),
+            with_value(name, ZERO_IGNORED),
         )
         for bits, name in NAMES.items()
     ),
@@ -118,7 +111,7 @@ MUTANTS = (
         "ct-int8-zero-ignored",
         INT8,
         "the zero point is left out",
-        with_value(INT8, ("mul", "s", ("add", "q", ("mul", "z", 0.0)))),
+        with_value(INT8, ZERO_IGNORED),
     ),
     Mutant(
         "ct-fp8-e5m2",

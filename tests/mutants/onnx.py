@@ -114,13 +114,10 @@ MUTANTS = (
     ),
     *(
         Mutant(
-            f"onnx-matmul{bits}-middle",
+            f"onnx-matmul{bits}-zero-ignored",
             name,
-            "the middle code in place of the zero point",
-            with_value(
-                name,
-                ("mul", ("sub", "q", ("add", ("mul", "z", 0.0), float(1 << (bits - 1)))), "s"),
-            ),
+            "the zero point is left out",
+            with_value(name, ("mul", ("add", "q", ("mul", "z", 0.0)), "s")),
         )
         for bits, name in MATMUL.items()
     ),
