@@ -114,8 +114,9 @@ def _unpack_piece(field: Field, piece: tuple[Slice, ...], records: Bytes) -> Cod
 
 def _unpack_slice(run: Slice, records: Bytes, dtype: np.dtype[np.integer]) -> Codes:
     if run.bits == 1 and run.strides == (1,) and run.base % 8 == 0 and run.count % 8 == 0:
-        window = records[:, run.base // 8 : run.end // 8]
-        return np.unpackbits(window, axis=1, bitorder="little").astype(dtype, copy=False)
+        packed = gather(records, run.base // 8, (run.count // 8,), (1,)).view(np.uint8)
+        bits = np.unpackbits(packed.reshape(-1), bitorder="little").reshape(-1, run.count)
+        return bits.astype(dtype, copy=False)
     if is_scattered(run):
         return unpack_scattered(run, records, dtype)
     moves = compile_slice(run)
