@@ -73,9 +73,10 @@ def raw_scale(low: float, high: float, qmin: int, qmax: int, knobs: Knobs) -> fl
         extent = ranged(binary.subtract(high, low), knobs)
         return binary.divide(extent, float(qmax - qmin))
     if knobs["divisor"] == "sides":
-        return max(binary.divide(low, float(qmin)), binary.divide(high, float(qmax)))
+        sides = max(binary.divide(low, float(qmin)), binary.divide(high, float(qmax)))
+        return binary.add(sides, 0.0)
     steps = qmax if knobs["divisor"] == "qmax" else float(Fraction(qmax - qmin, 2))
-    return binary.divide(ranged(max(-low, high), knobs), float(steps))
+    return binary.divide(ranged(binary.add(max(-low, high), 0.0), knobs), float(steps))
 
 
 def ranged(extent: float, knobs: Knobs) -> float:

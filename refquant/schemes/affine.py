@@ -40,6 +40,9 @@ F32 = NDArray[np.float32]
 Codes = Mapping[str, NDArray[np.integer]]
 WHOLE_TENSOR = (0,) * 8
 
+ZERO = np.float32(0)
+"""Added to a maximum of zeros, whose sign is a processor's choice: -0.0 + 0.0 is 0.0."""
+
 LARGEST_SCALE: Mapping[str, np.float32] = {
     "f32": np.finfo(np.float32).max,
     "f16": np.float32(65504),
@@ -190,9 +193,10 @@ class Rule:
         if self["symmetry"] == "asym":
             return self._ranged(high - low) / np.float32(self.qmax - self.qmin)
         if self["divisor"] == "sides":
-            return np.asarray(np.maximum(low / np.float32(self.qmin), high / np.float32(self.qmax)))
+            sides = np.maximum(low / np.float32(self.qmin), high / np.float32(self.qmax))
+            return np.asarray(sides + ZERO)
         steps = self.qmax if self["divisor"] == "qmax" else (self.qmax - self.qmin) / 2
-        return self._ranged(np.maximum(-low, high)) / np.float32(steps)
+        return self._ranged(np.maximum(-low, high) + ZERO) / np.float32(steps)
 
     def _ranged(self, extent: F32) -> F32:
         """The extent of a group, at least 1e-9 where the floor is one of ranges."""

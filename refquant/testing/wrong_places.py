@@ -32,7 +32,7 @@ def _at(tensor: QuantizedTensor, right: Reading, name: str, places: Places) -> C
 
 def orders(name: str, field: Field) -> Iterator[tuple[str, Places]]:
     """Other places of the codes of a field, each with the mistake in words."""
-    places = places_of(field)
+    places = _merged(places_of(field))
     what = "nibbles" if places[0][0][0] == 4 else f"{places[0][0][0]}-bit parts"
     below_a_byte = all(8 % width == 0 and width < 8 for piece in places for width, _ in piece)
     if below_a_byte:
@@ -60,6 +60,15 @@ def orders(name: str, field: Field) -> Iterator[tuple[str, Places]]:
     if len(places) > 1:
         yield f"parts of {name} in reverse order", places[::-1]
     yield from _reversed_words(name, places)
+
+
+def _merged(places: Places) -> Places:
+    """Pieces of one slice each and of one width as a single piece, to be ordered together."""
+    widths = {width for piece in places for width, _ in piece}
+    if len(widths) > 1 or any(len(piece) > 1 for piece in places):
+        return places
+    starts = np.concatenate([starts for piece in places for _, starts in piece])
+    return (((widths.pop(), starts),),)
 
 
 def _reversed_words(name: str, places: Places) -> Iterator[tuple[str, Places]]:
