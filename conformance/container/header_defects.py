@@ -59,6 +59,7 @@ def extension(**entry):
 
 
 RANK_2 = [1, 32]
+CALM = {"critical": False, "data": 1}
 
 header_defect("info_is_an_array", "E_SCHEMA_TYPE", lambda top, _: top.update(info=[]))
 header_defect("unknown_drawer", "E_SCHEMA_UNKNOWN", lambda top, _: top.update(extra={}))
@@ -85,6 +86,16 @@ header_defect("bytes_for_name", "E_SCHEMA_TYPE", put("tensors", 0, "name", value
 header_defect("map_for_array", "E_SCHEMA_TYPE", put("docs", value={}))
 header_defect("tensor_twice", "E_DUP", put("tensors", 1, "name", value="a"))
 header_defect("tensors_unsorted", "E_ORDER", put("tensors", 0, "name", value="c"))
+header_defect("ext_vendor_empty", "E_NAME", lambda top, _: top.update(ext={"x-.thing": CALM}))
+header_defect("ext_thing_empty", "E_NAME", lambda top, _: top.update(ext={"x-vendor.": CALM}))
+header_defect("media_with_two_spaces", "E_NAME", put("docs", 0, "media", value="text/x;  a"))
+header_defect("media_with_a_space", "E_NAME", put("docs", 0, "media", value="text/x y"))
+header_defect("media_with_semicolon_last", "E_NAME", put("docs", 0, "media", value="text/x; "))
+header_defect("media_without_subtype", "E_NAME", put("docs", 0, "media", value="text/"))
+header_defect("media_of_129_bytes", "E_NAME", put("docs", 0, "media", value="t/" + "x" * 127))
+header_defect("kind_upper_case", "E_NAME", put("tokenizer", "kind", value="BPE"))
+header_defect("eos_1025", "E_LIMIT", put("tokenizer", "eos", value=list(range(1025))))
+header_defect("eos_a_float", "E_SCHEMA_TYPE", put("tokenizer", "eos", value=[2.0]))
 header_defect("name_empty", "E_NAME", put("tensors", 0, "name", value=""))
 header_defect("name_with_escape", "E_NAME", put("tensors", 0, "name", value="\x1b[2J"))
 header_defect("name_with_delete", "E_NAME", put("tensors", 0, "name", value="a\x7f"))
@@ -121,6 +132,7 @@ header_defect(
 header_defect("segments_swapped", "E_ORDER", put("tensors", 1, "planes", "codes", value=[5]))
 header_defect("plane_missing", "E_PLANES", put("tensors", 1, "planes", "scales", value=None))
 header_defect("plane_too_many", "E_PLANES", put("tensors", 0, "planes", "more", value=[4]))
+header_defect("plane_misnamed", "E_PLANES", put("tensors", 0, "planes", value={"block": [3]}))
 header_defect("family_with_space", "E_NAME", put("arch", "family", value="lla ma"))
 header_defect("eos_unsorted", "E_ORDER", put("tokenizer", "eos", value=[3, 2]))
 header_defect("eos_negative", "E_ORDER", put("tokenizer", "eos", value=[-1]))
