@@ -24,6 +24,7 @@ from refquant.schemes.names import Family, Knob
 __all__ = ["DTYPE", "EPSILON", "FAMILIES", "GROUP", "in_dtype", "scale_bits", "share_of"]
 
 F32 = NDArray[np.float32]
+Codes = Mapping[str, NDArray[np.integer]]
 Values = Mapping[str, str | int]
 
 EPSILON = {"f32": np.float32(2.0**-23), "bf16": np.float32(2.0**-7)}
@@ -61,9 +62,7 @@ class Rule:
     knobs: Values
     offset: int
 
-    def encode(
-        self, x: F32
-    ) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s code[g, 1], z code[g, 1]?, q code[g, n]
+    def encode(self, x: F32) -> Codes:  # f32[g, n] -> s code[g, 1], z code[g, 1]?, q code[g, n]
         """Scale and zero point by the extremes of each group, 0.0 among them."""
         dtype = str(self.knobs["dtype"])
         rounded = partial(in_dtype, dtype)

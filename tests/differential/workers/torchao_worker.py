@@ -1,8 +1,9 @@
 """Runs torchao on weights, in its environment: torch takes seconds to import, so once for many.
 
 Each line of standard input names a request and an answer, with a tab between them; a line of
-output says that the answer is written. A request holds `x`, `kind` (affine, tinygemm or torchchat) and that kind's settings; the answer
-holds `codes`, `scale`, `zero_point` (or the real offset) and `values`, all in plain dtypes.
+output says that the answer is written. A request holds `x`, `kind` (affine, tinygemm or torchchat)
+and that kind's settings; the answer holds `codes`, `scale`, `zero_point` (or the real offset) and
+`values`, all in plain dtypes.
 """
 
 import sys
