@@ -82,10 +82,11 @@ def swapped_nibbles(case):
     return refquant.QuantizedTensor(Q4_0, case.shape, {"blocks": raw}).dequantize()
 
 
-def reciprocal_scale(case):
+def inverted(case, plane):
+    """The values where a plane of binary32 scales is taken for their inverses."""
     planes = dict(case.planes)
-    planes["global"] = (1 / planes["global"].view(np.float32)).view(np.uint8)
-    return refquant.QuantizedTensor(NVFP4, case.shape, planes).dequantize()
+    planes[plane] = (1 / planes[plane].view(np.float32)).view(np.uint8)
+    return refquant.QuantizedTensor(case.scheme, case.shape, planes).dequantize()
 
 
 PLANTED = {
@@ -114,7 +115,16 @@ PLANTED = {
         ).dequantize(),
         "zero point off by one: z is taken 1 too small (GPTQ v1 against v2)",
     ),
-    "reciprocal NVFP4 scale": (NVFP4, reciprocal_scale, "reciprocal scale: 1/g"),
+    "reciprocal scale of a registered NVFP4": (
+        refquant.scheme("mx/nvfp4"),
+        lambda case: inverted(case, "tensor_scale"),
+        "reciprocal scale: 1/g",
+    ),
+    "reciprocal NVFP4 scale": (
+        NVFP4,
+        lambda case: inverted(case, "global"),
+        "reciprocal scale: 1/g",
+    ),
     "unsigned read as signed": (
         U8,
         misread(U8, fields={**U8.layout.fields, "q": field("codes", Signed(8), "0")}),
