@@ -9,6 +9,7 @@ import pytest
 import zstandard
 
 from conformance.container import generate, readers
+from conformance.container.byte_defects import DEFECTS, TOO_LARGE_TO_KEEP
 from conformance.container.parts import DOCUMENT, Payload, assemble, build
 
 MANIFEST = json.loads((generate.CORPUS / "manifest.json").read_text("utf-8"))
@@ -50,6 +51,14 @@ def test_javascript_agrees():
 @pytest.mark.parametrize("flags", [["-O2"], ["-g", "-fsanitize=address,undefined"]])
 def test_c_agrees(flags, tmp_path):
     assert_agrees(needed(readers.c_command(tmp_path, *flags)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(TOO_LARGE_TO_KEEP))
+def test_files_too_large_to_keep(name, tmp_path):
+    code, _, make = DEFECTS[name]
+    for command in (needed(readers.javascript_command()), needed(readers.c_command(tmp_path))):
+        assert readers.answers(command, [make()]) == [code]
 
 
 @pytest.mark.parametrize("language", ["javascript", "c"])
