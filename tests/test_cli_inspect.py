@@ -32,7 +32,7 @@ def stranger(tmp_path):
             ("gpt9.theta", gguf_bytes.F32, 0.1),
             ("tokens", gguf_bytes.ARRAY, (gguf_bytes.STRING, strings)),
         ],
-        [("a\x1b[31m", (2, 64), 3, q4_1((2, 64))), ("b", (1, 256), 18, bytes(98))],
+        [("a\x1b[31m", (2, 64), 3, q4_1((2, 64))), ("b", (1, 256), 27, bytes(8 * 256))],
     )
     (tmp_path / "stranger.gguf").write_bytes(content)
     return tmp_path / "stranger.gguf"
@@ -91,13 +91,13 @@ def test_compression_is_told(capsys, tmp_path, model):
 def test_what_cannot_run_is_shown_with_the_reasons(capsys, stranger):
     found = call(capsys, "inspect", stranger, "--tensors", "--json")
     assert found.status == 0
-    assert [one["scheme"] for one in found.json["tensors"]] == ["ggml/q4_1", "ggml/iq3_xxs"]
-    assert [one["bytes"] for one in found.json["tensors"]] == [80, 98]
+    assert [one["scheme"] for one in found.json["tensors"]] == ["ggml/q4_1", "I64"]
+    assert [one["bytes"] for one in found.json["tensors"]] == [80, 2048]
     assert found.json["architecture"] is None
     family, tokenizer, types = found.json["obstacles"]
     assert "gpt9" in family
     assert "tokenizer" in tokenizer
-    assert types == "tensor types without a scheme here: IQ3_XXS (1)"
+    assert types == "tensor types without a scheme here: I64 (1)"
 
 
 def test_names_from_a_file_cannot_command_the_terminal(capsys, stranger):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import refquant
-from conformance.container import generate, valid
+from conformance.container import generate, scheme_files
 from conformance.container.byte_defects import DEFECTS, TOO_LARGE_TO_KEEP
 from refquant.errors import FormatError, UnsupportedError
 from refquant.formats.rq import read, read_header
@@ -102,7 +102,7 @@ def test_the_corpus_is_what_its_generator_writes():
 
 
 def test_every_registered_scheme_has_a_file():
-    missing = {found.name for found in refquant.schemes()} - set(valid.scheme_names())
+    missing = {found.name for found in refquant.schemes()} - set(scheme_files.scheme_names())
     assert not missing, "run `python -m conformance.container.generate`, then `make docs`"
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from conformance.container import header_defects, layout_defects
 from conformance.container.byte_defects import DEFECTS, TOO_LARGE_TO_KEEP
 from conformance.container.parts import HEADER, RAW
-from conformance.container.valid import VALID, record_schemes
+from conformance.container.scheme_files import VALID, record_schemes
 from conformance.oracle import layout as oracle
 from refquant import mp1
 

@@ -2,8 +2,8 @@
 
 from math import prod
 
+from conformance.container.layout_files import ELEMENTS, width
 from conformance.container.parts import assemble
-from conformance.container.valid import ELEMENTS, width
 
 __all__ = ["random_parts"]
 
