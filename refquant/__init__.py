@@ -49,7 +49,9 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'refquant' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    module = import_module(_HOMES[name])
+    # The package of schemes is the function, so that both names mean one thing in any order.
+    value = module if name == "schemes" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -1,5 +1,7 @@
 """What holds for every registered scheme: a new scheme is tested by being listed."""
 
+import subprocess
+import sys
 from math import lcm
 
 import numpy as np
@@ -130,3 +132,15 @@ def test_the_table_is_keyed_by_name_and_no_name_is_taken_twice():
     assert not set(ALIASES) & {*SCHEMES, *FAMILIES}
     names = [found.name for found in refquant.schemes()]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import refquant; refquant.schemes(); import refquant.schemes as s; assert s() and s.SCHEMES",
+        "import refquant.schemes as s; import refquant; assert refquant.schemes is s; assert s()",
+        "from refquant import schemes; from refquant.schemes import ggml; assert schemes()",
+    ],
+)
+def test_the_package_of_schemes_is_the_function_in_any_order_of_imports(code):
+    subprocess.run([sys.executable, "-c", code], check=True)
