@@ -7,9 +7,10 @@ import refquant
 from conformance.oracle import mx as oracle
 from refquant.layout import field_codes
 from refquant.schemes.mx import blocks
+from refquant.schemes.mx.engine_rules import ENGINE_RULES
 from refquant.testing import adversarial_inputs
 
-RULES = ("floor", "ceil", "even", "rceil")
+RULES = ("floor", "ceil", "even", "rceil", *ENGINE_RULES)
 
 
 def field(tensor, name):
@@ -34,7 +35,39 @@ def test_scales_codes_and_values_are_the_oracle_s(name, rule, least):
             assert scale == scales[row, 0], kind
             assert elements == codes[row].tolist(), kind
             expected = [oracle.decode(scale, code, name) for code in elements]
-            assert np.float32(expected).tobytes() == values[row].tobytes(), kind
+            assert np.array_equal(np.float32(expected), values[row], equal_nan=True), kind
+            assert (np.signbit(np.float32(expected)) == np.signbit(values[row])).all(), kind
+
+
+def every_class_of_largest():
+    """Magnitudes of every exponent, with the mantissas at which a rule may change its mind."""
+    turns = [0, 1 << 20, 0x3504F3, 1 << 22, 0x400000 - (1 << 19), 0x4CCCCC, 0x5A8279, 0x600000]
+    turns += [0x7F0000, 0x7FFF00, 0x7FFFF0]
+    near = {(turn + step) % (1 << 23) for turn in turns for step in range(-70, 71)}
+    mantissas = np.array(sorted(near), np.uint32)
+    bits = (np.arange(255, dtype=np.uint32)[:, None] << 23) | mantissas
+    return np.append(bits.reshape(-1), np.uint32(0)).view(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ("mx/mxfp4[scale=ggml]", "ggml/mxfp4"),
+        ("mx/mxfp4[scale=mlx_old]", "mlx/mxfp4[scale=round]"),
+        ("mx/mxfp4[scale=mlx_new]", "mlx/mxfp4[scale=ceil]"),
+        ("mx/mxfp8_e4m3[scale=mlx_old]", "mlx/mxfp8[scale=round]"),
+        ("mx/mxfp8_e4m3[scale=mlx_new]", "mlx/mxfp8[scale=ceil]"),
+    ],
+)
+def test_engines_scales_are_those_of_their_own_schemes(mine, theirs):
+    largest = every_class_of_largest()
+    x = np.zeros((len(largest), 32), np.float32)
+    x[:, 3] = largest
+    x[:, 30] = -largest / 2
+    left, right = refquant.quantize(x, mine), refquant.quantize(x, theirs)
+    scales = field(right, "e" if theirs == "ggml/mxfp4" else "s")
+    assert np.array_equal(field(left, "s"), scales)
+    assert len(np.unique(scales)) > 250
 
 
 def scale_of(name, rule, largest):
@@ -50,11 +83,28 @@ def scale_of(name, rule, largest):
         ("ceil", [127, 127, 128, 128, 128, 128, 0]),
         ("even", [127, 127, 127, 127, 128, 128, 0]),
         ("rceil", [127, 127, 127, 128, 128, 128, 0]),
+        ("ggml", [126, 127, 127, 127, 127, 127, 0]),
+        ("mlx_old", [126, 126, 127, 127, 127, 127, 127]),
+        ("mlx_new", [127, 127, 127, 128, 128, 128, 127]),
     ],
 )
 def test_scales_of_mxfp4_by_rule(rule, expected):
     largest = [3.9999998, 4, 6, 6.1, 7.0, 7.9, 0]
     assert [scale_of("mxfp4", rule, value) for value in largest] == expected
+
+
+def test_ggml_s_logarithm_reaches_a_power_of_two_before_the_magnitude_does():
+    below = [np.nextafter(np.float32(power), np.float32(0)) for power in (4, 8)]
+    assert [scale_of("mxfp4", "ggml", value) for value in below] == [126, 128]
+    assert [scale_of("mxfp4", "floor", value) for value in below] == [126, 127]
+
+
+def test_a_scale_that_wraps_around_to_nan_has_zeros_for_elements():
+    x = np.full((1, 32), -(2.0**-126), np.float32)
+    tensor = refquant.quantize(x, "mx/mxfp4[scale=ggml]")
+    assert field(tensor, "s").tolist() == [[255]]
+    assert set(field(tensor, "q").ravel()) == {8}
+    assert np.isnan(tensor.dequantize()).all()
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ Written from the clauses of the `mx/` ledger; `floor`, `ceil` and `even` read th
 largest magnitude from its binary32 bits, as the clauses say.
 """
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
-from conformance.oracle import binary
+from conformance.oracle import binary, ggml_closed, mlx
 
 __all__ = ["decode", "encode"]
 
@@ -27,11 +28,26 @@ def encode(x: Sequence[float], name: str, rule: str, least: str) -> tuple[int, l
     if name != "mxint8":
         form, emax, top = FORMS[name]
         mantissa = form.mantissa
-    code = max(0, min(254, scale_code(largest, rule, emax, top, mantissa)))
+    if rule in ("ggml", "mlx_old", "mlx_new"):
+        code = engine_code(largest, rule, emax, top)
+    else:
+        code = max(0, min(254, scale_code(largest, rule, emax, top, mantissa)))
     divisor = binary.power_of_two(code - 127)
     if code == 0 and least == "torchao":
         divisor = Fraction(1) if rule == "rceil" else binary.power_of_two(-126)
+    if code == 255:
+        x = [math.copysign(0.0, v) for v in x]
     return code, [element(v, divisor, name) for v in x]
+
+
+def engine_code(largest: float, rule: str, emax: int, top: float) -> int:
+    """The scale by the rules of engines, which wraps around."""
+    if rule == "ggml":
+        return (ggml_closed.floor_of_rounded_log2(largest) - emax + 127) % 256 if largest else 0
+    quotient = binary.divide(largest, top)
+    if not quotient:
+        return 127
+    return (mlx.exponent_of(Fraction(quotient), "ceil" if rule == "mlx_new" else "") + 127) % 256
 
 
 def scale_code(largest: float, rule: str, emax: int, top: float, mantissa: int) -> int:

@@ -1,9 +1,10 @@
 """Wrong MX blocks: the mistakes of stacks that all call their format MXFP4."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 import refquant
 from refquant.driver import Scheme
@@ -24,6 +25,21 @@ def by_rule(name: str, rule: str) -> Callable[[], Scheme]:
     """The encoder of another rule for the scale."""
     other = refquant.scheme(f"mx/{name}[scale={rule}]")
     return lambda: replace(true(name), encode=other.encode)
+
+
+def zero_scaled(name: str) -> Callable[[], Scheme]:
+    """MLX's rule with the scale 0 of everybody else for a block of zeros."""
+    scheme = refquant.scheme(f"mx/{name}[scale=mlx_new]")
+    encode = scheme.encode
+    if encode is None:
+        raise TypeError(name)
+
+    def wrong(x: NDArray[np.float32]) -> Mapping[str, NDArray[np.integer]]:
+        codes = dict(encode(x))
+        codes["s"] = np.where((x == 0).all(axis=1)[:, None], 0, codes["s"])
+        return codes
+
+    return lambda: replace(scheme, encode=wrong)
 
 
 def with_scale(name: str, bias: int) -> Callable[[], Scheme]:
@@ -57,9 +73,20 @@ def swapped(name: str) -> Callable[[], Scheme]:
 def mutants() -> Iterator[Mutant]:
     for name in NAMES:
         scheme, short = f"mx/{name}[scale=floor]", name.replace("_", "-")
-        for rule in ("ceil", "even", "rceil"):
-            yield Mutant(f"{short}-{rule}", scheme, f"scales by {rule}", by_rule(name, rule))
+        for rule in ("ceil", "even", "rceil", "mlx_old"):
+            yield Mutant(
+                f"{short}-{rule.replace('_', '-')}",
+                scheme,
+                f"scales by {rule}",
+                by_rule(name, rule),
+            )
         yield Mutant(f"{short}-bias", scheme, "scales with a bias of 128", with_scale(name, 128))
+        yield Mutant(
+            f"{short}-mlx-zero",
+            f"mx/{name}[scale=mlx_new]",
+            "a block of zeros gets scale 0 under mlx_new",
+            zero_scaled(name),
+        )
         if true(name).planes["codes"].block[0] > 1:
             yield Mutant(f"{short}-swapped", scheme, "codes high bits first", swapped(name))
     yield Mutant("mxint8-truncated", "mx/mxint8[scale=floor]", "truncated", truncated("mxint8"))

@@ -9,7 +9,9 @@ largest element:
   the next power of two, are cut off;
 - `ceil`: one more unless the largest magnitude is a power of two; nothing is cut off;
 - `even`: as floor, after the magnitude is rounded to the mantissa of an element, half upwards;
-- `rceil`: the least power not below `largest magnitude / largest element`; nothing is cut off.
+- `rceil`: the least power not below `largest magnitude / largest element`; nothing is cut off;
+- `ggml`: as floor, with the logarithm rounded to binary32 first; `mlx_new`: as rceil, and
+  `mlx_old`: the power nearest to that quotient in the logarithm (engine_rules.py).
 
 Elements are rounded to nearest even and saturate.
 """
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, Minifloat, Plane, Signed, field
 from refquant.numerics import minifloat_bits, minifloat_values
+from refquant.schemes.mx.engine_rules import ENGINE_RULES, engine_scale_codes
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.small_floats import (
     FLOAT4_E2M1,
@@ -43,7 +46,8 @@ Codes = NDArray[np.integer]
 
 BLOCK = 32
 LARGEST_CODE = 254
-POWERS = minifloat_values(0, 8, 0, 127, "e8m0")
+DIVISORS = np.append(minifloat_values(0, 8, 0, 127, "e8m0")[:255], np.float32(np.inf))
+"""Powers of two, and what is beyond them for code 255, under which every element is a zero."""
 
 
 def _integers(x: F32) -> NDArray[np.int8]:  # f32[...] -> i8[...]
@@ -81,7 +85,7 @@ KNOBS = (
     Knob(
         "scale",
         "the power of two for a block's largest magnitude, as listed above",
-        ("floor", "ceil", "even", "rceil"),
+        ("floor", "ceil", "even", "rceil", *ENGINE_RULES),
         "floor",
     ),
     Knob(
@@ -96,6 +100,8 @@ KNOBS = (
 
 def scale_codes(largest: F32, rule: str, of: Elements) -> NDArray[np.uint8]:  # f32[b] -> u8[b]
     """The scale of each block from its largest magnitude."""
+    if rule in ENGINE_RULES:
+        return engine_scale_codes(largest, rule, of.emax, of.largest)
     if rule == "rceil":
         quotient = largest / np.float32(of.largest)
         bits = quotient.view(np.int32)
@@ -114,7 +120,7 @@ def scale_codes(largest: F32, rule: str, of: Elements) -> NDArray[np.uint8]:  # 
 
 
 def _divisors(code: NDArray[np.uint8], knobs: Mapping[str, str | int]) -> F32:  # u8[b] -> f32[b]
-    divisor: F32 = POWERS[code]
+    divisor: F32 = DIVISORS[code]
     if knobs["least"] == "torchao":
         shown = 1.0 if knobs["scale"] == "rceil" else 2.0**-126
         divisor = np.where(code == 0, np.float32(shown), divisor)
