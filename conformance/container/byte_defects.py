@@ -330,6 +330,10 @@ def flipped(position, bits):
 CHECKSUM = bytes.fromhex("65c69229")
 
 
+UNEVEN_TREE = "28b52ffd2028650000820202802000000000000100"
+"""Forty zeros in one Huffman stream, if the tree were a tree."""
+
+
 def hand_made(descriptor, head, raw):
     """A frame of one raw block... that never arrives: only its header is looked at."""
     return bytes.fromhex("28b52ffd") + bytes([descriptor]) + head + bytes(len(raw) // 4)
@@ -347,6 +351,17 @@ frame_defect("frame_checksum", "E_ZSTD_CHECKSUM", lambda raw: frame(raw, checksu
 frame_defect("frame_truncated", "E_ZSTD_DATA", lambda raw: frame(raw)[:-4])
 frame_defect("frame_header_truncated", "E_ZSTD_DATA", lambda raw: frame(raw)[:5])
 frame_defect("block_of_reserved_type", "E_ZSTD_DATA", flipped(7, 4))
+DEFECTS["tree_without_longest_codes"] = (
+    "E_ZSTD_DATA",
+    "touch",
+    # Two symbols of weight 2: their codes of one bit leave the longest, of two bits, unused.
+    lambda: build(compressed_example(40, lambda _: bytes.fromhex(UNEVEN_TREE))),
+)
+DEFECTS["frame_of_other_bytes"] = (
+    "E_SEG_SHA",
+    "full",
+    lambda: build(compressed_example(stored=flipped(10, 1))),
+)
 frame_defect("dictionary_flag", "E_ZSTD_DICT", flipped(4, 1))
 frame_defect("reserved_bit_of_frame", "E_ZSTD_RESERVED", flipped(4, 8))
 frame_defect("unused_bit_of_frame", "E_ZSTD_RESERVED", flipped(4, 16))

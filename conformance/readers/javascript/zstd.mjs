@@ -149,6 +149,8 @@ function readHuffman(bytes) {
   const rest = (1 << log) - sum;
   if (log > 11 || (rest & (rest - 1)) !== 0) damaged("a Huffman tree that does not add up");
   weights.push(log2(rest) + 1);
+  // Two of the longest codes differ in their last bit; the library refuses a tree without them.
+  if (!weights.includes(1)) damaged("a Huffman tree without its longest codes");
   const symbols = new Uint8Array(1 << log);
   const bits = new Uint8Array(1 << log);
   let place = 0;
