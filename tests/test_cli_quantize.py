@@ -91,14 +91,17 @@ def test_provenance_tells_every_step_and_no_path(capsys, tmp_path, model):
     run(capsys, model, tmp_path / "eight.rq", "int8")
     run(capsys, tmp_path / "eight.rq", tmp_path / "four.rq", "q4_0", "--embedding-scheme", "f16")
     record = open_checkpoint(tmp_path / "four.rq").info["provenance"]
-    assert record["recipe"] == {"scheme": "ggml/q4_0", "embedding_scheme": "float/f16"}
+    assert record["recipe"]["name"] == "ggml/q4_0"
+    chosen = [(rule.get("role"), rule["scheme"]) for rule in record["recipe"]["rules"]]
+    assert chosen == [("embedding", "float/f16"), ("head", "float/f16"), (None, "ggml/q4_0")]
     (source,) = record["sources"]
     eight = (tmp_path / "eight.rq").read_bytes()
     assert source == {
         "name": "eight.rq", "bytes": len(eight), "sha256": hashlib.sha256(eight).hexdigest()
     }  # fmt: skip
     (earlier,) = record["earlier"]
-    assert earlier["recipe"] == {"scheme": "int/affine[bits=8,sym,channel]"}
+    name = "int/affine[bits=8,sym,channel]"
+    assert earlier["recipe"] == {"recipe": 1, "name": name, "rules": [{"scheme": name}]}
     assert earlier["sources"][0]["name"] == "small.rq"
     assert str(tmp_path).encode() not in (tmp_path / "four.rq").read_bytes()
 
@@ -191,15 +194,15 @@ def test_files_that_are_no_models(capsys, tmp_path, content, status):
 # A process of its own, which something befalls when it begins to quantize its fourth tensor.
 INTERRUPTED = """
 import os, sys
-from refquant import recipe
 from refquant.cli import main
-original, calls = recipe.quantize, []
+from refquant.quantization import plan
+original, calls = plan.quantize, []
 def quantize(*arguments, **options):
     calls.append(1)
     if len(calls) == 4:
         {misfortune}
     return original(*arguments, **options)
-recipe.quantize = quantize
+plan.quantize = quantize
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -268,3 +271,70 @@ def test_memory_does_not_grow_with_the_model(capsys, tmp_path):
     assert found.status == 0
     assert (tmp_path / "out.rq").stat().st_size > 28_000_000
     assert peak < 12 * 4 * 512 * 256
+
+
+RECIPE = """
+name = "mixed"
+[[rules]]
+role = ["embedding", "head"]
+scheme = "q8_0"
+[[rules]]
+layers = "0"
+role = "attention"
+scheme = "q5_0"
+[[rules]]
+match = ".*ffn_up.*"
+scheme = "q4_1"
+fallback = ["keep"]
+[[rules]]
+match = "blk.7.*"
+scheme = "q4_0"
+[[rules]]
+scheme = "keep"
+"""
+
+
+def test_a_recipe_gives_each_tensor_its_scheme(capsys, tmp_path, model):
+    (tmp_path / "mixed.toml").write_text(RECIPE)
+    output = tmp_path / "out.rq"
+    found = call(capsys, "quantize", model, "-o", output, "--recipe", tmp_path / "mixed.toml")
+    assert found.status == 0
+    assert found.err.count("\n") == 1
+    assert "$.rules[3] (blk.7.*: q4_0) took no tensor" in found.err
+    before, after = open_checkpoint(model).tensors, open_checkpoint(output).tensors
+    kept = before["blk.1.attn_q.weight"].scheme.name
+    wanted = {
+        "token_embd.weight": "ggml/q8_0",
+        "blk.0.attn_q.weight": "ggml/q5_0",
+        "blk.1.attn_q.weight": kept,
+        "blk.1.ffn_up.weight": "ggml/q4_1",
+    }
+    assert {name: after[name].scheme.name for name in wanted} == wanted
+
+
+def test_a_dry_run_writes_nothing_and_tells_all(capsys, tmp_path, model):
+    (tmp_path / "mixed.toml").write_text(RECIPE)
+    command = ("quantize", model, "-o", tmp_path / "out.rq", "--recipe", tmp_path / "mixed.toml")
+    shown = call(capsys, *command, "--dry-run")
+    assert shown.status == 0
+    assert "blk.0.attn_q.weight" in shown.out
+    plan = call(capsys, *command, "--dry-run", "--json").json
+    assert plan["unused_rules"] == [3]
+    assert not (tmp_path / "out.rq").exists()
+    written = call(capsys, *command, "--json").json
+    assert written["tensors"] == plan["tensors"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "neither of --scheme and --recipe given"),
+        (("--scheme", "q4_0", "--recipe", "x.toml"), "both of --scheme and --recipe given"),
+        (("--recipe", "nowhere.toml"), "--recipe nowhere.toml: there is no such file"),
+        (("--recipe", "x.toml", "--embedding-scheme", "f16"), "--embedding-scheme goes with"),
+    ],
+)
+def test_contradicting_options(capsys, tmp_path, model, options, message):
+    found = call(capsys, "quantize", model, "-o", tmp_path / "out.rq", *options)
+    assert found.status == 2
+    assert message in found.err

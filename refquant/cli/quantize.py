@@ -17,7 +17,7 @@ from refquant.errors import LimitError, UsageError
 
 if TYPE_CHECKING:
     from refquant.formats import Checkpoint
-    from refquant.recipe import Assignment
+    from refquant.recipe import Assignment, Assignments, Recipe
 
 __all__ = ["quantize"]
 
@@ -33,6 +33,22 @@ class Printing:
     quiet: Annotated[bool, Parameter(help="Print neither progress nor table.")] = False
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which scheme for which tensor, as options."""
+
+    scheme: Annotated[
+        str | None, Parameter(help="A scheme (see `refquant schemes`), or keep: convert only.")
+    ] = None
+    recipe: Annotated[
+        Path | None, Parameter(help="In place of --scheme: rules, in a TOML or JSON file.")
+    ] = None
+    embedding_scheme: Annotated[
+        str | None, Parameter(help="Another scheme for the token embedding and the output head.")
+    ] = None
+
+
 def quantize(
     source: Annotated[
         str, Parameter(help="A .rq or .gguf file, a Hugging Face folder, or a known name.")
@@ -40,15 +56,13 @@ def quantize(
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"], help="The .rq file to write.")],
-    scheme: Annotated[
-        str, Parameter(help="A scheme (see `refquant schemes`), or keep: convert only.")
-    ],
-    embedding_scheme: Annotated[
-        str | None, Parameter(help="Another scheme for the token embedding and the output head.")
-    ] = None,
     compression: Annotated[
         Literal["none", "zstd"], Parameter(help="Store segments as zstd frames where smaller.")
     ] = "none",
+    wanted: Wanted | None = None,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Print what would be done to each tensor, and stop.")
+    ] = False,
     jobs: Annotated[int | None, Parameter(help="Threads to use. [default: as many as pay]")] = None,
     printing: Printing | None = None,
 ) -> int:
@@ -65,20 +79,26 @@ def quantize(
       refquant quantize smollm2-135m -o small.rq --scheme ggml/q4_0
       refquant quantize ./hf-folder -o eight.rq --scheme "int/affine[bits=8,channel]"
       refquant quantize model.gguf -o model.rq --scheme keep --compression zstd
+      refquant quantize model.gguf -o model.rq --recipe mine.toml --dry-run
     """
     from refquant.formats import open_checkpoint
     from refquant.library import resolve
     from refquant.recipe import assign
 
     shown = printing or Printing()
-    recipe = _recipe(scheme, embedding_scheme, jobs)
+    asked = _recipe(wanted or Wanted(), jobs)
     path = resolve(source)
     _check_output(output, path)
     checkpoint = open_checkpoint(path)
-    assignments = assign(checkpoint, scheme, embedding_scheme=embedding_scheme)
+    assignments = assign(checkpoint, asked)
+    _warn_of_second_errors(assignments)
+    if wanted and wanted.recipe:
+        _warn_of_unused_rules(assignments, asked)
+    job = _Job(path, output, checkpoint, assignments, asked)
+    if dry_run:
+        _print_dry_run(job, as_json=shown.json)
+        return 0
     _check_room(output, sum(one.nbytes for one in assignments))
-    _warn(assignments)
-    job = _Job(path, output, checkpoint, assignments, recipe)
     result = job.run(
         threads=jobs,
         compression=None if compression == "none" else compression,
@@ -91,17 +111,22 @@ def quantize(
     return 0
 
 
-def _recipe(scheme: str, embedding_scheme: str | None, jobs: int | None) -> dict[str, object]:
-    """What was asked for, in full names, once it is known to exist."""
-    from refquant.recipe import KEEP
-    from refquant.schemes import scheme as find_scheme
+def _recipe(wanted: Wanted, jobs: int | None) -> "Recipe":
+    """The recipe that was asked for, once everything in it is known to exist."""
+    from refquant.recipe import read_recipe, uniform_recipe
 
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs is {jobs}, expected 1 or more")
-    recipe = {"scheme": scheme if scheme == KEEP else find_scheme(scheme).name}
-    if embedding_scheme is not None:
-        recipe["embedding_scheme"] = find_scheme(embedding_scheme).name
-    return dict(recipe)
+    if (wanted.scheme is None) == (wanted.recipe is None):
+        found = "neither" if wanted.scheme is None else "both"
+        raise UsageError(f"{found} of --scheme and --recipe given; expected one of them")
+    if wanted.recipe is None:
+        return uniform_recipe(str(wanted.scheme), wanted.embedding_scheme)
+    if wanted.embedding_scheme is not None:
+        raise UsageError("--embedding-scheme goes with --scheme; a recipe has rules for embeddings")
+    if not wanted.recipe.is_file():
+        raise UsageError(f"--recipe {wanted.recipe}: there is no such file")
+    return read_recipe(wanted.recipe)
 
 
 def _check_output(output: Path, source: Path) -> None:
@@ -131,7 +156,18 @@ def _check_room(output: Path, nbytes: int) -> None:
         )
 
 
-def _warn(assignments: Sequence["Assignment"]) -> None:
+def _warn_of_unused_rules(assignments: "Assignments", recipe: "Recipe") -> None:
+    for index in assignments.unused_rules(recipe):
+        rule = recipe.rules[index]
+        what = rule.match or ", ".join(rule.roles) or rule.layers or "everything"
+        print(
+            f"refquant: warning: $.rules[{index}] ({what}: {rule.scheme}) took no tensor: nothing "
+            "matches it, or earlier rules took all that does",
+            file=sys.stderr,
+        )
+
+
+def _warn_of_second_errors(assignments: Sequence["Assignment"]) -> None:
     """Say once that quantizing what is quantized already adds a second error to the first."""
     again = [one for one in assignments if one.is_requantized]
     if again:
@@ -160,19 +196,19 @@ class _Job:
     source: Path
     output: Path
     checkpoint: "Checkpoint"
-    assignments: "tuple[Assignment, ...]"
-    recipe: dict[str, object]
+    assignments: "Assignments"
+    recipe: "Recipe"
 
     def run(self, *, threads: int | None, compression: Any, quiet: bool) -> _Result:
         """Hash the source, then quantize and write one tensor after another."""
         from refquant.cli.provenance import carried_info, provenance, source_bytes
         from refquant.formats.rq import write
-        from refquant.recipe import quantized_plan
+        from refquant.quantization import quantized_plan
 
         began = time.perf_counter()
         info = self.checkpoint.info
         with progress("hashing", source_bytes(self.source), quiet=quiet) as meter:
-            record = provenance(self.source, self.recipe, info.get("provenance"), meter)
+            record = provenance(self.source, self.recipe.to_data(), info.get("provenance"), meter)
         total = sum(one.nbytes for one in self.assignments)
         with progress("quantizing", total, quiet=quiet) as meter:
             plan = quantized_plan(
@@ -206,8 +242,15 @@ def _facts(job: _Job, result: _Result) -> dict[str, Any]:
         "root": result.root,
         "bytes": result.nbytes,
         "seconds": result.seconds,
-        "recipe": job.recipe,
+        **_plan_facts(job),
+    }
+
+
+def _plan_facts(job: _Job) -> dict[str, Any]:
+    return {
+        "recipe": job.recipe.to_data(),
         "bits_per_weight": _bits(job.assignments),
+        "unused_rules": list(job.assignments.unused_rules(job.recipe)),
         "tensors": [
             {
                 "name": one.tensor,
@@ -215,12 +258,42 @@ def _facts(job: _Job, result: _Result) -> dict[str, Any]:
                 "from": one.source_scheme,
                 "to": one.target_scheme,
                 "untouched": one.is_untouched,
+                "fallback": one.is_fallback,
+                "rule": one.rule,
+                "compute": one.compute,
+                "activation": one.activation,
+                "algorithm": one.algorithm,
                 "reason": one.reason,
                 "bytes": one.nbytes,
             }
             for one in job.assignments
         ],
     }
+
+
+def _print_dry_run(job: _Job, *, as_json: bool) -> None:
+    """What would be done to every tensor: no weight is read."""
+    total = sum(one.nbytes for one in job.assignments)
+    peak = max((4 * one.weights + one.nbytes for one in job.assignments), default=0)
+    if as_json:
+        plan = {**_plan_facts(job), "bytes": total, "peak_memory": peak}
+        emit_json("quantize-plan", plan)
+        return
+    rows = [
+        (
+            one.tensor,
+            "" if one.rule is None else one.rule,
+            one.target_scheme,
+            format_bytes(one.nbytes),
+            format_bits(_bits([one])),
+            one.reason,
+        )
+        for one in job.assignments
+    ]
+    footer = ("total", "", "", *_sizes(job.assignments), "")
+    header = ("tensor", "rule", "scheme", "size", "bits/weight", "why")
+    print_table(header, rows, numeric=[1, 3, 4], footer=footer)
+    print(f"\nabout {format_bytes(peak)} of memory for the largest tensor; nothing was written")
 
 
 def _bits(assignments: Sequence["Assignment"]) -> float:

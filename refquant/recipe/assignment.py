@@ -1,0 +1,184 @@
+"""Which tensor of a model gets which scheme, decided before any weight is read.
+
+`assign` walks the rules of a recipe in order; the first that selects a tensor decides, and its
+reason stays with the tensor. A scheme that a tensor's shape does not fit gives way to a fallback,
+and the reason says so.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+from refquant.driver import Scheme
+from refquant.formats.checkpoint import Checkpoint
+from refquant.formats.rq.read import StoredTensors
+from refquant.layout import Layout
+from refquant.recipe.document import KEEP, Algorithm, Compute, Recipe, Rule
+from refquant.recipe.roles import Role, layer_of, role_of
+from refquant.schemes import scheme as find_scheme
+from refquant.tensor import QuantizedTensor
+
+__all__ = ["Assignment", "Assignments", "Subject", "assign", "subject"]
+
+FLOATS: Final = ("float/f32", "float/f16", "float/bf16")
+"""Schemes of weights that nobody has quantized yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What becomes of one tensor, and why.
+
+    Schemes are names; `nbytes` is what the tensor takes under the target scheme. A tensor whose
+    two schemes are the same is carried over byte for byte. `is_requantized` says that codes are
+    replaced by other codes, so that two rounding errors add up. `rule` is the index of the rule
+    that took the tensor, None where none did.
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    source_scheme: str
+    target_scheme: str
+    reason: str
+    nbytes: int
+    is_requantized: bool = False
+    is_fallback: bool = False
+    rule: int | None = None
+    compute: Compute = "weight-only"
+    activation: str = ""
+    algorithm: Algorithm = "rtn"
+
+    @property
+    def weights(self) -> int:
+        """How many weights the tensor has."""
+        return prod(self.shape)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether the bytes stay as they are."""
+        return self.source_scheme == self.target_scheme
+
+
+class Assignments(tuple[Assignment, ...]):
+    """The assignments of all tensors, in the checkpoint's order."""
+
+    __slots__ = ()
+
+    def unused_rules(self, recipe: Recipe) -> tuple[int, ...]:
+        """Indices of rules that took no tensor: a misspelt name, or an earlier rule took all."""
+        used = {one.rule for one in self}
+        return tuple(index for index in range(len(recipe.rules)) if index not in used)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a rule may know of a tensor."""
+
+    name: str
+    shape: tuple[int, ...]
+    scheme: Scheme
+    layout: Layout
+
+    @property
+    def role(self) -> Role:
+        """What the tensor does in the model."""
+        return role_of(self.name)
+
+    @property
+    def is_spared(self) -> str:
+        """Why a rule that does not ask for this tensor in particular leaves it alone, or ``."""
+        if len(self.shape) < 2:
+            return "one axis"
+        return "norm" if self.role == "norm" else ""
+
+
+def assign(checkpoint: Checkpoint, recipe: Recipe) -> Assignments:
+    """The assignment of every stored tensor, in the checkpoint's order."""
+    tensors = checkpoint.tensors
+    return Assignments(_decide(subject(tensors, name), recipe) for name in tensors)
+
+
+def subject(tensors: Mapping[str, QuantizedTensor], name: str) -> Subject:
+    """What the header tells of a tensor: an `.rq` file need not decompress it for that."""
+    if isinstance(tensors, StoredTensors):
+        return Subject(name, tensors.shape(name), tensors.scheme(name)[0], tensors.layout(name))
+    tensor = tensors[name]
+    return Subject(name, tensor.shape, tensor.scheme, tensor.layout)
+
+
+def selects(rule: Rule, tensor: Subject) -> bool:
+    """Whether a rule speaks of a tensor."""
+    if rule.roles and tensor.role not in rule.roles:
+        return False
+    if rule.match and not re.fullmatch(rule.match, tensor.name):
+        return False
+    if rule.layers and layer_of(tensor.name) not in set(_layers(rule.layers)):
+        return False
+    if prod(tensor.shape) < rule.minimum_weights:
+        return False
+    return not tensor.is_spared or bool(rule.match) or "norm" in rule.roles
+
+
+def _layers(text: str) -> Iterator[int]:
+    for part in text.replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
+
+
+def _decide(tensor: Subject, recipe: Recipe) -> Assignment:
+    for index, rule in enumerate(recipe.rules):
+        if selects(rule, tensor):
+            return _taken(tensor, index, rule, recipe)
+    return _kept(tensor, tensor.is_spared or "no rule selects it")
+
+
+def _kept(tensor: Subject, reason: str, rule: int | None = None) -> Assignment:
+    name, nbytes = tensor.scheme.name, tensor.layout.nbytes(tensor.shape)
+    return Assignment(tensor.name, tensor.shape, name, name, reason, nbytes, rule=rule)
+
+
+def _taken(tensor: Subject, index: int, rule: Rule, recipe: Recipe) -> Assignment:
+    if rule.scheme == KEEP:
+        return _kept(tensor, rule.why or "kept as asked", index)
+    wanted = find_scheme(rule.scheme)
+    target, problem = _fitted(tensor, wanted, rule.fallback or recipe.fallback)
+    if target is None or target.digest == tensor.scheme.digest:
+        # The layout decides what the bytes mean, so equal layouts need no new bytes.
+        return _kept(tensor, problem or "has this scheme already", index)
+    return Assignment(
+        tensor=tensor.name,
+        shape=tensor.shape,
+        source_scheme=tensor.scheme.name,
+        target_scheme=target.name,
+        reason=problem or rule.why or tensor.role,
+        nbytes=target.layout.nbytes(tensor.shape),
+        is_requantized=not (_is_float(tensor.scheme) or _is_float(target)),
+        is_fallback=bool(problem),
+        rule=index,
+        compute=rule.compute,
+        activation=rule.activation,
+        algorithm="rtn" if problem else rule.algorithm,
+    )
+
+
+def _is_float(scheme: Scheme) -> bool:
+    """Whether weights are stored as floating-point numbers, under whatever name."""
+    return scheme.digest in {find_scheme(name).digest for name in FLOATS}
+
+
+def _fitted(
+    tensor: Subject, wanted: Scheme, fallbacks: tuple[str, ...]
+) -> tuple[Scheme | None, str]:
+    """The scheme, or the first fallback that the shape fits, and what did not fit."""
+    problem = wanted.why_not(tensor.shape)
+    if wanted.digest == tensor.scheme.digest or problem is None:
+        return wanted, ""
+    reason = f"{wanted.name} does not fit: {problem}"
+    for name in fallbacks:
+        if name == KEEP:
+            return None, reason
+        fallback = find_scheme(name)
+        if fallback.why_not(tensor.shape) is None:
+            return fallback, reason
+    return None, reason
