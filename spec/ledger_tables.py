@@ -1,7 +1,7 @@
 """The ledger of all schemes side by side: how each rounds, and what speaks for it."""
 
-import refquant
 from conformance.evidence import Entry, entry_of
+from refquant.schemes import schemes_with_codebooks
 
 __all__ = ["evidence", "numerics"]
 
@@ -16,7 +16,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def _entries() -> list[tuple[str, str, Entry]]:
     """Name, link and entry of each scheme that has one."""
     found = []
-    for scheme in refquant.schemes():
+    for scheme in schemes_with_codebooks():
         name = scheme.name.partition("[")[0]
         entry = entry_of(scheme.name)
         if entry is not None:

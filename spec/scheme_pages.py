@@ -25,7 +25,8 @@ from refquant.layout import (
     formula_with,
     show,
 )
-from refquant.schemes import ALIASES, FAMILIES
+from refquant.schemes import ALIASES, FAMILIES, schemes_with_codebooks
+from refquant.schemes.codebooks import CODEBOOKS
 from refquant.testing import Case, cases_of
 from spec.bit_diagram import diagram
 
@@ -40,7 +41,7 @@ SHOWN = 12
 def pages() -> Iterator[tuple[Path, str]]:
     """Every page of this folder with its text: one a scheme, and the index."""
     names = []
-    for scheme in refquant.schemes():
+    for scheme in schemes_with_codebooks():
         name = scheme.name.partition("[")[0]
         names.append(name)
         yield FOLDER / f"{name.replace('/', '__')}.md", page_of(scheme)
@@ -49,7 +50,7 @@ def pages() -> Iterator[tuple[Path, str]]:
 
 def _index() -> str:
     rows = []
-    for scheme in refquant.schemes():
+    for scheme in schemes_with_codebooks():
         name = scheme.name.partition("[")[0]
         bits = float(scheme.bits_per_weight())
         link = f"[`{name}`]({name.replace('/', '__')}.md)"
@@ -75,7 +76,7 @@ def page_of(scheme: refquant.Scheme) -> str:
         "## Planes and fields",
         _planes(scheme.layout),
         _fields(scheme.layout),
-        *_tables(scheme.layout),
+        *(_borrowed(scheme.layout) if name in CODEBOOKS else _tables(scheme.layout)),
         "## Bits",
         _bits(scheme.layout),
         "## Value",
@@ -230,6 +231,12 @@ def _tables(layout: Layout) -> list[str]:
         entries = ", ".join(f"{value:.9g}" for value in table.tolist()[:256])
         parts.append(f"Table `{name}`, {len(table)} entries in code order: {entries}.")
     return parts
+
+
+def _borrowed(layout: Layout) -> list[str]:
+    """Tables that are not printed, because they are another project's."""
+    parts = [f"`{name}` of {len(table)} numbers" for name, table in layout.tables.items()]
+    return [f"Tables: {', '.join(parts)}; the vectors are those of the installed `gguf` package."]
 
 
 def _bits(layout: Layout) -> str:

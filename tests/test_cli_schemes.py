@@ -1,8 +1,11 @@
 """`refquant schemes`: the table of contracts."""
 
+import sys
+
 import pytest
 
 from refquant.schemes import ALIASES, FAMILIES, scheme, schemes
+from refquant.schemes.codebooks import codebook_scheme
 from tests.command_line import call
 
 
@@ -57,3 +60,22 @@ def test_columns_are_aligned(capsys):
     lines = call(capsys, "schemes").out.splitlines()
     ends = {line.index("yes") for line in lines if " yes " in line}
     assert ends == {lines[0].index("encodes")}
+
+
+def test_formats_with_codebooks_are_listed_with_and_without_their_package(capsys, monkeypatch):
+    with_package = call(capsys, "schemes", "ggml/iq2*", "--json").json["schemes"]
+    codebook_scheme.cache_clear()
+    scheme.cache_clear()
+    monkeypatch.setitem(sys.modules, "gguf.quants", None)
+    without = call(capsys, "schemes", "ggml/iq2*", "--json").json["schemes"]
+    shown = call(capsys, "schemes").out
+    scheme.cache_clear()
+    assert [one["name"] for one in without] == ["ggml/iq2_xxs", "ggml/iq2_xs", "ggml/iq2_s"]
+    for left, right in zip(with_package, without, strict=True):
+        assert left["digest"]
+        assert right["digest"] is None
+        assert right["needs"] == "pip install refquant[iq]"
+        same = ("name", "title", "bits_per_weight", "encodes", "planes", "aliases")
+        assert {key: left[key] for key in same} == {key: right[key] for key in same}
+    assert shown.count("decode only, needs refquant[iq]") == 7
+    assert "decode only, needs refquant[iq]" in call(capsys, "schemes", "ggml/iq1_m").out

@@ -10,11 +10,17 @@ import pytest
 import refquant
 from conformance.oracle import layout as oracle
 from refquant.layout import Digits, Layout, field_codes, pack_codes
-from refquant.schemes import ALIASES, FAMILIES, SCHEMES, scheme_of_layout
+from refquant.schemes import (
+    ALIASES,
+    FAMILIES,
+    SCHEMES,
+    scheme_of_layout,
+    schemes_with_codebooks,
+)
 from refquant.testing import cases_of
 from tests.test_layout_values import assert_same_bits, gridded, random_planes
 
-EVERY = {found.name: found for found in (*refquant.schemes(), *map(refquant.scheme, ALIASES))}
+EVERY = {found.name: found for found in (*schemes_with_codebooks(), *map(refquant.scheme, ALIASES))}
 ENCODERS = [name for name, found in EVERY.items() if found.can_encode]
 MOST_WEIGHTS = 1536
 

@@ -9,6 +9,7 @@ from refquant.cli.output import emit_json, format_bits, print_table
 
 if TYPE_CHECKING:
     from refquant.driver import Scheme
+    from refquant.schemes.codebooks import Codebook
     from refquant.schemes.names import Family, Knob
 
 __all__ = ["schemes"]
@@ -36,17 +37,19 @@ def schemes(
     """
     from refquant.schemes import ALIASES, FAMILIES
 
-    found = _matching(pattern)
+    found, lacking = _matching(pattern)
     families = {f.name: f for f in FAMILIES.values() if any(_family(s) == f.name for s in found)}
     aliases = _aliases(ALIASES, found)
     if json:
-        emit_json("schemes", {"schemes": [_facts(s, aliases, families) for s in found]})
+        facts = [_facts(s, aliases, families) for s in found]
+        emit_json("schemes", {"schemes": [*facts, *map(_codebook_facts, lacking)]})
         return 0
     rows = [
         (s.name, format_bits(s.bits_per_weight()), "yes" if s.can_encode else "no",
          ", ".join(aliases[s.name]), s.title)
         for s in found
     ]  # fmt: skip
+    rows += [(c.name, format_bits(c.bits_per_weight), "no", "", c.label) for c in lacking]
     print_table(("scheme", "bits/weight", "encodes", "aliases", "what it is"), rows, numeric=[1])
     if pattern:
         for family in families.values():
@@ -54,29 +57,43 @@ def schemes(
     return 0
 
 
-def _matching(pattern: str | None) -> list["Scheme"]:
+def _matching(pattern: str | None) -> tuple[list["Scheme"], list["Codebook"]]:
+    """Schemes that a pattern names, and those whose codebooks are not installed."""
     from refquant.schemes import ALIASES, scheme
 
+    found, lacking = _every()
     if pattern is None:
-        return _every()
+        return found, lacking
     if pattern.endswith("]") and "[" in pattern:
-        return [scheme(pattern)]
+        return [scheme(pattern)], []
     wanted = pattern.lower()
     glob = wanted if any(sign in wanted for sign in "*?") else f"*{wanted}*"
     aliased = {scheme(full).name for alias, full in ALIASES.items() if fnmatchcase(alias, glob)}
-    found = [s for s in _every() if s.name in aliased or fnmatchcase(s.name, glob)]
-    return found or [scheme(pattern)]
+    named = [s for s in found if s.name in aliased or fnmatchcase(s.name, glob)]
+    unmade = [c for c in lacking if fnmatchcase(c.name, glob)]
+    return (named, unmade) if named or unmade else ([scheme(pattern)], [])
 
 
-def _every() -> list["Scheme"]:
-    """All registered schemes and the members of families that have an alias, by namespace."""
+def _every() -> tuple[list["Scheme"], list["Codebook"]]:
+    """All registered schemes and the members of families that have an alias, by namespace.
+
+    Formats with codebooks come second where their package is not installed.
+    """
+    from refquant.errors import UnsupportedError
     from refquant.schemes import ALIASES, scheme, schemes
+    from refquant.schemes.codebooks import CODEBOOKS, codebook_scheme
 
     names = {s.name: s for s in (*schemes(), *(scheme(full) for full in ALIASES.values()))}
+    lacking = []
+    for codebook in CODEBOOKS.values():
+        try:
+            names[codebook.name] = codebook_scheme(codebook.name)
+        except UnsupportedError:
+            lacking.append(codebook)
     namespaces: dict[str, list[Scheme]] = {}
     for found in names.values():
         namespaces.setdefault(found.name.partition("/")[0], []).append(found)
-    return [found for members in namespaces.values() for found in members]
+    return [found for members in namespaces.values() for found in members], lacking
 
 
 def _family(scheme: "Scheme") -> str:
@@ -112,6 +129,23 @@ def _facts(
         },
         "parameters": dict(scheme.parameters),
         "knobs": [_knob_facts(knob) for knob in family.knobs] if family else [],
+    }
+
+
+def _codebook_facts(codebook: "Codebook") -> dict[str, Any]:
+    """What is known of a format without the package that brings its vectors."""
+    return {
+        "name": codebook.name,
+        "namespace": codebook.name.partition("/")[0],
+        "title": codebook.label,
+        "bits_per_weight": codebook.bits_per_weight,
+        "encodes": False,
+        "aliases": [],
+        "digest": None,
+        "planes": {"blocks": {"block": [256], "bytes": codebook.size}},
+        "parameters": {},
+        "knobs": [],
+        "needs": "pip install refquant[iq]",
     }
 
 

@@ -30,10 +30,18 @@ from refquant.schemes import (
     torchchat,
     tract,
 )
-from refquant.schemes.level2 import CODEBOOKS
+from refquant.schemes.codebooks import CODEBOOKS, codebook_scheme
 from refquant.schemes.names import Family, read_name
 
-__all__ = ["ALIASES", "FAMILIES", "SCHEMES", "scheme", "scheme_of_layout", "schemes"]
+__all__ = [
+    "ALIASES",
+    "FAMILIES",
+    "SCHEMES",
+    "scheme",
+    "scheme_of_layout",
+    "schemes",
+    "schemes_with_codebooks",
+]
 
 SCHEMES: Mapping[str, Scheme] = {
     found.name: found
@@ -119,7 +127,7 @@ def scheme(name: str) -> Scheme:
     if base in SCHEMES or base in CODEBOOKS:
         if knobs:
             raise UsageError(f"scheme {base} has no knobs, found [{knobs}]")
-        return SCHEMES[base] if base in SCHEMES else CODEBOOKS[base]()
+        return SCHEMES[base] if base in SCHEMES else codebook_scheme(base)
     known = [*SCHEMES, *FAMILIES, *CODEBOOKS, *ALIASES]
     raise UnknownSchemeError(name, tuple(get_close_matches(base, known, 3, 0.5)))
 
@@ -130,6 +138,14 @@ def schemes() -> tuple[Scheme, ...]:
     Formats with codebooks (`ggml/iq1_s` and its kin) are not among them; `scheme` knows them.
     """
     return (*SCHEMES.values(), *(family.scheme("") for family in FAMILIES.values()))
+
+
+def schemes_with_codebooks() -> tuple[Scheme, ...]:
+    """Those of `schemes` and the formats whose codebooks the extra `iq` brings.
+
+    Raises `UnsupportedError` where it is not installed.
+    """
+    return (*schemes(), *map(codebook_scheme, CODEBOOKS))
 
 
 @cache

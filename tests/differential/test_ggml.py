@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import refquant
-from refquant.schemes.level2 import CODEBOOKS
+from refquant.schemes.codebooks import CODEBOOKS
 from tests.differential import golden_ggml
 from tests.ggml_inputs import NOT_FINITE, records, weights
 from tests.ggml_oracle import ask, half_places, oracle_of, package_of, type_of

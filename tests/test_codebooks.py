@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import refquant
+from conformance.oracle import ggml_codebooks as codebooks
 from conformance.oracle import layout as bitwise
 from refquant.errors import SchemeError, UnsupportedError
 from refquant.layout import Layout
 from refquant.schemes import scheme_of_layout
-from refquant.schemes.level2 import CODEBOOKS
+from refquant.schemes.codebooks import CODEBOOKS, codebook_scheme
 from tests import gguf_bytes
 from tests.ggml_inputs import records
 from tests.ggml_oracle import half_places, type_of
@@ -50,6 +51,19 @@ def test_a_description_is_enough_to_decode(name):
         assert same_values(values[1, column], np.float32(expected))
 
 
+@pytest.mark.parametrize("name", CODEBOOKS)
+def test_values_are_the_oracle_s(name):
+    data, tensor = tensor_of(name, 24, 11)
+    width = tensor.layout.fields["v"].over[0]
+    vectors = tensor.layout.tables["vectors"].reshape(-1, width).astype(int).tolist()
+    values = tensor.dequantize()
+    for row, block in enumerate(data):
+        kind = name.removeprefix("ggml/")
+        with np.errstate(all="ignore"):
+            expected = np.float32(codebooks.decode(kind, block.tobytes(), vectors))
+        assert same_values(values[row], expected).all()
+
+
 def test_they_cannot_encode():
     with pytest.raises(SchemeError, match="decoded only"):
         refquant.quantize(np.ones((1, 256)), "ggml/iq2_xxs")
@@ -57,7 +71,7 @@ def test_they_cannot_encode():
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf.quants", None)
-    CODEBOOKS["ggml/iq3_s"].cache_clear()
+    codebook_scheme.cache_clear()
     refquant.schemes.scheme.cache_clear()
     with pytest.raises(UnsupportedError, match=r"pip install refquant\[iq\]"):
         refquant.scheme("ggml/iq3_s")
@@ -70,7 +84,7 @@ def test_a_gguf_file_opens_without_the_package(monkeypatch, tmp_path):
     path.write_bytes(gguf_bytes.build(tensors=[("t", (2, 256), 16, data.tobytes())]))
     assert refquant.open_checkpoint(path).tensors["t"].scheme.name == "ggml/iq2_xxs"
     monkeypatch.setitem(sys.modules, "gguf.quants", None)
-    CODEBOOKS["ggml/iq2_xxs"].cache_clear()
+    codebook_scheme.cache_clear()
     refquant.schemes.scheme.cache_clear()
     opened = refquant.open_checkpoint(path)
     assert dict(opened.unreadable) == {"t": "IQ2_XXS"}
