@@ -1,0 +1,235 @@
+"""Packs: the cases of the suite with their arrays, read strictly and checked against their digests.
+
+`conformance/SPEC.md` defines the two files of a pack. Everything is checked on reading, because a
+suite that is read wrongly passes wrong engines.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.errors import FormatError
+from refquant.formats.strict_json import parse_json
+
+__all__ = [
+    "DTYPES",
+    "Array",
+    "Case",
+    "Comparison",
+    "Pack",
+    "PackRow",
+    "Suite",
+    "case_digest",
+    "read_pack",
+    "read_suite",
+]
+
+DTYPES: Final[Mapping[str, str]] = {
+    "u8": "<u1",
+    "i8": "<i1",
+    "u16": "<u2",
+    "i16": "<i2",
+    "u32": "<u4",
+    "i32": "<i4",
+    "u64": "<u8",
+    "i64": "<i8",
+    "f16": "<f2",
+    "bf16": "<u2",
+    "f32": "<f4",
+    "f64": "<f8",
+}
+"""NumPy's spelling of each type of element; bfloat16 is kept as its 16 bits."""
+
+ALIGNMENT: Final = 64
+
+Scalar = str | int | bool
+Document = TypeVar("Document")
+Outcome = Literal["ok", "rejected"]
+
+
+class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How an output is judged; arrays that a class needs stand beside the output in the case."""
+
+    name: str = msgspec.field(name="class", default="bits")
+    nan: Literal["payload", "any"] = "payload"
+    n: int = 0
+    low: str = ""
+    high: str = ""
+    exact: str = ""
+    bound: str = ""
+    margin: str = ""
+    alternatives: dict[str, str] = {}
+    """For `either`: a behaviour's value to the name of the array it gives."""
+
+
+class Array(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One array of a case: its place in the pack's `.bin`, or its bytes in hexadecimal."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    off: int = -1
+    len: int = 0
+    hex: str = ""
+    cmp: Comparison | None = None
+
+
+class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One thing to compute, and what must come out."""
+
+    id: str
+    digest: str
+    op: str
+    params: dict[str, Scalar | list[int] | dict[str, str]]
+    level: Literal["must", "should", "may"] = "must"
+    clauses: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    when: dict[str, str] = {}
+    """Behaviours under which the case applies."""
+
+    inputs: tuple[Array, ...] = msgspec.field(name="in", default=())
+    outputs: tuple[Array, ...] = msgspec.field(name="out", default=())
+    aside: tuple[Array, ...] = ()
+    """Arrays that comparisons need and engines never see: bounds, alternatives."""
+
+    outcome: Outcome = "ok"
+    code: str = ""
+    """For `rejected`: the error's code."""
+
+    kills: tuple[str, ...] = ()
+    why: str = ""
+
+
+class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The cases of one group."""
+
+    pack: str
+    suite: Literal[1]
+    title: str
+    cases: tuple[Case, ...]
+    scheme: str = ""
+    binary: bytes = b""
+    """The content of the `.bin` file; not part of the JSON."""
+
+    def array(self, array: Array) -> NDArray[Any]:
+        """The elements of an array, read-only."""
+        raw = bytes.fromhex(array.hex) if array.off < 0 else self.binary
+        start = max(array.off, 0)
+        count = prod(array.shape)
+        values = np.frombuffer(raw, DTYPES[array.dtype], count, start)
+        return values.reshape(array.shape)
+
+
+class PackRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the suite says of a pack: its digests and how many cases a run must have met."""
+
+    pack: str
+    cases: int
+    json_sha256: str
+    bin_sha256: str
+
+
+class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`suite.json`: the version and every pack; `smoke` are ids that together kill every mutant."""
+
+    suite: str
+    protocol: Literal[1]
+    packs: tuple[PackRow, ...]
+    smoke: tuple[str, ...] = ()
+
+
+def read_suite(folder: Path) -> tuple[Suite, tuple[Pack, ...]]:
+    """The suite in a folder, with all of its packs; FormatError where a digest or count differs."""
+    path = folder / "suite.json"
+    suite = _convert(path.read_bytes(), Suite, str(path))
+    packs = []
+    for row in suite.packs:
+        pack = read_pack(folder / "packs" / f"{row.pack}.json")
+        stored = (folder / "packs" / f"{row.pack}.json").read_bytes()
+        found = (row.pack, len(pack.cases), _sha256(stored), _sha256(pack.binary))
+        if found != (pack.pack, row.cases, row.json_sha256, row.bin_sha256):
+            message = "the pack is not the one that suite.json lists: digest or count differs"
+            raise FormatError("E_SUITE", message, path=row.pack)
+        packs.append(pack)
+    return suite, tuple(packs)
+
+
+def read_pack(path: Path) -> Pack:
+    """One pack, every array within its file and every digest right."""
+    pack = _convert(path.read_bytes(), Pack, str(path))
+    binary = path.with_suffix(".bin")
+    pack = msgspec.structs.replace(pack, binary=binary.read_bytes() if binary.exists() else b"")
+    seen: set[str] = set()
+    for case in pack.cases:
+        _check_case(pack, case, str(path))
+        if case.id in seen:
+            raise FormatError("E_SUITE", f"two cases are called {case.id}", path=str(path))
+        seen.add(case.id)
+    return pack
+
+
+def case_digest(pack: Pack, case: Case) -> str:
+    """SHA-256 over what a case asks and what must come out, whatever its words and offsets."""
+    parts = [case.op, _canonical(case.params), _canonical(case.when), case.outcome, case.code]
+    digest = hashlib.sha256("\n".join(parts).encode())
+    for kind in (case.inputs, case.outputs, case.aside):
+        for array in kind:
+            rule = _canonical(msgspec.to_builtins(array.cmp))
+            digest.update(f"\n{array.name} {array.dtype} {list(array.shape)} {rule}\n".encode())
+            digest.update(pack.array(array).tobytes())
+        digest.update(b"\n--")
+    return digest.hexdigest()
+
+
+def _check_case(pack: Pack, case: Case, path: str) -> None:
+    for array in (*case.inputs, *case.outputs, *case.aside):
+        _check_array(array, len(pack.binary), f"{path}: {case.id}")
+    if case_digest(pack, case) != case.digest:
+        raise FormatError("E_SUITE", f"{case.id} is not what its digest says", path=path)
+
+
+def _check_array(array: Array, available: int, where: str) -> None:
+    if array.dtype not in DTYPES or any(size < 0 for size in array.shape):
+        raise FormatError("E_SUITE", f"array {array.name}: unknown type or shape", where=where)
+    needed = prod(array.shape) * np.dtype(DTYPES[array.dtype]).itemsize
+    if array.off < 0:
+        fits = len(array.hex) == 2 * needed <= 2 * ALIGNMENT
+    else:
+        fits = array.len == needed and array.off % ALIGNMENT == 0
+        fits = fits and array.off + needed <= available and not array.hex
+    if not fits:
+        message = f"array {array.name}: its place does not hold {needed} bytes"
+        raise FormatError("E_SUITE", message, where=where)
+
+
+def _convert(content: bytes, kind: type[Document], path: str) -> Document:
+    data = parse_json(content, what=path)
+    _refuse_floats(data, path)
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise FormatError("E_SUITE", str(error), path=path) from error
+
+
+def _refuse_floats(data: Any, path: str) -> None:
+    if isinstance(data, float):
+        raise FormatError("E_SUITE", "a float stands in the JSON", path=path)
+    inside = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    for value in inside:
+        _refuse_floats(value, path)
+
+
+def _canonical(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
