@@ -100,7 +100,8 @@ def layouts(draw):
     s, end = draw(placed_fields("blocks", shares, share, end))
     order = draw(st.sampled_from([None, (1, 0)])) if axes == 2 else None
     planes = {"blocks": Plane(block, -(-end // 8) + draw(st.integers(0, 2)), order)}
-    fields, value = {"q": q, "s": s}, ("mul", "s", "q")
+    operator = draw(st.sampled_from(["mul", "mul", "div"]))
+    fields, value = {"q": q, "s": s}, (operator, "s", "q")
     if draw(st.booleans()):
         multiple = draw(st.sampled_from([0, 1, 2]))
         wide = tuple(b * multiple for b in block)
@@ -108,7 +109,7 @@ def layouts(draw):
         z, end = draw(placed_fields("zero_points", 1, over, 0))
         planes["zero_points"] = Plane(wide if multiple else (0,) * axes, -(-end // 8))
         fields["z"] = Field("zero_points", z.element, wide if multiple else (0,) * axes, z.pieces)
-        value = ("mul", "s", ("sub", "q", "z"))
+        value = (operator, "s", ("sub", "q", "z"))
     layout = Layout(planes, fields, value)
     leading = (
         draw(st.sampled_from([(), (2,), (1, 3)]))

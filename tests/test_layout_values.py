@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conformance.oracle import layout as oracle
@@ -239,6 +239,23 @@ def test_each_node_is_rounded_once_and_in_order(bits, a, b):
         ("sub", ("mul", ("add", "x", "a"), "y"), ("mul", ("sub", "y", 0.1015625), "b")),
     )
     check(layout, {"p": bits.to_bytes(8, "little") + bytes([a, b])}, (1,))
+
+
+@given(st.integers(0, 2**64 - 1))
+@example(0)
+@example(0x80000000)
+@example(0x7F800000_7F800000)
+@example(0x7F800000_FF800000)
+@example(0x00000000_BF800000)
+@example(0x40000000_00000003)
+@example(0x7F7FFFFF_007FFFFF)
+def test_quotients_are_rounded_once(bits):
+    layout = Layout(
+        {"p": Plane((1,), 8)},
+        {"x": field("p", F32, "0"), "y": field("p", F32, "32")},
+        ("div", "x", "y"),
+    )
+    check(layout, {"p": bits.to_bytes(8, "little")}, (1,))
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

@@ -219,7 +219,9 @@ def shares_do_not_divide():
 DEFECTS["layout_shares_do_not_divide"] = ("E_DESC_BLOCK", "open", shares_do_not_divide)
 
 # Formulas and tables
-layout_defect("operator_unknown", "E_DESC_OP", "rows", "value", value=["div", "s", "q"])
+layout_defect("operator_unknown", "E_DESC_OP", "rows", "value", value=["pow", "s", "q"])
+layout_defect("quotient_of_3", "E_DESC_EXPR", "rows", "value", value=["div", "s", "q", "q"])
+layout_defect("quotient_of_1", "E_DESC_EXPR", "rows", "value", value=["div", "q"])
 layout_defect("operator_of_3", "E_DESC_EXPR", "rows", "value", value=["mul", "s", "q", "q"])
 layout_defect("operator_of_1", "E_DESC_EXPR", "rows", "value", value=["mul", "q"])
 layout_defect("formula_empty", "E_DESC_EXPR", "rows", "value", value=[])

@@ -308,6 +308,32 @@ add(
         )
     ],
 )
+QUOTIENTS = two(
+    {"codes": {"block": [1], "bytes": 8}},
+    {
+        "a": field("codes", SMALL[1]["fields"]["q"]["elem"], [1], [[32, 0, [], []]]),
+        "b": field("codes", SMALL[1]["fields"]["q"]["elem"], [1], [[32, 32, [], []]]),
+    },
+    ["div", "a", "b"],
+)
+# Zeros, infinities, NaN, thirds, the ends of the range, and quotients that are subnormal or ties
+# of subnormals.
+DIVIDED = [
+    *(0, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001, 1, 0x80000003),
+    *(0x3F800000, 0xC0400000, 0x007FFFFF, 0x00800001, 0x00C00000, 0x7F7FFFFF, 0xFF7FFFFE),
+    *(0x40000000, 0x4B7FFFFF, 0x4B800001, 0x3F7FFFFF, 0x42FE0001, 0xBFFFFFFF),
+]
+add(
+    "quotients",
+    [
+        (
+            "w",
+            QUOTIENTS,
+            [len(DIVIDED), len(DIVIDED)],
+            {"codes": b"".join(struct.pack("<2I", a, b) for a in DIVIDED for b in DIVIDED)},
+        )
+    ],
+)
 add(
     "weights_65536_of_a_byte",
     [

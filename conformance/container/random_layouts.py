@@ -57,10 +57,10 @@ def random_formula(chance, names, depth):
     if len(names) > 1:
         cut = chance.randrange(1, len(names))
         sides = [random_formula(chance, part, depth - 1) for part in (names[:cut], names[cut:])]
-        return [chance.choice(["add", "sub", "mul", "mul"]), *sides]
+        return [chance.choice(["add", "sub", "mul", "mul", "div"]), *sides]
     if depth > 1 and chance.random() < 0.3:
         other = chance.choice([names[0], 0.5, -8.0, 3.0, 1.5 * 2.0**-140, 2.0**100])
-        return [chance.choice(["add", "sub", "mul"]), names[0], other]
+        return [chance.choice(["add", "sub", "mul", "div"]), names[0], other]
     return names[0]
 
 

@@ -19,6 +19,13 @@ Description = Mapping[str, Any]
 Planes = Mapping[str, bytes]
 Index = tuple[int, ...]
 
+OPERATIONS = {
+    "add": binary.add,
+    "sub": binary.subtract,
+    "mul": binary.multiply,
+    "div": binary.divide,
+}
+
 
 def values(description: Description, planes: Planes, shape: Index) -> list[float]:
     """All weights of a tensor in C order."""
@@ -139,7 +146,7 @@ def evaluate(
         place = codes[right] * numbers + (places[right] if numbers > 1 else 0)
         entry: float = struct.unpack_from("<f", table, 4 * place)[0]
         return entry
-    operation = {"add": binary.add, "sub": binary.subtract, "mul": binary.multiply}[operator]
+    operation = OPERATIONS[operator]
     return operation(
         evaluate(description, left, codes, places), evaluate(description, right, codes, places)
     )

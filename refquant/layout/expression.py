@@ -1,4 +1,4 @@
-"""Value formulas: trees over `add`, `sub`, `mul` and `lut`, each node rounded once in binary32.
+"""Value formulas: trees over `add`, `sub`, `mul`, `div` and `lut`, each rounded once in binary32.
 
 A leaf is a field's name or a constant. Integers become binary32 exactly (codes have at most 24
 bits), each operator rounds once to nearest even in tree order, and nothing is fused.
@@ -10,7 +10,7 @@ __all__ = ["OPERATORS", "Expression", "constants", "depth", "leaves", "node_coun
 
 Expression = str | float | tuple["str | Expression", ...]
 
-OPERATORS = {"add": "+", "sub": "-", "mul": "*"}
+OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
 
 def leaves(expression: Expression) -> Iterator[str]:

@@ -20,13 +20,19 @@ from refquant.layout.layout import Layout, aligned
 from refquant.layout.records import Bytes, Codes, is_integer, pack_field, unpack_field
 from refquant.numerics import float32_from_bfloat16, float32_from_float16, minifloat_values
 
-__all__ = ["evaluate", "field_codes", "numbers", "pack_codes"]
+__all__ = ["OPERATIONS", "evaluate", "field_codes", "numbers", "pack_codes"]
 
 F32 = NDArray[np.float32]
 FLOAT32 = Minifloat(1, 8, 23, 127, "ieee")
 FLOAT16 = Minifloat(1, 5, 10, 15, "ieee")
 BFLOAT16 = Minifloat(1, 8, 7, 127, "ieee")
 SMALL_INTEGER = Signed(8)
+OPERATIONS: Mapping[str, np.ufunc] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +200,7 @@ def evaluate(
     values = np.empty(shape, np.float32) if out is None else out
     direct = split.padded == shape and values.flags.c_contiguous
     target = values.reshape(split.shape) if direct else None
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+    with np.errstate(all="ignore"):
         value = _evaluate(layout, layout.value, spread, split.shape, target)
     if target is None:
         full = np.broadcast_to(value, split.shape).reshape(split.padded)
@@ -239,7 +245,7 @@ def _evaluate(
     shared = out is not None and _shape(value[1], spread) == out.shape
     left = _evaluate(layout, value[1], spread, full, out if shared else None)
     right = _evaluate(layout, value[2], spread, full, None if shared else out)
-    operation = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[str(value[0])]
+    operation = OPERATIONS[str(value[0])]
     if out is not None and np.broadcast_shapes(left.shape, right.shape) == out.shape:
         operation(left, right, out=out)
         return out

@@ -22,6 +22,7 @@ from refquant.layout import (
     pack_field,
 )
 from refquant.layout.layout import aligned
+from refquant.layout.values import OPERATIONS
 from refquant.tensor import QuantizedTensor
 
 __all__ = ["Places", "Reading", "Suspect", "codes_at", "places_of", "read", "spread"]
@@ -67,7 +68,7 @@ class Reading:
                 codes = codes * run + np.arange(codes.shape[-1]) % run
             return table[codes % len(table)]
         left, right = (self._evaluate(operand, dtype) for operand in value[1:])
-        operation = {"add": np.add, "sub": np.subtract, "mul": np.multiply}[str(value[0])]
+        operation = OPERATIONS[str(value[0])]
         return np.asarray(operation(left, right))
 
     def with_codes(self, name: str, codes: Codes, element: Element | None = None) -> "Reading":

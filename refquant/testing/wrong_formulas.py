@@ -17,6 +17,12 @@ def wrong_formulas(right: Reading) -> Iterator[Suspect]:
             words = "subtracted where it is added" if other == "sub" else "added"
             changed = _put(right.value, path, (other, *node[1:]))
             yield f"{_name(node[2])} is {words}", replace(right, value=changed).values
+        if node[0] == "div":
+            changed = _put(right.value, path, ("mul", *node[1:]))
+            yield (
+                f"multiplied by {_name(node[2])}, which divides",
+                replace(right, value=changed).values,
+            )
         for sentence, changed_node in _multiplied_out(node):
             changed = _put(right.value, path, changed_node)
             yield sentence, replace(right, value=changed).values

@@ -80,7 +80,7 @@ struct table {
 };
 
 struct formula {
-    enum { FIELD, CONSTANT, ADD, SUB, MUL, LUT } kind;
+    enum { FIELD, CONSTANT, ADD, SUB, MUL, DIV, LUT } kind;
     struct rq_text name;
     size_t field, table;
     double constant;
@@ -707,7 +707,7 @@ static void parse_table(struct rq_file *file, struct table *table, struct value 
 }
 
 static struct formula *parse_formula(struct rq_file *file, struct value *value, int depth) {
-    static const char *const operators[] = {"add", "sub", "mul", "lut"};
+    static const char *const operators[] = {"add", "sub", "mul", "div", "lut"};
     struct formula *formula = allocate(file, 1, sizeof *formula);
     if (depth > 8) fail(file, "E_DESC_EXPR");
     if (value->type == STRING) {
@@ -723,7 +723,7 @@ static struct formula *parse_formula(struct rq_file *file, struct value *value, 
     if (value->type != ARRAY || value->count < 1 || value->items[0].type != STRING)
         fail(file, "E_DESC_EXPR");
     int found = -1;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         if (is(value->items, operators[i])) found = i;
     if (found < 0) fail(file, "E_DESC_OP");
     if (value->count != 3) fail(file, "E_DESC_EXPR");
@@ -1280,7 +1280,10 @@ static float evaluate(const struct layout *layout, const struct formula *formula
     if (formula->kind == LUT)
         return table_entry(layout->tables + formula->table, codes[formula->right->field]);
     float a = evaluate(layout, formula->left, codes), b = evaluate(layout, formula->right, codes);
-    float result = formula->kind == ADD ? a + b : formula->kind == SUB ? a - b : a * b;
+    float result = formula->kind == ADD   ? a + b
+                   : formula->kind == SUB ? a - b
+                   : formula->kind == MUL ? a * b
+                                          : a / b;
     return result;
 }
 

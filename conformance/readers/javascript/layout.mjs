@@ -102,7 +102,7 @@ function parseFormula(value, where, depth = 1) {
   if (typeof value === "string" || value instanceof Float) return value;
   if (!Array.isArray(value) || typeof value[0] !== "string") fail("E_DESC_EXPR", where);
   const [operator, left, right] = value;
-  if (!["add", "sub", "mul", "lut"].includes(operator)) fail("E_DESC_OP", where);
+  if (!["add", "sub", "mul", "div", "lut"].includes(operator)) fail("E_DESC_OP", where);
   if (value.length !== 3) fail("E_DESC_EXPR", where);
   if (operator === "lut" && !(typeof left === "string" && typeof right === "string")) {
     fail("E_DESC_EXPR", where);
@@ -320,6 +320,13 @@ function numberOf(element, code) {
   return isNegative ? -size : size;
 }
 
+const OPERATIONS = {
+  add: (a, b) => a + b,
+  sub: (a, b) => a - b,
+  mul: (a, b) => a * b,
+  div: (a, b) => a / b,
+};
+
 function evaluate(formula, codes, layout) {
   if (typeof formula === "string") {
     return numberOf(layout.fields.get(formula).element, codes.get(formula));
@@ -330,7 +337,7 @@ function evaluate(formula, codes, layout) {
   const a = evaluate(left, codes, layout);
   const b = evaluate(right, codes, layout);
   // Binary64 and one rounding after it give what binary32 would.
-  return Math.fround(operator === "add" ? a + b : operator === "sub" ? a - b : a * b);
+  return Math.fround(OPERATIONS[operator](a, b));
 }
 
 /** Every weight of a tensor, in C order. */
