@@ -76,6 +76,7 @@ CODES = {
         "a layout with more axes than the tensor, or `over` with others than the block",
     ),
     "E_DESC_SLICE": ("S6", "slices that do not fit the record, the element or one another"),
+    "E_DESC_OVERLAP": ("S6", "two runs of a plane that hold the same bit"),
     "E_DESC_TABLE": ("S6", "a table of the wrong size, or with values that are not finite"),
     "E_DESC_OP": ("S6", "an unknown operator"),
     "E_DESC_EXPR": ("S6", "a formula that is not one, is too large, or names nothing"),
@@ -91,6 +92,7 @@ CODES = {
     "E_ZSTD_TRAIL": ("S8", "bytes after the frame"),
     "E_CODE_PAD": ("S8", "a bit of a record that no field claims is set"),
     "E_CODE_DIGIT": ("S8", "a byte that is no row of digits"),
+    "E_CODE_EDGE": ("S8", "a code of no weight that is not 0"),
 }
 """Code -> (stages, meaning), in the order of the stages."""
 

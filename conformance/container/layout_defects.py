@@ -66,6 +66,7 @@ Q = ("fields", "q")
 ELEM = ("fields", "q", "elem")
 AT = ("fields", "q", "at")
 SLICE = ("fields", "q", "at", 0, 0)
+D_SLICE = ("fields", "d", "at", 0, 0)
 PLANE = ("planes", "codes")
 FLOAT = {"k": "f", "s": 1, "e": 4, "m": 3, "bias": 7, "sp": "fn"}
 
@@ -217,6 +218,12 @@ def shares_do_not_divide():
 
 
 DEFECTS["layout_shares_do_not_divide"] = ("E_DESC_BLOCK", "open", shares_do_not_divide)
+
+# Runs that meet
+layout_defect("stride_0", "E_DESC_OVERLAP", "q4_0", *SLICE, 3, value=[4, 0])
+layout_defect("runs_overlap", "E_DESC_OVERLAP", "q4_0", *SLICE, 3, value=[3, 8])
+layout_defect("fields_share_a_bit", "E_DESC_OVERLAP", "q4_0", *SLICE, 1, value=15)
+layout_defect("fields_share_all_bits", "E_DESC_OVERLAP", "q4_0", *D_SLICE, 1, value=16)
 
 # Formulas and tables
 layout_defect("operator_unknown", "E_DESC_OP", "rows", "value", value=["pow", "s", "q"])

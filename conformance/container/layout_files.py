@@ -240,39 +240,6 @@ add(
         )
     ],
 )
-add(
-    "fields_that_share_bits",
-    [
-        (
-            "w",
-            two(
-                {"all": {"block": [2], "bytes": 1}},
-                {
-                    "q": field("all", U4, [1], [[4, 0, [2], [4]]]),
-                    "r": field("all", U8, [2], ONE),
-                },
-                ["sub", "q", ["mul", "r", 0.5]],
-            ),
-            [10],
-            {"all": noise(5, "share")},
-        )
-    ],
-)
-add(
-    "slice_with_stride_0",
-    [
-        (
-            "w",
-            two(
-                {"all": {"block": [4], "bytes": 1}},
-                {"q": field("all", U8, [1], [[8, 0, [4], [0]]])},
-                "q",
-            ),
-            [6],
-            {"all": b"\x03\xfe"},
-        )
-    ],
-)
 DEEP = ["mul", "q", 1.5]
 for step in range(5):
     DEEP = [("add", "sub", "mul")[step % 3], DEEP, (16777216.0, -0.1875, 1e-40 * 0 + 2.0)[step % 3]]
@@ -344,4 +311,28 @@ add(
             {"all": b"\x2a"},
         )
     ],
+)
+FIVES = two(
+    {"codes": {"block": [4, 12], "bytes": 13}},
+    {
+        "t": field("codes", {"k": "d", "base": 3, "n": 5}, [1, 1], [[8, 0, [10], [8]]]),
+        "s": field("codes", {"k": "i", "b": 3}, [4, 6], [[3, 80, [2], [3]]]),
+        "z": field("codes", {"k": "u", "b": 6}, [2, 12], [[6, 86, [2], [6]]]),
+    },
+    ["mul", "s", ["sub", "t", "z"]],
+)
+
+
+def lawful_fives(count, name):
+    """Records of noise whose first ten bytes are digits and whose last six bits are 0."""
+    for i in range(count):
+        record = noise(13, f"{name} {i}")
+        yield bytes(-(-(b * 243 // 256) * 256 // 243) for b in record[:10]) + record[10:12]
+        yield bytes([record[12] & 3])
+
+
+add("digits_to_spare", [("w", FIVES, [4, 12], {"codes": b"".join(lawful_fives(1, "spare"))})])
+add(
+    "digits_with_ragged_edges",
+    [("w", FIVES, [2, 9, 13], {"codes": b"".join(lawful_fives(12, "ragged"))})],
 )

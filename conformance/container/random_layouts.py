@@ -2,6 +2,7 @@
 
 from math import prod
 
+from conformance.container.edges import cleared
 from conformance.container.layout_files import ELEMENTS, width
 from conformance.container.parts import assemble
 
@@ -95,7 +96,7 @@ def random_parts(chance):
         clear_spare_bits(sizes, planes, fields, plane)
     layout = {"rqd": 1, "planes": planes, "fields": fields}
     layout["value"] = random_formula(chance, chance.sample(sorted(fields), len(fields)), 4)
-    return assemble([("w", layout, shape, sizes)])
+    return assemble([("w", layout, shape, cleared(layout, shape, sizes))])
 
 
 def clear_spare_bits(sizes, planes, fields, plane):

@@ -3,6 +3,7 @@
 from math import lcm
 from pathlib import Path
 
+from conformance.container.edges import cleared
 from conformance.container.layout_files import VALID
 from conformance.container.parts import assemble, build
 from conformance.container.valid import noise
@@ -75,6 +76,7 @@ def scheme_file(name, axis=-1):
 
     description = mp1.decode(mp1.encode(layout.describe()))
     drawers = {"info": {"labels": [name]}}
+    planes = cleared(description, shape, planes)
     return build(assemble([("w", description, shape, planes)], drawers=drawers))
 
 

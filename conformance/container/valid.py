@@ -5,6 +5,7 @@ from hashlib import shake_128
 from itertools import combinations
 
 from conformance.container.byte_defects import bytes_as
+from conformance.container.edges import cleared
 from conformance.container.frames import library_frame
 from conformance.container.parts import (
     BLOCKS,
@@ -33,8 +34,9 @@ def noise(size, name):
 
 
 def add(name, tensors, **options):
-    """Register a valid file of the given tensors."""
-    VALID[name] = build(assemble(tensors, **options))
+    """Register a valid file of the given tensors; their codes of no weight are made 0."""
+    lawful = [(n, layout, shape, cleared(layout, shape, p)) for n, layout, shape, p in tensors]
+    VALID[name] = build(assemble(lawful, **options))
 
 
 SMALL = ("b", bytes_as({"k": "f", "s": 1, "e": 8, "m": 23, "bias": 127, "sp": "ieee"}, 32, size=4))

@@ -17,6 +17,7 @@ from refquant.errors import SchemeError
 from refquant.layout.declare import Digits, Element, Field, Minifloat, Plane, Signed, Unsigned
 from refquant.layout.describe import describe, parse
 from refquant.layout.expression import Expression
+from refquant.layout.places import claimed_bits
 from refquant.layout.rules import check
 
 __all__ = ["Layout"]
@@ -122,16 +123,9 @@ class Layout:
 
     def spare_bits(self, plane: str) -> NDArray[np.uint8]:
         """Mask over one record's bytes of the bits that no field claims, which must be zero."""
-        claimed = np.zeros(self.planes[plane].bytes * 8, np.bool_)
-        for declared in self.fields.values():
-            if declared.plane == plane:
-                for run in (run for piece in declared.pieces for run in piece):
-                    starts = np.array([run.base])
-                    for extent, stride in zip(run.shape, run.strides, strict=True):
-                        starts = np.add.outer(starts, np.arange(extent) * stride).reshape(-1)
-                    for bit in range(run.bits):
-                        claimed[starts + bit] = True
-        return np.packbits(~claimed, bitorder="little")
+        fields = [field for field in self.fields.values() if field.plane == plane]
+        claimed = claimed_bits(fields, self.planes[plane].bytes)
+        return np.packbits(claimed == 0, bitorder="little")
 
 
 def _frozen(tables: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:

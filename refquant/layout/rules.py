@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from refquant.errors import FormatError
 from refquant.layout.declare import Digits, Element, Field, Minifloat, Plane, Signed, Unsigned
 from refquant.layout.expression import Expression, constants, depth, leaves, node_count
+from refquant.layout.places import shares_a_bit
 
 __all__ = [
     "MOST_AXES",
@@ -63,6 +64,7 @@ def check(
         _check_element(field.element, f"{where}.fields.{name}.elem")
         _check_field(field, planes[field.plane], f"{where}.fields.{name}")
     _check_shares(fields, where)
+    _check_overlap(planes, fields, where)
     _check_formula(planes, fields, tables, value, where)
 
 
@@ -191,6 +193,14 @@ def _check_shares(fields: Mapping[str, Field], where: str) -> None:
                     f"shares of {small} and {large} weights do not divide one another",
                     f"{where}.fields",
                 )
+
+
+def _check_overlap(planes: Mapping[str, Plane], fields: Mapping[str, Field], where: str) -> None:
+    """No bit of a record belongs to two codes, so that whatever can be decoded can be packed."""
+    for name, plane in planes.items():
+        within = [field for field in fields.values() if field.plane == name]
+        if shares_a_bit(within, plane.bytes):
+            raise fail("E_DESC_OVERLAP", "two runs hold the same bit", f"{where}.planes.{name}")
 
 
 def _lookups(value: Expression) -> list[tuple[str, str]]:

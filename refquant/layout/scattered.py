@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from refquant.layout.declare import Slice
 
-__all__ = ["pack_scattered", "unpack_scattered"]
+__all__ = ["pack_scattered", "run_starts", "unpack_scattered"]
 
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.integer]
@@ -18,7 +18,8 @@ MOST_BITS = 1 << 24
 """Bits, and so bytes of memory, that are spread out at once."""
 
 
-def _starts(run: Slice) -> NDArray[np.int64]:
+def run_starts(run: Slice) -> NDArray[np.int64]:
+    """The first bit of every run of a slice, in their order."""
     starts = np.full(1, run.base, np.int64)
     for extent, stride in zip(run.shape, run.strides, strict=True):
         starts = (starts[:, None] + np.arange(extent, dtype=np.int64) * stride).reshape(-1)
@@ -34,7 +35,7 @@ def unpack_scattered(
     run: Slice, records: Bytes, dtype: np.dtype[np.integer]
 ) -> Codes:  # u8[r, bytes] -> code[r, count]
     """The codes of a slice of any shape."""
-    starts, parts = _starts(run), []
+    starts, parts = run_starts(run), []
     for batch in _batches(records):
         bits = np.unpackbits(batch, axis=1, bitorder="little")
         codes = np.zeros((len(batch), run.count), dtype)
@@ -48,7 +49,7 @@ def pack_scattered(
     run: Slice, codes: Codes, records: Bytes
 ) -> None:  # code[r, count], u8[r, bytes]
     """Add the codes of a slice of any shape to records that are still zero there."""
-    starts, first = _starts(run), 0
+    starts, first = run_starts(run), 0
     for batch in _batches(records):
         bits = np.unpackbits(batch, axis=1, bitorder="little")
         part = codes[first : first + len(batch)]

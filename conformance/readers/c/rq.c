@@ -827,6 +827,38 @@ static void check_shares(struct rq_file *file, const struct layout *layout) {
     }
 }
 
+static uint64_t start_of(const struct slice *slice, uint64_t run) {
+    uint64_t start = (uint64_t)slice->base;
+    for (size_t a = slice->axes; a-- > 0;) {
+        start += run % (uint64_t)slice->shape[a] * (uint64_t)slice->strides[a];
+        run /= (uint64_t)slice->shape[a];
+    }
+    return start;
+}
+
+/* No bit of a plane's record belongs to two runs. */
+static void check_overlap(struct rq_file *file, const struct layout *layout, size_t plane) {
+    uint64_t size = (uint64_t)layout->planes[plane].bytes, total = 0;
+    uint8_t taken[65536];
+    memset(taken, 0, size);
+    for (size_t i = 0; i < layout->field_count; i++) {
+        const struct field *field = layout->fields + i;
+        for (size_t p = 0; field->plane == plane && p < field->piece_count; p++)
+            for (size_t k = 0; k < field->pieces[p].count; k++) {
+                const struct slice *slice = field->pieces[p].slices + k;
+                total += slice->runs * (uint64_t)slice->bits;
+                if (total > 8 * size) fail(file, "E_DESC_OVERLAP");
+                for (uint64_t run = 0; run < slice->runs; run++) {
+                    uint64_t start = start_of(slice, run), end = start + (uint64_t)slice->bits;
+                    for (uint64_t bit = start; bit < end; bit++) {
+                        if (taken[bit / 8] >> bit % 8 & 1) fail(file, "E_DESC_OVERLAP");
+                        taken[bit / 8] |= (uint8_t)(1u << bit % 8);
+                    }
+                }
+            }
+    }
+}
+
 static float table_entry(const struct table *table, uint64_t index) {
     uint32_t bits = (uint32_t)little(table->bytes + 4 * index, 4);
     float value;
@@ -942,6 +974,7 @@ static void parse_layout(struct rq_file *file, struct layout *layout, struct val
         check_field(file, field, layout->planes + field->plane);
     }
     check_shares(file, layout);
+    for (size_t i = 0; i < layout->plane_count; i++) check_overlap(file, layout, i);
     check_formula(file, layout);
     layout->span = value->bytes;
     layout->span_size = value->size;
@@ -1204,15 +1237,6 @@ static void read_header(struct rq_file *file) {
 
 /* ----------------------------------------------------------------------------- S8 and decoding */
 
-static uint64_t start_of(const struct slice *slice, uint64_t run) {
-    uint64_t start = (uint64_t)slice->base;
-    for (size_t a = slice->axes; a-- > 0;) {
-        start += run % (uint64_t)slice->shape[a] * (uint64_t)slice->strides[a];
-        run /= (uint64_t)slice->shape[a];
-    }
-    return start;
-}
-
 static uint64_t bits_at(const uint8_t *record, uint64_t start, int64_t bits) {
     uint64_t value = 0;
     for (int64_t have = 0; have < bits;) {
@@ -1371,6 +1395,43 @@ static void check_digits(struct rq_file *file, const struct tensor *tensor,
         }
 }
 
+/* Codes beyond the tensor's edges, and digits that the record does not need, are 0 (D-22). */
+static int is_of_no_weight(const struct tensor *tensor, const struct place *place,
+                           const uint64_t *at, uint64_t number) {
+    uint64_t shares = 1;
+    for (size_t a = 0; a < tensor->rank; a++) shares *= place->blocks[a] / place->overs[a];
+    if (number >= shares) return 1;
+    for (size_t a = tensor->rank; a-- > 0;) {
+        uint64_t inside = place->blocks[a] / place->overs[a];
+        uint64_t first = at[a] * place->blocks[a] + number % inside * place->overs[a];
+        if (first >= tensor->shape[a]) return 1;
+        number /= inside;
+    }
+    return 0;
+}
+
+static void check_edges(struct rq_file *file, const struct tensor *tensor,
+                        const struct field *field) {
+    const struct segment *stored = tensor->planes[field->plane];
+    uint64_t size = (uint64_t)tensor->layout->planes[field->plane].bytes, at[MOST_AXES] = {0};
+    struct place place;
+    find_place(tensor, field, &place);
+    for (uint64_t start = 0; start < stored->size; start += size) {
+        int is_edge = field->element.kind == 'd';
+        for (size_t a = 0; a < tensor->rank; a++)
+            is_edge |= (at[a] + 1) * place.blocks[a] > tensor->shape[a];
+        for (uint64_t code = 0; is_edge && code < codes_of(field); code++)
+            if (is_of_no_weight(tensor, &place, at, code) &&
+                code_of(field, stored->bytes + start, code) != 0)
+                fail(file, "E_CODE_EDGE");
+        for (size_t i = tensor->rank; i-- > 0;) {
+            size_t a = place.axes[i];
+            if (++at[a] < place.grid[a]) break;
+            at[a] = 0;
+        }
+    }
+}
+
 static void check_codes(struct rq_file *file) {
     uint8_t *spare = allocate(file, 65536, 1);
     for (size_t t = 0; t < file->tensor_count; t++) {
@@ -1382,6 +1443,9 @@ static void check_codes(struct rq_file *file) {
                 if (field->plane == p && field->element.kind == 'd')
                     check_digits(file, tensor, field);
             }
+            for (size_t i = 0; i < tensor->layout->field_count; i++)
+                if (tensor->layout->fields[i].plane == p)
+                    check_edges(file, tensor, tensor->layout->fields + i);
         }
     }
 }

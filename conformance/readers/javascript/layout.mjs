@@ -177,6 +177,22 @@ function checkShares(fields, where) {
   }
 }
 
+/** No bit of a plane's record belongs to two runs (D-15). */
+function checkOverlap(fields, name, bytes, where) {
+  const slices = fields.filter(({ plane }) => plane === name).flatMap(({ pieces }) => pieces.flat());
+  const total = slices.reduce((sum, { runs, bits }) => sum + runs * bits, 0);
+  if (total > 8 * bytes) fail("E_DESC_OVERLAP", where);
+  const taken = new Uint8Array(8 * bytes);
+  for (const slice of slices) {
+    for (let run = 0; run < slice.runs; run++) {
+      const start = startOf(slice, run);
+      for (let bit = start; bit < start + slice.bits; bit++) {
+        if (taken[bit]++) fail("E_DESC_OVERLAP", where);
+      }
+    }
+  }
+}
+
 function parts(formula, found = { nodes: 0, constants: [], fields: [], lookups: [] }) {
   found.nodes++;
   if (typeof formula === "string") found.fields.push(formula);
@@ -227,6 +243,7 @@ export function parseLayout(value, where) {
     checkField(field, planes.get(field.plane), `${where}.fields.${name}`);
   }
   checkShares(fields, where);
+  for (const [name, { bytes }] of planes) checkOverlap([...fields.values()], name, bytes, where);
   const layout = { planes, fields, tables, formula };
   checkFormula(layout, where);
   return layout;
@@ -340,16 +357,21 @@ function evaluate(formula, codes, layout) {
   return Math.fround(OPERATIONS[operator](a, b));
 }
 
+/** Where the codes of a field are in a tensor's records: extents and grid by axis. */
+function placeOf(layout, field, shape) {
+  const plane = layout.planes.get(field.plane);
+  const blocks = filled(plane.block, shape);
+  const overs = filled(field.over, shape);
+  const grid = shape.map((n, a) => Math.ceil(n / blocks[a]));
+  const fixed = shape.length - (plane.order?.length ?? 0);
+  const axes = shape.map((_, a) => (a < fixed ? a : fixed + plane.order[a - fixed]));
+  return { field, blocks, overs, grid, axes, plane };
+}
+
 /** Every weight of a tensor, in C order. */
 export function decode(layout, bytes, shape) {
   const places = [...layout.fields].map(([name, field]) => {
-    const plane = layout.planes.get(field.plane);
-    const blocks = filled(plane.block, shape);
-    const overs = filled(field.over, shape);
-    const grid = shape.map((n, a) => Math.ceil(n / blocks[a]));
-    const fixed = shape.length - (plane.order?.length ?? 0);
-    const axes = shape.map((_, a) => (a < fixed ? a : fixed + plane.order[a - fixed]));
-    return { name, field, blocks, overs, grid, axes, plane, data: bytes.get(field.plane) };
+    return { name, data: bytes.get(field.plane), ...placeOf(layout, field, shape) };
   });
   const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
   const index = shape.map(() => 0);
@@ -371,8 +393,36 @@ export function decode(layout, bytes, shape) {
   return values;
 }
 
-/** Refuse spare bits that are set, then bytes that are no row of digits (D-6, D-8). */
-export function checkCodes(layout, name, bytes) {
+function isOfNoWeight({ blocks, overs }, shape, at, number) {
+  const inside = blocks.map((block, a) => block / overs[a]);
+  if (number >= inside.reduce((a, b) => a * b, 1)) return true;
+  for (let a = shape.length - 1; a >= 0; a--) {
+    if (at[a] * blocks[a] + (number % inside[a]) * overs[a] >= shape[a]) return true;
+    number = Math.floor(number / inside[a]);
+  }
+  return false;
+}
+
+/** Refuse codes of no weight that are not 0 (D-22): beyond an edge, or digits to spare. */
+function checkEdges(layout, field, bytes, shape) {
+  const place = placeOf(layout, field, shape);
+  const { blocks, grid, axes, plane } = place;
+  const codes = field.pieces.reduce((sum, piece) => sum + piece[0].runs, 0) * field.codesPerRun;
+  const at = shape.map(() => 0);
+  for (let start = 0; start < bytes.length; start += plane.bytes) {
+    const record = bytes.subarray(start, start + plane.bytes);
+    const isEdge = field.element.k === "d" || at.some((n, a) => (n + 1) * blocks[a] > shape[a]);
+    for (let code = 0; isEdge && code < codes; code++) {
+      if (isOfNoWeight(place, shape, at, code) && codeOf(field, record, code) !== 0) {
+        fail("E_CODE_EDGE", field.plane);
+      }
+    }
+    for (let i = axes.length - 1; i >= 0 && ++at[axes[i]] === grid[axes[i]]; i--) at[axes[i]] = 0;
+  }
+}
+
+/** Refuse spare bits, then bytes that are no row of digits, then codes of no weight. */
+export function checkCodes(layout, name, bytes, shape) {
   const size = layout.planes.get(name).bytes;
   const fields = [...layout.fields.values()].filter((field) => field.plane === name);
   const spare = new Uint8Array(size).fill(255);
@@ -399,4 +449,5 @@ export function checkCodes(layout, name, bytes) {
       }
     }
   }
+  for (const field of fields) checkEdges(layout, field, bytes, shape);
 }

@@ -358,7 +358,7 @@ export function read(data) {
   const tensors = new Map();
   for (const [tensor, { shape, layout, planes }] of found.tensors) {
     const bytes = new Map([...planes].map(([p, n]) => [p, found.references.bytes(n)]));
-    for (const plane of planes.keys()) checkCodes(layout, plane, bytes.get(plane));
+    for (const plane of planes.keys()) checkCodes(layout, plane, bytes.get(plane), shape);
     tensors.set(tensor, { shape, values: () => decode(layout, bytes, shape) });
   }
   const documents = new Map();

@@ -1,6 +1,7 @@
-"""Codes that no writer makes: spare bits that are set, bytes that are no row of digits.
+"""Codes that no writer makes: spare bits set, bytes that are no digits, codes of no weight not 0.
 
-Most layouts have neither spare bits nor digits, and their planes are not looked at.
+Most layouts have neither spare bits nor digits, most tensors no ragged edge: their planes are not
+looked at.
 """
 
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.errors import FormatError
+from refquant.formats.rq.edges import check_edges, has_edges
 from refquant.layout import Digits, Layout, Unsigned, unpack_field
 
 __all__ = ["check_codes", "has_laws"]
@@ -38,14 +40,17 @@ def _digit_fields(layout: Layout, plane: str) -> list[str]:
     ]
 
 
-def has_laws(layout: Layout, plane: str) -> bool:
-    """Whether some bytes are not allowed in this plane."""
-    return _spare_bits(layout, plane) is not None or bool(_digit_fields(layout, plane))
+def has_laws(layout: Layout, plane: str, shape: tuple[int, ...]) -> bool:
+    """Whether some bytes are not allowed in this plane of a tensor of `shape`."""
+    within = _spare_bits(layout, plane) is not None or bool(_digit_fields(layout, plane))
+    return within or has_edges(layout, plane, shape)
 
 
-def check_codes(layout: Layout, plane: str, data: Bytes, where: str) -> None:
-    """Refuse a plane's bytes with a spare bit set or a byte that is no row of digits."""
-    if not has_laws(layout, plane):
+def check_codes(
+    layout: Layout, plane: str, shape: tuple[int, ...], data: Bytes, where: str, first: int = 0
+) -> None:
+    """Refuse a plane's bytes, from record `first` on, that no writer makes."""
+    if not has_laws(layout, plane, shape):
         return
     size = layout.planes[plane].bytes
     records = data.reshape(-1, size)
@@ -58,6 +63,7 @@ def check_codes(layout: Layout, plane: str, data: Bytes, where: str) -> None:
     for name in _digit_fields(layout, plane):
         for start in range(0, len(records), step):
             _check_digits(layout, name, records[start : start + step], where)
+    check_edges(layout, plane, records, shape, where, first)
 
 
 def _check_digits(layout: Layout, name: str, records: Bytes, where: str) -> None:

@@ -179,7 +179,8 @@ class StoredTensors(Mapping[str, QuantizedTensor]):
         layout = self._layouts[record.scheme]
         try:
             for plane, data in planes.items():
-                check_codes(layout, plane, data, f"{record.name!r}, plane {plane!r}")
+                where = f"{record.name!r}, plane {plane!r}"
+                check_codes(layout, plane, record.shape, data, where)
         except FormatError as error:
             raise error.at(self._file.path) from None
         self._checked.add(record.name)

@@ -172,7 +172,8 @@ def _planes(tensor: PlannedTensor) -> Iterator[memoryview]:
 def _check(tensor: PlannedTensor, plane: str, data: memoryview) -> None:
     """Refuse codes that no reader would accept."""
     try:
-        check_codes(tensor.layout, plane, np.frombuffer(data, np.uint8), f"plane {plane!r}")
+        found = np.frombuffer(data, np.uint8)
+        check_codes(tensor.layout, plane, tensor.shape, found, f"plane {plane!r}")
     except FormatError as error:
         raise UsageError(f"writing {tensor.name!r}: {error}") from error
 
