@@ -2,14 +2,21 @@
 
 import random
 import sys
+from contextlib import ExitStack
 
 import pytest
 
-from conformance.container import fuzz, mutate, peers, random_layouts
+from conformance.container import fuzz, mutate, peers, random_layouts, smallest
 from conformance.container.generate import CORPUS
 from conformance.container.parts import build
 
 EXAMPLE = (CORPUS / "valid" / "example.rq").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def other_readers(tmp_path_factory):
+    with ExitStack() as stack:
+        yield fuzz.open_peers(stack, tmp_path_factory.mktemp("readers"))
 
 
 def assert_no_difference(run):
@@ -19,21 +26,41 @@ def assert_no_difference(run):
     assert run.codes["valid"] > run.files // 10
 
 
-def test_readers_do_not_differ(tmp_path):
-    assert_no_difference(fuzz.fuzz(4, 20_261_121, tmp_path, batch=200))
+def test_readers_do_not_differ(other_readers, tmp_path):
+    assert_no_difference(fuzz.fuzz(3, 20_261_121, other_readers, tmp_path, batch=200))
+
+
+def test_readers_do_not_differ_about_what_was_kept(other_readers, tmp_path):
+    kept = [path.read_bytes() for path in sorted(fuzz.KEPT.glob("*.rq"))]
+    assert len(kept) > 20
+    assert sum(map(len, kept)) <= smallest.ROOM
+    run = fuzz.Run()
+    run.batch(kept, other_readers, tmp_path / "file.rq")
+    assert not [(data.hex(), answers) for data, answers in run.different[:3]]
+
+
+def test_files_are_chosen_by_what_only_they_reach(tmp_path):
+    path = tmp_path / "file.rq"
+    files = [EXAMPLE, EXAMPLE[:64], EXAMPLE[:-1], EXAMPLE[:65]]
+    reached = [(data, smallest.steps(data, path)) for data in files]
+    # The fourth file is one byte too short as well, and longer.
+    assert set(smallest.chosen(reached, frozenset())) == set(files[:3])
+    assert smallest.chosen(reached, reached[0][1] | reached[1][1]) == [EXAMPLE[:-1]]
+    assert smallest.chosen(reached, frozenset(), room=100) == [EXAMPLE[:64]]
 
 
 @pytest.mark.slow
-def test_readers_do_not_differ_for_ten_minutes(tmp_path):
-    assert_no_difference(fuzz.fuzz(600, random.SystemRandom().getrandbits(64), tmp_path))
+def test_readers_do_not_differ_for_ten_minutes(other_readers, tmp_path):
+    seed = random.SystemRandom().getrandbits(64)
+    assert_no_difference(fuzz.fuzz(600, seed, other_readers, tmp_path))
 
 
-def test_a_difference_is_found(tmp_path, monkeypatch):
+def test_a_difference_is_found(other_readers, tmp_path, monkeypatch):
     answer = fuzz.python_answer
     monkeypatch.setattr(
         fuzz, "python_answer", lambda path: "E_NAME" if answer(path) == "E_LENGTH" else answer(path)
     )
-    assert fuzz.fuzz(0, 1, tmp_path, batch=100).different
+    assert fuzz.fuzz(0, 1, other_readers, tmp_path, batch=100).different
 
 
 def test_a_peer_that_dies_is_found_and_followed(tmp_path):

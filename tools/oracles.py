@@ -137,6 +137,12 @@ ORACLES = {
         reason="codes and values of ONNX's reference evaluator and of ONNX Runtime",
         minutes=1,
     ),
+    "atheris": Oracle(
+        requirements=("atheris==3.0.0", "-e", "."),
+        probe="import atheris, refquant.formats.rq",
+        reason="fuzzing of the readers led by the coverage of the package",
+        minutes=1,
+    ),
     "torch": Oracle(
         requirements=("torch==2.13.0", "transformers==5.17.0", "safetensors", "-e", "."),
         probe="import torch, transformers, refquant.tensor",

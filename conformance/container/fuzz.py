@@ -27,7 +27,19 @@ from conformance.container.peers import CEILING, Peer, limit_memory, peak_memory
 from refquant.errors import FormatError, UnsupportedError
 from refquant.formats.rq import read
 
-__all__ = ["Run", "decoded_digest", "fuzz", "open_peers", "python_answer", "seeds"]
+__all__ = [
+    "KEPT",
+    "Report",
+    "Run",
+    "decoded_digest",
+    "fuzz",
+    "open_peers",
+    "python_answer",
+    "seeds",
+]
+
+KEPT = CORPUS.parent / "fuzz"
+"""Files that fuzzing led by coverage has found; `smallest` chooses them."""
 
 BATCH = 400
 LARGEST_SEED = 4096
@@ -83,16 +95,19 @@ class Run:
         """Each file through the package and every peer."""
         for peer in peers:
             peer.send(files)
-        ours = [self.timed(path, data) for data in files]
-        theirs = [peer.collect() for peer in peers]
-        for data, found, *others in zip(files, ours, *theirs, strict=True):
+        ours = [(data, self.timed(path, data)) for data in files]
+        self.compare(ours, [peer.collect() for peer in peers], peers)
+
+    def compare(self, ours, theirs, peers):
+        """The package's (file, answer) beside the other readers' answers."""
+        for (data, found), *others in zip(ours, *theirs, strict=True):
             if not as_one(data, found, peers, others):
                 if as_far_as_zstd(data, [found, *others]):
                     self.tolerated += 1
                 else:
                     self.different.append((data, [found, *others]))
             self.codes[found if isinstance(found, str) else "valid"] += 1
-        self.files += len(files)
+        self.files += len(ours)
 
     def timed(self, path, data):
         """The package's answer, and whether it took longer than any before."""
@@ -143,24 +158,21 @@ def open_peers(stack, folder):
 
 
 def seeds():
-    """The small valid files of the corpus."""
-    found = [path.read_bytes() for path in sorted((CORPUS / "valid").glob("*.rq"))]
+    """The small valid files of the corpus, and what fuzzing has found."""
+    paths = [*sorted((CORPUS / "valid").glob("*.rq")), *sorted(KEPT.glob("*.rq"))]
+    found = [path.read_bytes() for path in paths]
     return [data for data in found if len(data) <= LARGEST_SEED]
 
 
-def fuzz(seconds, seed, folder, *, batch=BATCH, report=None):
+def fuzz(seconds, seed, peers, folder, *, batch=BATCH, report=None):
     """Run for some seconds; `report(run, peers)` is called about once a minute."""
     chance, chosen, run = random.Random(seed), seeds(), Run()
-    with ExitStack() as stack:
-        peers = open_peers(stack, folder)
-        start = told = time.monotonic()
-        while time.monotonic() < start + seconds or not run.files:
-            files = [mutate.mutant(chance.choice(chosen), chance) for _ in range(batch)]
-            run.batch(files, peers, folder / "mutant.rq")
-            if report and time.monotonic() > told + 60:
-                told = time.monotonic()
-                report(run, peers)
-        if report:
+    start = told = time.monotonic()
+    while time.monotonic() < start + seconds or not run.files:
+        files = [mutate.mutant(chance.choice(chosen), chance) for _ in range(batch)]
+        run.batch(files, peers, folder / "mutant.rq")
+        if report and time.monotonic() > told + 60:
+            told = time.monotonic()
             report(run, peers)
     return run
 
@@ -204,8 +216,12 @@ def main():
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     limit_memory(CEILING)
-    with tempfile.TemporaryDirectory() as folder:
-        run = fuzz(options.seconds, options.seed, Path(folder), report=Report(options.keep))
+    report = Report(options.keep)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        peers = open_peers(stack, folder)
+        run = fuzz(options.seconds, options.seed, peers, folder, report=report)
+        report(run, peers)
     return 1 if run.different else 0
 
 

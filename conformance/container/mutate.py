@@ -15,6 +15,8 @@ from conformance.container.random_layouts import random_parts
 
 __all__ = ["change_bytes", "change_meaning", "mutant", "spelled", "take_apart"]
 
+LARGEST_FRAME = 1 << 20
+
 ODDITIES = [
     *(0, 1, 2, 3, 4, 5, 8, 16, 31, 32, 33, 64, 127, 255, 256, -1, 2**16, 2**20, 2**24, 2**31),
     *(2**32, 2**40, 2**53 - 1, 0.0, 1.0, -1.5, 1e300, 5e-324, True, False, b"", b"abcd", [], {}),
@@ -28,8 +30,8 @@ ODDITIES = [
 
 def change_bytes(data, chance):
     """Replace, flip, remove or insert one byte."""
-    place = chance.randrange(len(data))
-    kind = chance.randrange(4)
+    kind = chance.randrange(4) if data else 3
+    place = chance.randrange(max(len(data), 1))
     if kind == 0:
         data[place] = chance.randrange(256)
     elif kind == 1:
@@ -85,23 +87,31 @@ def in_order(value):
     return value
 
 
-def meant(header):
-    """What the bytes of a header say."""
-    return msgpack.unpackb(header)
-
-
 def take_apart(data):
-    """The parts of a valid file, as `build` puts them together; the header stays bytes."""
-    count = struct.unpack_from("<I", data, 24)[0]
+    """The parts of a file, as `build` puts them together; the header stays bytes.
+
+    What a damaged table says is taken as far as it can be.
+    """
+    count = min(struct.unpack_from("<I", data, 24)[0], len(data) // 64 - 1)
     payloads = []
     for number in range(count):
-        offset, stored, _, _, codec, kind = struct.unpack_from("<QQQIBB", data, 64 + 64 * number)
+        offset, stored, size, _, codec, kind = struct.unpack_from("<QQQIBB", data, 64 + 64 * number)
         taken = data[offset : offset + stored]
-        raw = None if codec == RAW else zstandard.ZstdDecompressor().decompress(taken)
-        payloads.append(Payload(kind, taken, raw))
+        payloads.append(Payload(kind, taken, None if codec == RAW else decoded(taken, size)))
     features = struct.unpack_from("<I", data, 12)[0]
-    header = payloads[HEADER].stored
+    header = payloads[HEADER].stored if payloads else b""
     return Parts(header, payloads[1:], preamble={"features": features} if features else {})
+
+
+def decoded(frame, size):
+    """What a frame stands for; zeros, where it is damaged."""
+    size = min(size, LARGEST_FRAME)
+    try:
+        if zstandard.frame_content_size(frame) > LARGEST_FRAME:
+            return bytes(size)
+        return zstandard.ZstdDecompressor().decompress(frame, max_output_size=LARGEST_FRAME)
+    except zstandard.ZstdError:
+        return bytes(size)
 
 
 def in_the_file(data, _parts, chance):
@@ -123,10 +133,14 @@ def in_the_header_bytes(_data, parts, chance):
 
 def in_the_headers_meaning(_data, parts, chance):
     """Well-formed headers that say odd things."""
-    header = meant(parts.header)
-    for _ in range(chance.choice([1, 1, 1, 2, 3])):
-        change_meaning(header, chance)
-    parts.header = spelled(header)
+    try:
+        header = msgpack.unpackb(parts.header)
+        for _ in range(chance.choice([1, 1, 1, 2, 3])):
+            change_meaning(header, chance)
+        parts.header = spelled(header)
+    except (ValueError, TypeError):
+        # A header that is damaged already, or whose new meaning has no spelling.
+        return in_the_header_bytes(b"", parts, chance)
     return build(parts)
 
 
@@ -149,7 +163,7 @@ def in_the_planes(_data, parts, chance):
     """Other bytes in a segment, as many as before: all codes are lawful somewhere."""
     if parts.payloads:
         payload = chance.choice(parts.payloads)
-        changed = bytearray(payload.stored)
+        changed = bytearray(payload.stored or b"\0")
         for _ in range(chance.randint(1, 8)):
             changed[chance.randrange(len(changed))] = chance.choice([0, 255, chance.randrange(256)])
         if payload.raw is None:
@@ -159,7 +173,7 @@ def in_the_planes(_data, parts, chance):
 
 def in_a_frame(_data, parts, chance):
     """A byte of a compressed segment changed behind a right CRC-32, mostly near its beginning."""
-    frames = [payload for payload in parts.payloads if payload.raw is not None]
+    frames = [payload for payload in parts.payloads if payload.raw and payload.stored]
     if not frames:
         return in_the_planes(b"", parts, chance)
     payload = chance.choice(frames)
@@ -169,7 +183,7 @@ def in_a_frame(_data, parts, chance):
         place = min(chance.randrange(near), len(changed) - 1)
         changed[place] ^= chance.choice([1 << chance.randrange(8), chance.randrange(256)])
     if chance.random() < 0.1:
-        del changed[chance.randrange(1, len(changed)) :]
+        del changed[chance.randrange(1, len(changed) + 1) :]
     payload.stored = bytes(changed)
     return build(parts)
 
@@ -195,5 +209,7 @@ KINDS = (
 
 
 def mutant(data, chance):
-    """A damaged copy of a valid file; `chance` is a `random.Random`."""
+    """A damaged copy of a file; `chance` is a `random.Random`."""
+    if len(data) < 128:
+        return build(random_parts(chance)) if not data else in_the_file(data, None, chance)
     return chance.choice(KINDS)(data, take_apart(data), chance)
