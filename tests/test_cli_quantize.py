@@ -328,13 +328,43 @@ def test_a_dry_run_writes_nothing_and_tells_all(capsys, tmp_path, model):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "neither of --scheme and --recipe given"),
-        (("--scheme", "q4_0", "--recipe", "x.toml"), "both of --scheme and --recipe given"),
+        ((), "quantize needs one of --scheme, --recipe"),
+        (("--scheme", "q4_0", "--recipe", "x.toml"), "and not --scheme and --recipe"),
         (("--recipe", "nowhere.toml"), "--recipe nowhere.toml: there is no such file"),
-        (("--recipe", "x.toml", "--embedding-scheme", "f16"), "--embedding-scheme goes with"),
+        (("--recipe", "Q4_K_N"), "did you mean 'Q4_K"),
+        (("--recipe", "Q4_K_M", "--embedding-scheme", "f16"), "--embedding-scheme goes with"),
+        (("--quantize", '{"embeding": {}}'), "did you mean 'embedding'?"),
+        (("-c", "min_max_q4"), "did you mean 'min_max_q4_0'?"),
+        (("--scheme", "q4_0", "--compression-registry", "a.B"), "--compression-registry goes"),
+        (("--scheme", "q4_0", "--tensor-type", "ffn"), "expected REGEX=TYPE"),
+        (("--scheme", "q4_0", "--tensor-type", "ffn=q9"), "unknown scheme 'q9'"),
     ],
 )
 def test_contradicting_options(capsys, tmp_path, model, options, message):
     found = call(capsys, "quantize", model, "-o", tmp_path / "out.rq", *options)
     assert found.status == 2
     assert message in found.err
+
+
+@pytest.mark.parametrize(
+    ("options", "schemes"),
+    [
+        (("--recipe", "Q4_K_M"), {"ggml/q6_k", "ggml/q4_k", "float/f32", "ggml/q5_0", "ggml/q8_0"}),
+        (("--recipe", "dynamic_int8"), {"aeq/int8[sym,channel]"}),
+        (("-c", "min_max_q4_0_all"), {"t2n/q40[mode=strict]"}),
+        (("--quantize", '{"linear:int8": {"groupsize": 0}}'), {"torchchat/int8[channel]"}),
+        (("--scheme", "q4_0", "--tensor-type", "ffn_up=q5_1"), {"ggml/q5_1", "ggml/q4_0"}),
+    ],
+)
+def test_others_words_run(capsys, tmp_path, model, options, schemes):
+    found = call(capsys, "quantize", model, "-o", tmp_path / "out.rq", *options)
+    assert (found.status, found.err) == (0, "")
+    written = open_checkpoint(tmp_path / "out.rq")
+    assert schemes & {tensor.scheme.name for tensor in written.tensors.values()}
+    assert call(capsys, "run", tmp_path / "out.rq", "-p", "It is", "-n", 2).status == 0
+
+
+def test_named_recipes_are_listed_and_shown(capsys):
+    assert "Q4_K_M" in call(capsys, "recipes").out
+    shown = call(capsys, "recipes", "dynamic_int4_block32", "--json").json
+    assert shown["rules"][0]["scheme"] == "aeq/int4[sym,block=32]"

@@ -37,6 +37,7 @@ COMMANDS = (
     Command("inspect", "Show what a model file holds", _MAKE),
     Command("explain", "Take a block apart: bytes, codes, numbers, values", _MAKE),
     Command("schemes", "List the quantization schemes", _KNOW),
+    Command("recipes", "List the named recipes of other tools", _KNOW),
     Command("spec", "Show the definition of a scheme", _KNOW),
     Command("doctor", "Check this installation and its arithmetic", _KNOW),
 )

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from refquant.cli.output import emit_json, format_bits, format_bytes, print_table, printable
 from refquant.cli.progress import progress
+from refquant.cli.recipe_options import Wanted, prepare
 from refquant.errors import LimitError, UsageError
 
 if TYPE_CHECKING:
@@ -31,22 +32,6 @@ class Printing:
 
     json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False
     quiet: Annotated[bool, Parameter(help="Print neither progress nor table.")] = False
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which scheme for which tensor, as options."""
-
-    scheme: Annotated[
-        str | None, Parameter(help="A scheme (see `refquant schemes`), or keep: convert only.")
-    ] = None
-    recipe: Annotated[
-        Path | None, Parameter(help="In place of --scheme: rules, in a TOML or JSON file.")
-    ] = None
-    embedding_scheme: Annotated[
-        str | None, Parameter(help="Another scheme for the token embedding and the output head.")
-    ] = None
 
 
 def quantize(
@@ -80,21 +65,26 @@ def quantize(
       refquant quantize ./hf-folder -o eight.rq --scheme "int/affine[bits=8,channel]"
       refquant quantize model.gguf -o model.rq --scheme keep --compression zstd
       refquant quantize model.gguf -o model.rq --recipe mine.toml --dry-run
+      refquant quantize ./hf-folder -o model.rq --recipe Q4_K_M --tensor-type ffn_down=q6_k
+      refquant quantize ./hf-folder -o model.rq --quantize '{"linear:int8": {"groupsize": 0}}'
     """
     from refquant.formats import open_checkpoint
     from refquant.library import resolve
     from refquant.recipe import assign
 
     shown = printing or Printing()
-    asked = _recipe(wanted or Wanted(), jobs)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs is {jobs}, expected 1 or more")
+    recipe_for = prepare(wanted or Wanted())
     path = resolve(source)
     _check_output(output, path)
     checkpoint = open_checkpoint(path)
-    assignments = assign(checkpoint, asked)
+    recipe = recipe_for(checkpoint)
+    assignments = assign(checkpoint, recipe)
     _warn_of_second_errors(assignments)
-    if wanted and wanted.recipe:
-        _warn_of_unused_rules(assignments, asked)
-    job = _Job(path, output, checkpoint, assignments, asked)
+    if wanted and Path(str(wanted.recipe)).is_file():
+        _warn_of_unused_rules(assignments, recipe)
+    job = _Job(path, output, checkpoint, assignments, recipe)
     if dry_run:
         _print_dry_run(job, as_json=shown.json)
         return 0
@@ -109,24 +99,6 @@ def quantize(
     elif not shown.quiet:
         _print(job, result)
     return 0
-
-
-def _recipe(wanted: Wanted, jobs: int | None) -> "Recipe":
-    """The recipe that was asked for, once everything in it is known to exist."""
-    from refquant.recipe import read_recipe, uniform_recipe
-
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs is {jobs}, expected 1 or more")
-    if (wanted.scheme is None) == (wanted.recipe is None):
-        found = "neither" if wanted.scheme is None else "both"
-        raise UsageError(f"{found} of --scheme and --recipe given; expected one of them")
-    if wanted.recipe is None:
-        return uniform_recipe(str(wanted.scheme), wanted.embedding_scheme)
-    if wanted.embedding_scheme is not None:
-        raise UsageError("--embedding-scheme goes with --scheme; a recipe has rules for embeddings")
-    if not wanted.recipe.is_file():
-        raise UsageError(f"--recipe {wanted.recipe}: there is no such file")
-    return read_recipe(wanted.recipe)
 
 
 def _check_output(output: Path, source: Path) -> None:

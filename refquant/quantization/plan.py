@@ -61,7 +61,10 @@ def _planned(
         source = tensors[assignment.tensor]
         if kept:
             return source.planes
-        return quantize(source.dequantize(threads=threads), target, threads=threads).planes
+        weights = source.dequantize(threads=threads)
+        if assignment.precision:
+            weights = quantize(weights, assignment.precision, threads=threads).dequantize()
+        return quantize(weights, target, threads=threads).planes
 
     layout = stored.layout if kept else target.layout
     return PlannedTensor(assignment.tensor, layout, stored.shape, produce, target.name)

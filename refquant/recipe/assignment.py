@@ -33,7 +33,8 @@ class Assignment:
     Schemes are names; `nbytes` is what the tensor takes under the target scheme. A tensor whose
     two schemes are the same is carried over byte for byte. `is_requantized` says that codes are
     replaced by other codes, so that two rounding errors add up. `rule` is the index of the rule
-    that took the tensor, None where none did.
+    that took the tensor, None where none did. Weights are rounded to `precision`, if there is one,
+    before their codes are chosen.
     """
 
     tensor: str
@@ -48,6 +49,7 @@ class Assignment:
     compute: Compute = "weight-only"
     activation: str = ""
     algorithm: Algorithm = "rtn"
+    precision: str = ""
 
     @property
     def weights(self) -> int:
@@ -130,7 +132,20 @@ def _decide(tensor: Subject, recipe: Recipe) -> Assignment:
     for index, rule in enumerate(recipe.rules):
         if selects(rule, tensor):
             return _taken(tensor, index, rule, recipe)
-    return _kept(tensor, tensor.is_spared or "no rule selects it")
+    reason = tensor.is_spared or "no rule selects it"
+    if recipe.precision and _is_float(tensor.scheme):
+        return _cast(tensor, reason, recipe.precision)
+    return _kept(tensor, reason)
+
+
+def _cast(tensor: Subject, reason: str, precision: str) -> Assignment:
+    """A tensor that stays a float, in the precision of the model."""
+    target = find_scheme(precision)
+    if target.digest == tensor.scheme.digest:
+        return _kept(tensor, reason)
+    nbytes = target.layout.nbytes(tensor.shape)
+    source = tensor.scheme.name
+    return Assignment(tensor.name, tensor.shape, source, target.name, reason, nbytes)
 
 
 def _kept(tensor: Subject, reason: str, rule: int | None = None) -> Assignment:
@@ -159,6 +174,7 @@ def _taken(tensor: Subject, index: int, rule: Rule, recipe: Recipe) -> Assignmen
         compute=rule.compute,
         activation=rule.activation,
         algorithm="rtn" if problem else rule.algorithm,
+        precision=recipe.precision,
     )
 
 
