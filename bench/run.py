@@ -16,6 +16,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from bench.codecs import decode_rows, encode_rows
 from bench.commands import command_rows
+from bench.container import container_facts, container_rows
 from bench.products import product_rows
 from bench.timing import print_table
 
@@ -24,7 +25,11 @@ GROUPS = {
     "encode": (encode_rows, "ns per weight"),
     "products": (product_rows, "ns per 1000 products"),
     "commands": (command_rows, "microseconds"),
+    "container": (container_rows, "microseconds"),
 }
+
+# What a group measures beside times, as (what, how much).
+FACTS = {"container": container_facts}
 
 
 def main() -> None:
@@ -40,9 +45,13 @@ def main() -> None:
     for name in options.groups or GROUPS:
         rows, unit = GROUPS[name]
         measured = list(rows())
+        facts = dict(FACTS[name]()) if name in FACTS else {}
         report[name] = [asdict(row) for row in measured]
+        report |= {f"{name} facts": facts} if facts else {}
         if not options.json:
             print_table(measured, unit)
+            for what, found in facts.items():
+                print(f"{what}: {found}")
             print()
     if options.json:
         print(json.dumps({"schema": "refquant.bench/1", "groups": report}, indent=1))
