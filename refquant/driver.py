@@ -8,7 +8,7 @@ A scheme file only says what happens to `[groups, group size]` weights.
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from fractions import Fraction
 from functools import cache, cached_property
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from refquant.errors import LimitError, SchemeError
 from refquant.layout import Layout, Plane, evaluate, pack_codes
 from refquant.layout.layout import aligned
+from refquant.layout.operators import Operator, stored_shapes
 from refquant.layout.tiles import flat_shape, row_unit, tile_planes
 
 __all__ = [
@@ -63,7 +64,8 @@ class Scheme:
     and the driver refuses such weights. `encode_weighted` is the algorithm where the importance
     of each column is known, if the origin has one. `parameters` are the knobs of a parametric
     family. An encoder whose choice for one group depends on all others sets `whole` and gets
-    the tensor in one piece.
+    the tensor in one piece. `operators` stand between the planes and the layout where a layout
+    alone cannot say how the tensor is stored (level 2).
     """
 
     name: str
@@ -76,6 +78,7 @@ class Scheme:
     parameters: Parameters = dataclass_field(default_factory=dict, compare=False)
     encode_weighted: WeightedEncoder | None = None
     whole: bool = False
+    operators: tuple[Operator, ...] = ()
 
     def __repr__(self) -> str:
         return f"refquant.scheme({self.name!r})"
@@ -97,12 +100,18 @@ class Scheme:
 
     def bits_per_weight(self, shape: tuple[int, ...] | None = None) -> Fraction:
         """Stored bits over weights for `shape`, or for a large matrix where none is given."""
-        return self.layout.bits_per_weight(shape or (4096, 4096))
+        size = shape or (4096, 4096)
+        if self.operators:
+            stored = stored_shapes(self.layout, self.operators, size)
+            return Fraction(8 * sum(map(prod, stored.values())), prod(size))
+        return self.layout.bits_per_weight(size)
 
     def why_not(self, shape: tuple[int, ...], axis: int = -1) -> str | None:
         """The reason why a tensor of `shape` cannot be quantized, or None when it can."""
         if self.encode is None:
             return "this scheme can be decoded only"
+        if self.operators:
+            return next(filter(None, (op.why_not(shape, axis) for op in self.operators)), None)
         if not shape or 0 in shape:
             return f"shape {list(shape)} holds no weights along an axis"
         if not -len(shape) <= axis < len(shape):
@@ -194,14 +203,13 @@ def encode_planes(
     With `importance`, one number for each weight along `axis`, the scheme's weighted encoder
     sees whole rows.
     """
+    if scheme.operators:
+        return _encode_through_operators(scheme, x, axis, threads, importance)
     _settle_allocator()
     encode = _tile_encoder(scheme, x.shape, axis, importance)
     ruled = scheme.non_finite and importance is None
-    if not ruled and not np.isfinite(x).all():
-        first = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
-        raise SchemeError(
-            f"weight {list(first)} is {x[first]}; the scheme has no rule for it", scheme=scheme.name
-        )
+    if not ruled:
+        _refuse_non_finite(scheme, x)
     moved = np.moveaxis(x, axis, -1)
     layout = scheme.layout
     flat = flat_shape(layout, moved.shape) if layout.active_axes == 1 else moved.shape
@@ -227,6 +235,46 @@ def encode_planes(
         name: _turned_back(records[name], layout.grid(name, moved.shape), axis, x.ndim)
         for name in layout.planes
     }
+
+
+@dataclass(frozen=True)
+class _Below:
+    """A scheme without its first operator, as the operator sees it."""
+
+    scheme: Scheme
+    threads: int | None
+
+    @property
+    def layout(self) -> Layout:
+        return self.scheme.layout
+
+    def planes(self, x: F32, importance: F32 | None = None) -> dict[str, Bytes]:
+        return encode_planes(self.scheme, x, -1, self.threads, importance)
+
+    def codes(self, groups: F32) -> Mapping[str, NDArray[np.integer]]:
+        if self.scheme.encode is None:
+            raise SchemeError("this scheme can be decoded only", scheme=self.scheme.name)
+        with np.errstate(all="ignore"):
+            return self.scheme.encode(groups)
+
+
+def _encode_through_operators(
+    scheme: Scheme, x: F32, axis: int, threads: int | None, importance: F32 | None
+) -> dict[str, Bytes]:  # f32[*shape], f32[shape[axis]] -> u8[*stored] per plane
+    if reason := scheme.why_not(x.shape, axis):
+        raise SchemeError(reason, scheme=scheme.name)
+    _refuse_non_finite(scheme, x)
+    first, *others = scheme.operators
+    below = replace(scheme, operators=tuple(others))
+    return first.encode(_Below(below, threads), x, importance)
+
+
+def _refuse_non_finite(scheme: Scheme, x: F32) -> None:
+    if not np.isfinite(x).all():
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        raise SchemeError(
+            f"weight {list(first)} is {x[first]}; the scheme has no rule for it", scheme=scheme.name
+        )
 
 
 def _tile_encoder(
@@ -297,9 +345,11 @@ def ungrouped(
 ) -> NDArray[np.integer]:  # code[g, n / over] -> code[*ceil(shape / over)]
     """The codes of all groups in the tensor's own order, ragged edges cut off."""
     counts = tuple(-(-n // size) for n, size in zip(shape, sizes, strict=True))
-    inner = tuple(max(size // over, 1) for size, over in zip(sizes, overs, strict=True))
-    rank = len(shape)
-    cut = codes.reshape(*counts, *inner)
-    pairs = tuple(axis for a in range(rank) for axis in (a, rank + a))
-    whole = cut.transpose(pairs).reshape([c * i for c, i in zip(counts, inner, strict=True)])
+    inner = tuple(-(-size // over) for size, over in zip(sizes, overs, strict=True))
+    joined = [c * i for c, i in zip(counts, inner, strict=True)]
+    if sizes[:-1] == (1,) * (len(sizes) - 1):
+        whole = codes.reshape(joined)
+    else:
+        pairs = tuple(axis for a in range(len(shape)) for axis in (a, len(shape) + a))
+        whole = codes.reshape(*counts, *inner).transpose(pairs).reshape(joined)
     return whole[tuple(slice(-(-n // over)) for n, over in zip(shape, overs, strict=True))]

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refquant.driver import Scheme, decode_planes, encode_planes
-from refquant.errors import SchemeError
+from refquant.errors import SchemeError, UnsupportedError
 from refquant.layout import Layout
 from refquant.layout.layout import aligned
+from refquant.layout.operators import stored_shapes
 from refquant.layout.tiles import tile_planes
 from refquant.schemes import scheme as find_scheme
 
@@ -27,15 +28,16 @@ class QuantizedTensor:
     """An immutable tensor of `shape` whose weights are stored under `scheme`.
 
     `planes` maps each plane's name to bytes of shape grid + (record bytes,); groups run along
-    `axis`. Float tensors are quantized tensors too, under the schemes `float/*`.
+    `axis`. Float tensors are quantized tensors too, under the schemes `float/*`. A tensor whose
+    scheme has operators has planes of other shapes; `expanded` is what its layout speaks of.
     """
 
-    __slots__ = ("axis", "layout", "planes", "scheme", "shape")
+    __slots__ = ("_layout", "axis", "planes", "scheme", "shape")
 
     scheme: Scheme
     shape: tuple[int, ...]
     axis: int
-    layout: Layout
+    _layout: Layout
     planes: Mapping[str, Bytes]
 
     def __init__(
@@ -44,15 +46,18 @@ class QuantizedTensor:
         size = tuple(int(n) for n in shape)
         if not size or min(size) < 1 or not -len(size) <= axis < len(size):
             raise SchemeError(f"no tensor has shape {list(size)}, axis {axis}", scheme=scheme.name)
+        if scheme.operators and axis % len(size) != len(size) - 1:
+            raise SchemeError("groups run along the last axis only", scheme=scheme.name)
         layout = scheme.layout.along(axis, len(size))
-        checked = {name: _plane(layout, name, size, planes, scheme.name) for name in layout.planes}
+        wanted = stored_shapes(layout, scheme.operators, size)
+        checked = {n: _plane(n, wanted[n], planes, scheme.name) for n in wanted}
         if unknown := set(planes) - set(checked):
             raise SchemeError(f"no plane is called {min(unknown)!r}", scheme=scheme.name)
         set_once = super().__setattr__
         set_once("scheme", scheme)
         set_once("shape", size)
         set_once("axis", axis % len(size))
-        set_once("layout", layout)
+        set_once("_layout", layout)
         set_once("planes", MappingProxyType(checked))
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -75,6 +80,43 @@ class QuantizedTensor:
         return cls(found, shape, {name: _as_bytes(raw) for name, raw in planes.items()}, axis)
 
     @property
+    def layout(self) -> Layout:
+        """The scheme's layout turned to `axis`: what decodes `planes`.
+
+        Raises `UnsupportedError` where operators stand between the planes and the layout, so that
+        nothing reads or writes such planes by the layout alone.
+        """
+        if self.scheme.operators:
+            steps = ", then ".join(operator.title for operator in self.scheme.operators)
+            raise UnsupportedError(
+                f"no layout alone describes the planes of {self.scheme.name} ({steps}); "
+                "take `expanded`, or quantize what it decodes to"
+            )
+        return self._layout
+
+    @property
+    def expanded(self) -> "QuantizedTensor":
+        """The tensor that the layout speaks of: this one where no operators are in between.
+
+        Its weights are those of this tensor in the operators' arrangement, its planes a copy.
+        """
+        if not self.scheme.operators:
+            return self
+        layout, planes, inner = self._layout, dict(self.planes), self.shape
+        for operator in self.scheme.operators:
+            layout, planes = operator.expand(layout, planes, inner)
+            inner = operator.inner_shape(inner)
+        plain = Scheme(f"{self.scheme.name} expanded", self.scheme.title, layout, None)
+        return QuantizedTensor(plain, inner, planes)
+
+    def arranged(self, values: F32) -> F32:  # f32[*shape] -> f32[*expanded.shape]
+        """Values of this tensor's shape where `expanded` has them, 0 where it has no weight."""
+        shape = self.shape
+        for operator in self.scheme.operators:
+            values, shape = operator.inner_values(values, shape), operator.inner_shape(shape)
+        return values
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all planes."""
         return sum(plane.nbytes for plane in self.planes.values())
@@ -91,7 +133,22 @@ class QuantizedTensor:
                 f"`out` is {out.dtype}{list(out.shape)}, expected float32{list(self.shape)}",
                 scheme=self.scheme.name,
             )
-        return decode_planes(self.layout, self.planes, self.shape, out, threads)
+        if self.scheme.operators:
+            return self._values(out, threads)
+        return decode_planes(self._layout, self.planes, self.shape, out, threads)
+
+    def _values(self, out: F32 | None, threads: int | None) -> F32:
+        """The weights where operators stand between the planes and the layout."""
+        shapes = [self.shape]
+        for operator in self.scheme.operators:
+            shapes.append(operator.inner_shape(shapes[-1]))
+        values = self.expanded.dequantize(threads=threads)
+        for operator, shape in zip(reversed(self.scheme.operators), shapes[-2::-1], strict=True):
+            values = operator.values(values, shape)
+        if out is None:
+            return values
+        out[...] = values
+        return out
 
     def rows(self, start: int, stop: int) -> "QuantizedTensor":
         """Rows `start` to `stop` of the first axis as a tensor that shares these bytes."""
@@ -106,6 +163,8 @@ class QuantizedTensor:
         """The weights of some rows of the first axis, decoding no others."""
         if len(indices) == 0:
             return np.empty((0, *self.shape[1:]), np.float32)
+        if self.scheme.operators:
+            return np.asarray(self.dequantize()[indices])
         picked = {}
         for name, plane in self.layout.planes.items():
             block = aligned(plane.block, self.shape)[0]
@@ -143,23 +202,17 @@ def _as_bytes(raw: Buffer) -> Bytes:
     return np.frombuffer(raw, np.uint8)
 
 
-def _plane(
-    layout: Layout,
-    name: str,
-    shape: tuple[int, ...],
-    planes: Mapping[str, Bytes],
-    scheme: str,
-) -> Bytes:
+def _plane(name: str, stored: tuple[int, ...], planes: Mapping[str, Bytes], scheme: str) -> Bytes:
     if name not in planes:
         raise SchemeError(f"plane {name!r} is missing", scheme=scheme)
-    grid, size = layout.grid(name, shape), layout.planes[name].bytes
-    raw = planes[name]
-    if raw.size != prod(grid) * size:
+    raw, size = planes[name], stored[-1]
+    if raw.size != prod(stored):
         raise SchemeError(
-            f"plane {name!r} has {raw.size} bytes, expected {prod(grid)} records of {size}",
+            f"plane {name!r} has {raw.size} bytes, expected {prod(stored) // size} records of "
+            f"{size}",
             scheme=scheme,
         )
-    view = raw.reshape(*grid, size).view()
+    view = raw.reshape(stored).view()
     view.flags.writeable = False
     return view
 

@@ -4,13 +4,14 @@ Written from the clauses of the `bnb/` ledger. The tables are spelled anew: NF4 
 round to its binary32 entries, FP4 as fractions of twelve, the dynamic table by its rule.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
 from conformance.oracle import binary
 
-__all__ = ["TABLES", "decode", "encode"]
+__all__ = ["TABLES", "decode", "decode_nested", "encode", "encode_nested", "mean"]
 
 NF4 = (
     "-1 -0.6961928 -0.52507305 -0.3949175 -0.28444138 -0.18477343 -0.091050036 0 "
@@ -53,20 +54,52 @@ TABLES = {
 }
 
 
+LEAST = binary.f32(Fraction(1, 10**38))
+
+
 def encode(x: Sequence[float], kind: str) -> tuple[int, list[int]]:
     """The bits of absmax, and the codes."""
-    table = TABLES[kind]
     absmax = max(abs(v) for v in x)
-    reciprocal = binary.divide(1.0, max(absmax, binary.f32(Fraction(1, 10**38))))
+    reciprocal = binary.divide(1.0, max(absmax, LEAST))
+    return binary.bits32(absmax), nearest([binary.multiply(v, reciprocal) for v in x], kind)
+
+
+def nearest(scaled: Sequence[float], kind: str) -> list[int]:
+    """Codes of the nearest entries, the lower of two equally near."""
+    table = TABLES[kind]
     order = sorted(range(len(table)), key=lambda code: (table[code], code))
     middles = [binary.divide(binary.add(table[a], table[b]), 2.0) for a, b in pairwise(order)]
-    codes = []
-    for value in x:
-        scaled = max(-1.0, min(1.0, binary.multiply(value, reciprocal)))
-        codes.append(order[sum(middle < scaled for middle in middles)])
-    return binary.bits32(absmax), codes
+    held = [max(-1.0, min(1.0, value)) for value in scaled]
+    return [order[bisect_left(middles, value)] for value in held]
 
 
 def decode(absmax_bits: int, code: int, kind: str) -> float:
     """`table[code] * absmax`."""
     return binary.multiply(TABLES[kind][code], binary.float32_from_bits(absmax_bits))
+
+
+def mean(absmax: Sequence[float]) -> float:
+    """The exact sum rounded to binary64, over the count in binary64, rounded to binary32."""
+    return binary.f32(Fraction(float(sum(map(Fraction, absmax))) / len(absmax)))
+
+
+def encode_nested(absmax: Sequence[float], offset: float) -> tuple[list[int], list[int]]:
+    """The code of every absmax, and the bits of the absmax of each run of 256."""
+    codes: list[int] = []
+    runs: list[int] = []
+    for start in range(0, len(absmax), 256):
+        rest = [binary.subtract(value, offset) for value in absmax[start : start + 256]]
+        if len(rest) == 256:
+            bits, found = encode(rest, "dynamic8")
+        else:
+            largest = max(LEAST, *map(abs, rest))
+            bits = binary.bits32(largest)
+            found = nearest([binary.divide(value, largest) for value in rest], "dynamic8")
+        codes += found
+        runs.append(bits)
+    return codes, runs
+
+
+def decode_nested(code: int, run_bits: int, offset: float) -> float:
+    """The absmax of a block: a product and a sum."""
+    return binary.add(decode(run_bits, code, "dynamic8"), offset)

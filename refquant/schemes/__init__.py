@@ -164,7 +164,7 @@ def scheme_of_layout(layout: Layout, label: str = "") -> Scheme:
             named = scheme(label)
         except (UsageError, UnsupportedError):
             named = None
-        if named is not None and named.digest == layout.digest:
+        if named is not None and not named.operators and named.digest == layout.digest:
             return named
     known = _by_digest().get(layout.digest)
     if known is not None:

@@ -102,6 +102,10 @@ def _compare_values(
     if not wrong.any():
         return
     lines = [f"{name}: {wrong.sum():,} of {wrong.size:,} values differ from the definition"]
+    if tensor is not None and tensor.scheme.operators:
+        lines.append(f"  places are those of the layout, {list(tensor.expanded.shape)}")
+        found, expected = tensor.arranged(found), tensor.arranged(expected)
+        tensor, wrong = tensor.expanded, ~same_bits(found, expected)
     first = tuple(int(i) for i in np.argwhere(wrong)[0])
     if tensor is not None:
         lines += _block_lines(tensor, first)
@@ -196,11 +200,11 @@ def _compare_planes(actual: Planes, tensor: QuantizedTensor, name: str) -> None:
         found[plane] = raw.reshape(expected.shape)
     if all((found[plane] == tensor.planes[plane]).all() for plane in found):
         return
-    theirs = QuantizedTensor(tensor.scheme, tensor.shape, found, tensor.axis)
+    theirs = QuantizedTensor(tensor.scheme, tensor.shape, found, tensor.axis).expanded
     lines = [f"{name}: encoded bytes differ from the definition"]
     lines += [_plane_line(plane, found[plane], tensor.planes[plane]) for plane in found]
-    lines += _field_lines(theirs, tensor)
-    mistake = probable_packing_mistake(theirs, tensor)
+    lines += _field_lines(theirs, tensor.expanded)
+    mistake = probable_packing_mistake(theirs, tensor.expanded)
     lines.append(f"  probable mistake: {mistake or 'none that is known gives these bytes'}")
     raise ConformanceError("\n".join(lines))
 

@@ -40,6 +40,9 @@ def adversarial_inputs(
     if reason := found.why_not(size):
         raise SchemeError(reason, scheme=found.name)
     kinds = [kind for kind in KINDS if found.non_finite or kind != "non-finite"]
+    if found.operators:
+        # Ties are aimed by the layout; the scheme without operators has them.
+        kinds = [kind for kind in kinds if not kind.endswith("ties")]
     return {kind: make(found, size, kind, seed) for seed, kind in enumerate(kinds, 1)}
 
 

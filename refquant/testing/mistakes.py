@@ -47,6 +47,7 @@ def probable_mistake(actual: F32, tensor: QuantizedTensor) -> Mistake | None:
 
     `tensor` holds the bytes that were decoded; `actual` is what came out, of its shape.
     """
+    actual, tensor = tensor.arranged(actual), tensor.expanded
     expected = tensor.dequantize()
     with np.errstate(all="ignore"):
         return _nearest(actual, expected, _suspects(tensor, expected))

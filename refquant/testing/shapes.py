@@ -23,6 +23,9 @@ def fitting_shape(scheme: Scheme, rows: int = 2) -> tuple[int, ...]:
 
     `rows` is the first axis where the scheme leaves it free.
     """
+    for operator in scheme.operators:
+        if shape_of_operator := operator.fitting_shape(rows):
+            return shape_of_operator
     extents = [plane.block for plane in scheme.planes.values()] + [scheme.group]
     rank = max(2, *(len(extent) for extent in extents if any(extent)), 0)
     shape = []

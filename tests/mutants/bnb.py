@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 import refquant
 from refquant.driver import Scheme
 from refquant.layout import Layout, field
-from refquant.schemes.bnb import tables
+from refquant.schemes.bnb import dynamic, tables
+from refquant.schemes.bnb.nested import mean_of, nested_codes
 from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
@@ -44,7 +45,7 @@ def encoded(kind: str, side: str, *, divide: bool) -> Callable[[], Scheme]:
     middles = (table[order][:-1] + table[order][1:]) / np.float32(2)
 
     def encode(x: F32) -> Mapping[str, NDArray[np.integer]]:
-        absmax = np.maximum(np.abs(x).max(axis=1), tables.LEAST)[:, None]
+        absmax = np.maximum(np.abs(x).max(axis=1), dynamic.LEAST)[:, None]
         scaled = x / absmax if divide else x * (np.float32(1) / absmax)
         found = np.searchsorted(middles, scaled, side="right" if side == "right" else "left")
         return {"s": np.abs(x).max(axis=1).view(np.uint32)[:, None], "q": order[found]}
@@ -95,4 +96,51 @@ def mutants() -> Iterator[Mutant]:
     )
 
 
-MUTANTS = tuple(mutants())
+NESTED = "bnb/nf4[block=64,absmax=nested]"
+
+
+def nested(
+    change: Callable[[F32, np.float32], Mapping[str, NDArray[np.integer]]],
+    mean: Callable[[F32], np.float32] = mean_of,
+) -> Callable[[], Scheme]:
+    """Double quantization with other codes of absmax, or another offset."""
+
+    def encode(x: F32) -> Mapping[str, NDArray[np.integer]]:
+        codes = tables.encode(x.reshape(-1, 64), tables.NF4)
+        absmax = codes["s"].view(np.float32).reshape(-1)
+        offset = mean(absmax)
+        found = {"q": codes["q"], **change(absmax, offset), "o": offset.reshape(1).view(np.uint32)}
+        return {name: part.reshape(1, -1) for name, part in found.items()}
+
+    return lambda: replace(refquant.scheme(NESTED), encode=encode)
+
+
+def multiplied(absmax: F32, offset: np.float32) -> Mapping[str, NDArray[np.integer]]:
+    """The short last run filled up with zeros and treated as the others."""
+    rest = np.pad(absmax - offset, (0, -absmax.size % 256)).reshape(-1, 256)
+    codes = tables.encode(rest, dynamic.DYNAMIC)
+    return {"a": codes["q"].reshape(-1)[: absmax.size], "n": codes["s"].reshape(-1)}
+
+
+def without_offset() -> Scheme:
+    """The mean left out when absmax is decoded."""
+    layout = refquant.scheme(NESTED).layout
+    absmax = ("add", ("mul", ("lut", "nested_quant_map", "a"), "n"), ("mul", "o", 0.0))
+    value = ("mul", ("lut", "table", "q"), absmax)
+    return replace(refquant.scheme(NESTED), layout=replace(layout, value=value))
+
+
+MUTANTS = (
+    *mutants(),
+    Mutant("nf4-nested-short-run", NESTED, "a short last run is multiplied", nested(multiplied)),
+    Mutant(
+        "nf4-nested-sum",
+        NESTED,
+        "absmax added up in binary32 from first to last",
+        nested(
+            nested_codes,
+            lambda a: np.float32(np.add.accumulate(a, dtype=np.float32)[-1] / np.float32(a.size)),
+        ),
+    ),
+    Mutant("nf4-nested-no-offset", NESTED, "the mean left out in decoding", without_offset),
+)

@@ -1,31 +1,38 @@
 """bitsandbytes' NF4, FP4 and dynamic 8-bit codes: `real = table[code] * absmax`.
 
-Blocks run along a row; `absmax` is the block's largest magnitude. Weights times 1/absmax are
-compared with the middles between neighbouring table entries, and a weight on a middle takes the
-lower entry. Of two 4-bit codes in a byte the first is in the high bits. The entries of NF4 are
-quantiles of the normal distribution, found by its authors once and copied since. The code table of
-FP4 is not sorted and holds 0.0 twice: 0.0 itself is code 0, what lies between 0.0 and the first
-middle above it is code 8.
+Blocks run along a row, or over the flattened tensor; `absmax` is the block's largest magnitude.
+Weights times 1/absmax are compared with the middles between neighbouring table entries, and a
+weight on a middle takes the lower entry. Of two 4-bit codes in a byte the first is in the high
+bits. The entries of NF4 are quantiles of the normal distribution, found by its authors once and
+copied since. The code table of FP4 is not sorted and holds 0.0 twice: 0.0 itself is code 0, what
+lies between 0.0 and the first middle above it is code 8.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refquant.driver import Scheme
-from refquant.layout import Layout, Plane, Unsigned, field
+from refquant.layout import Expression, Layout, Plane, Unsigned, field
+from refquant.schemes.bnb.dynamic import DYNAMIC, LEAST, nearest_entries
+from refquant.schemes.bnb.nested import (
+    NESTED_SCALE,
+    NESTED_TABLE,
+    mean_of,
+    nested_codes,
+    nested_fields,
+)
 from refquant.schemes.floats import FLOAT32
+from refquant.schemes.level2 import Flattened
 from refquant.schemes.names import Family, Knob
 
-__all__ = ["FAMILIES", "dynamic_map"]
+__all__ = ["FAMILIES", "TABLES", "flat_scheme"]
 
 F32 = NDArray[np.float32]
 Codes = Mapping[str, NDArray[np.integer]]
-
-LEAST = np.float32(1e-38)
-"""A smaller absmax is replaced by it in the quotient, not where it is stored."""
 
 NF4 = np.array(
     [
@@ -43,30 +50,7 @@ FP4 = np.concatenate([TWELFTHS, -TWELFTHS]) + np.float32(0)
 """Numbers of bitsandbytes' own 4-bit float over the largest, which is 12; both zeros are 0.0."""
 
 
-def dynamic_map() -> F32:  # -> f32[256]
-    """The signed dynamic table: 2**i fractions in the decade below `10**(i - 6)`, 0.0 and 1.0.
-
-    A fraction is the middle between neighbours of a division of 0.1..1.0 that is computed inwards
-    from both ends, each point rounded once, as `torch.linspace` does with fused operations.
-    """
-    first, last = np.float32(0.1), np.float32(1)
-    positive = []
-    for i in range(7):
-        count = 1 << i
-        step = np.float64((last - first) / np.float32(count))
-        k = np.arange(count + 1)
-        points = np.where(
-            k < (count + 1) // 2,
-            np.float64(first) + step * k,
-            np.float64(last) - step * (count - k),
-        ).astype(np.float32)
-        middles = (points[:-1] + points[1:]) / np.float32(2)
-        positive.append(np.float32(10.0 ** (i - 6)) * middles)  # exact: a constant, rounded once
-    magnitudes = np.concatenate(positive)
-    return np.sort(np.concatenate([-magnitudes, magnitudes, np.array([0, 1], np.float32)]))
-
-
-TABLES: Mapping[str, F32] = {"nf4": NF4, "fp4": FP4, "dynamic8": dynamic_map()}
+TABLES: Mapping[str, F32] = {"nf4": NF4, "fp4": FP4, "dynamic8": DYNAMIC}
 TITLES = {
     "nf4": "NF4: quantiles of the normal distribution times the block's largest magnitude",
     "fp4": "FP4 of bitsandbytes times the block's largest magnitude",
@@ -79,42 +63,90 @@ KNOBS = (
         ("32", "64", "128", "256", "512", "1024", "2048", "4096"),
         "64",
     ),
+    Knob(
+        "blocks",
+        "cut from each row, or from the flattened tensor, as checkpoints have them",
+        ("rows", "flat"),
+        "rows",
+    ),
+)
+ABSMAX = Knob(
+    "absmax",
+    "binary32, or double quantization: 8-bit codes in runs of 256 blocks of the flattened tensor",
+    ("f32", "nested"),
+    "f32",
 )
 
 
 def encode(x: F32, table: F32) -> Codes:  # f32[b, n] -> s u32[b, 1], q u8[b, n]
-    """Codes of the nearest table entries, the lower of two equally near."""
+    """The absmax of each block, and codes of the nearest entries."""
     absmax = np.maximum.reduce(np.abs(x), axis=1)
     reciprocal = np.float32(1) / np.maximum(absmax, LEAST)
-    scaled = np.clip(x * reciprocal[:, None], np.float32(-1), np.float32(1))
-    order = np.argsort(table, kind="stable").astype(np.uint8)
-    entries = table[order]
-    middles = (entries[:-1] + entries[1:]) / np.float32(2)
-    return {"s": absmax.view(np.uint32)[:, None], "q": order[np.searchsorted(middles, scaled)]}
+    codes = nearest_entries(x * reciprocal[:, None], table)
+    return {"s": absmax.view(np.uint32)[:, None], "q": codes}
 
 
-def _build(name: str, knobs: Mapping[str, str | int]) -> Scheme:
-    block, table = int(knobs["block"]), TABLES[name]
+def encode_nested(x: F32, table: F32, block: int) -> Codes:  # f32[1, n] -> code[1, n / over]
+    """As `encode` for the blocks of a flat tensor, and then codes of every absmax."""
+    codes = encode(x.reshape(-1, block), table)
+    absmax = codes["s"].view(np.float32).reshape(-1)
+    offset = mean_of(absmax)
+    found = {**nested_codes(absmax, offset), "o": offset.reshape(1).view(np.uint32)}
+    return {"q": codes["q"].reshape(1, -1), **{n: c.reshape(1, -1) for n, c in found.items()}}
+
+
+def _layout(name: str, block: int, *, nested: bool) -> Layout:
     if name == "dynamic8":
         codes, place = Plane((1,), 1), field("codes", Unsigned(8), "0")
     else:
         codes, place = Plane((2,), 1), field("codes", Unsigned(4), "4", "0")
-    layout = Layout(
-        {"codes": codes, "absmax": Plane((block,), 4)},
-        {"q": place, "s": field("absmax", FLOAT32, "0", over=block)},
-        ("mul", ("lut", "table", "q"), "s"),
-        {"table": table},
-    )
-    return Scheme(
-        f"bnb/{name}[block={block}]",
-        TITLES[name],
-        layout,
-        partial(encode, table=table),
+    planes = {"absmax": Plane((block,), 4)}
+    fields = {"s": field("absmax", FLOAT32, "0", over=block)}
+    scale: Expression = "s"
+    tables = {"table": TABLES[name]}
+    if nested:
+        planes, fields = nested_fields(block)
+        scale, tables[NESTED_TABLE] = NESTED_SCALE, DYNAMIC
+    value: Expression = ("mul", ("lut", "table", "q"), scale)
+    return Layout({"codes": codes, **planes}, {"q": place, **fields}, value, tables)
+
+
+def _build(name: str, knobs: Mapping[str, str | int]) -> Scheme:
+    block, nested = int(knobs["block"]), knobs.get("absmax") == "nested"
+    flat = nested or knobs["blocks"] == "flat"
+    shown = [f"block={block}", *(["absmax=nested"] if nested else [])]
+    shown += ["blocks=flat"] if flat and not nested else []
+    found = Scheme(
+        f"bnb/{name}[{','.join(shown)}]",
+        TITLES[name] + (", itself quantized to 8 bits" if nested else ""),
+        _layout(name, block, nested=nested),
+        partial(encode, table=TABLES[name]),
         (block,),
-        parameters=dict(knobs),
+        parameters={**knobs, "blocks": "flat" if flat else "rows"},
+        operators=(Flattened(block),) if flat else (),
     )
+    if not nested:
+        return found
+    whole = partial(encode_nested, table=TABLES[name], block=block)
+    return replace(found, encode=whole, group=(0,), ragged=True, whole=True)
+
+
+def flat_scheme(name: str, block: int, *, nested: bool) -> Scheme:
+    """The member whose blocks are those of the flattened tensor."""
+    absmax = "nested" if nested else "f32"
+    return _family(name).scheme(f"block={block},blocks=flat,absmax={absmax}")
+
+
+def _family(name: str) -> Family:
+    return next(family for family in FAMILIES if family.name == f"bnb/{name}")
 
 
 FAMILIES = tuple(
-    Family(f"bnb/{name}", TITLES[name], KNOBS, partial(_build, name)) for name in TABLES
+    Family(
+        f"bnb/{name}",
+        TITLES[name],
+        KNOBS if name == "dynamic8" else (*KNOBS, ABSMAX),
+        partial(_build, name),
+    )
+    for name in TABLES
 )
