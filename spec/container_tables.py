@@ -8,14 +8,15 @@ __all__ = ["CODES", "codes", "limits"]
 
 SPEC = Path(__file__).resolve().parent
 MANIFEST = SPEC.parent / "conformance" / "files" / "container" / "manifest.json"
+SHARDED = SPEC.parent / "conformance" / "files" / "sharded" / "manifest.json"
 
 CODES = {
     "E_SIZE": ("S0", "fewer than 128 bytes"),
     "E_MAGIC": ("S0", "the first 8 bytes are others"),
     "E_VERSION": ("S0", "major version other than 1; unsupported, not damaged"),
     "E_FEATURE": (
-        "S0, S3",
-        "a required feature that the reader lacks (unsupported), or a zstd bit that lies",
+        "S0, S3, S6",
+        "a required feature that the reader lacks (unsupported), or a bit that lies",
     ),
     "E_RESERVED": ("S0", "the reserved word is not 0"),
     "E_LENGTH": ("S0, S3", "file length other than stated, or bytes after the last segment"),
@@ -58,12 +59,12 @@ CODES = {
     "E_DUP": ("S6", "the same name or layout twice"),
     "E_LIMIT": ("S2, S6", "more than chapter 12 allows"),
     "E_SHAPE": ("S6", "a shape out of range"),
-    "E_REF": ("S6", "a reference to nothing, or to the wrong kind"),
+    "E_REF": ("S6, shard", "a reference to nothing, or to the wrong kind"),
     "E_SHARED": ("S6", "a segment with two owners"),
-    "E_UNREF": ("S6", "a segment or layout with no owner"),
+    "E_UNREF": ("S6, shard", "a segment or layout with no owner"),
     "E_PLANES": ("S6", "planes other than the layout's"),
-    "E_PLANE_SIZE": ("S6", "a plane of another size than its shape takes"),
-    "E_CUT": ("S6", "a plane or document cut where it may not be"),
+    "E_PLANE_SIZE": ("S6, shard", "a plane of another size than its shape takes"),
+    "E_CUT": ("S6, shard", "a plane or document cut where it may not be"),
     "E_DESC_VERSION": ("S6", "a descriptor of another version"),
     "E_DESC_ELEM": ("S6", "an element kind or width that is not in the registry"),
     "E_DESC_BLOCK": (
@@ -93,6 +94,17 @@ CODES = {
     "E_CODE_PAD": ("S8", "a bit of a record that no field claims is set"),
     "E_CODE_DIGIT": ("S8", "a byte that is no row of digits"),
     "E_CODE_EDGE": ("S8", "a code of no weight that is not 0"),
+    "E_SHARD_NAME": ("S6", "a shard's name that is no plain file name ending in .rq"),
+    "E_SHARD_ROLE": (
+        "shard",
+        "a shard where a model was expected (unsupported), or a model where a shard was",
+    ),
+    "E_SHARD_MISSING": ("shard", "a shard that is not beside its root, or is no regular file"),
+    "E_SHARD_LENGTH": ("S6, shard", "a shard of another length than its root says"),
+    "E_SHARD_ROOT": ("shard", "a shard with another root digest than its root file pins"),
+    "E_HTTP_RANGE": ("HTTP", "a server that ignores range requests (unsupported)"),
+    "E_HTTP_CHANGED": ("HTTP", "another length or entity tag than in the first answer"),
+    "E_HTTP_BODY": ("HTTP", "an answer for other bytes, or more or fewer, than were asked for"),
 }
 """Code -> (stages, meaning), in the order of the stages."""
 
@@ -115,6 +127,8 @@ def codes() -> str:
     files: dict[str, list[str]] = {}
     for name, entry in rejects.items():
         files.setdefault(entry["code"], []).append(name.removesuffix(".rq"))
+    for name, entry in json.loads(SHARDED.read_text("utf-8"))["reject"].items():
+        files.setdefault(entry["code"], []).append(f"sharded/{name}")
     rows = (
         (f"`{code}`", stages, meaning, _shown(files.get(code, [])))
         for code, (stages, meaning) in CODES.items()

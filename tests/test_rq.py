@@ -142,13 +142,13 @@ def test_opening_reads_front_matter_only(tmp_path, monkeypatch):
     size = 4096 * 4096 // 32 * 18
     write_sparse(path, parts.header, [size] * 300)
     reads = []
-    original = FileSource.read
+    original = FileSource.read_at
 
     def counted(self, offset, length):
         reads.append((offset, length))
         return original(self, offset, length)
 
-    monkeypatch.setattr(FileSource, "read", counted)
+    monkeypatch.setattr(FileSource, "read_at", counted)
     checkpoint = read(path, verify="trust", use_mmap=False)
     front = 64 + 64 * 301 + len(refquant.mp1.encode(parts.header)) + 64
     assert all(offset + length <= front for offset, length in reads)

@@ -56,6 +56,7 @@ EXCEPTIONS = {
     "bit_flip_in_header": "S4",
     "header_sha_wrong": "S4",
     "header_too_long": "S2",
+    "feature_shards": "S6",
 }
 
 

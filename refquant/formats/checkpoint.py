@@ -86,7 +86,8 @@ class Checkpoint:
     tokenizer it does not know leaves None and says why under `architecture_missing` or
     `tokenizer_missing`, so that the file can still be looked at. `unreadable` maps the tensors
     that no scheme of this version reads to the type their file gives them: they are in `tensors`
-    too, so that nothing forgets them, and asking for one is an UnsupportedError.
+    too, so that nothing forgets them, and asking for one is an UnsupportedError. `extensions` are
+    entries of `.rq`'s `ext` that this version does not know and need not know.
     """
 
     architecture: Architecture | None
@@ -96,6 +97,7 @@ class Checkpoint:
     documents: Mapping[str, Document]
     info: Mapping[str, object]
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, object] = field(default_factory=dict)
 
     def need_architecture(self) -> Architecture:
         """The architecture, or an UnsupportedError with the reader's reason for not having it."""

@@ -58,9 +58,66 @@ static int print_tensor(const struct rq_file *file, size_t tensor) {
     return done;
 }
 
-static int report(const uint8_t *data, size_t size) {
+/* The bytes of a file; NULL if it cannot be read, as a folder cannot. */
+static uint8_t *read_file(const char *path, size_t *size) {
+    FILE *stream = fopen(path, "rb");
+    uint8_t *data = NULL;
+    size_t room = 0;
+    *size = 0;
+    if (stream == NULL) return NULL;
+    for (size_t got = 1; got > 0; *size += got) {
+        if (*size == room) {
+            room = room ? 2 * room : 65536;
+            uint8_t *larger = realloc(data, room);
+            if (larger == NULL) break;
+            data = larger;
+        }
+        got = fread(data + *size, 1, room - *size, stream);
+    }
+    int failed = ferror(stream) || !feof(stream);
+    fclose(stream);
+    if (failed) {
+        free(data);
+        return NULL;
+    }
+    return data;
+}
+
+struct loaded {
+    struct loaded *next;
+    uint8_t *data;
+};
+
+/* Where a root is, and what has been read beside it. */
+struct folder {
+    const char *path;
+    struct loaded *loaded;
+};
+
+static const uint8_t *beside(void *context, struct rq_text name, size_t *size) {
+    struct folder *folder = context;
+    const char *slash = strrchr(folder->path, '/');
+    size_t stem = slash ? (size_t)(slash - folder->path) + 1 : 0;
+    char *path = malloc(stem + name.size + 1);
+    struct loaded *loaded = malloc(sizeof *loaded);
+    if (path == NULL || loaded == NULL) {
+        free(path);
+        free(loaded);
+        return NULL;
+    }
+    memcpy(path, folder->path, stem);
+    memcpy(path + stem, name.bytes, name.size);
+    path[stem + name.size] = 0;
+    loaded->data = read_file(path, size);
+    loaded->next = folder->loaded;
+    folder->loaded = loaded;
+    free(path);
+    return loaded->data;
+}
+
+static int report(const uint8_t *data, size_t size, struct folder *folder) {
     struct rq_file *file;
-    const char *code = rq_read(data, size, &file);
+    const char *code = rq_read_set(data, size, folder ? beside : NULL, folder, &file);
     if (code != NULL) {
         printf("{\"code\":\"%s\"}\n", code);
         return 3;
@@ -89,7 +146,7 @@ static int serve(void) {
         /* Exactly as many bytes as the file has, so that a checker sees every step beyond it. */
         uint8_t *data = malloc(size ? size : 1);
         if (data == NULL || fread(data, 1, size, stdin) != size) return 2;
-        report(data, size);
+        report(data, size, NULL);
         fflush(stdout);
         free(data);
     }
@@ -97,28 +154,20 @@ static int serve(void) {
 }
 
 static int open_file(const char *path) {
-    FILE *stream = fopen(path, "rb");
-    if (stream == NULL) {
-        fprintf(stderr, "cannot open %s\n", path);
+    size_t size;
+    uint8_t *data = read_file(path, &size);
+    if (data == NULL) {
+        fprintf(stderr, "cannot read %s\n", path);
         return 2;
     }
-    uint8_t *data = NULL;
-    size_t size = 0, room = 0;
-    for (size_t got = 1; got > 0; size += got) {
-        if (size == room) {
-            room = room ? 2 * room : 65536;
-            uint8_t *larger = realloc(data, room);
-            if (larger == NULL) {
-                free(data);
-                fclose(stream);
-                return 6;
-            }
-            data = larger;
-        }
-        got = fread(data + size, 1, room - size, stream);
+    struct folder folder = {path, NULL};
+    int status = report(data, size, &folder);
+    while (folder.loaded != NULL) {
+        struct loaded *next = folder.loaded->next;
+        free(folder.loaded->data);
+        free(folder.loaded);
+        folder.loaded = next;
     }
-    fclose(stream);
-    int status = report(data, size);
     free(data);
     return status;
 }

@@ -110,6 +110,24 @@ struct document {
     const struct segment *segment; /* NULL if empty */
 };
 
+/* What the root expects of a shard: the segments of one plane. */
+struct use {
+    struct use *next;
+    int64_t first;
+    size_t count;
+    uint64_t expected;
+    struct segment **plane; /* where the first is to be entered */
+};
+
+struct shard {
+    struct rq_text name;
+    uint64_t size;
+    const uint8_t *root;
+    struct use *uses, *last;
+    struct segment *segments;
+    size_t segment_count;
+};
+
 struct block {
     struct block *next;
     /* The data follow. */
@@ -126,7 +144,11 @@ struct rq_file {
     struct tensor *tensors;
     struct document *documents;
     struct layout *layouts;
-    size_t due;
+    struct shard *shards;
+    size_t shard_count;
+    int is_shard;
+    /* The next reference: file 0 is the root, k the k-th shard. */
+    int64_t due_file, due;
     /* RQ-MP1 */
     const uint8_t *at, *end;
     uint64_t values;
@@ -274,7 +296,7 @@ static void read_preamble(struct rq_file *file) {
     if (file->size < 128) fail(file, "E_SIZE");
     if (memcmp(data, magic, 8) != 0) fail(file, "E_MAGIC");
     if (little(data + 8, 2) != 1) fail(file, "E_VERSION");
-    if (little(data + 12, 4) != 0) fail(file, "E_FEATURE");
+    if ((little(data + 12, 4) & ~(uint64_t)2) != 0) fail(file, "E_FEATURE");
     if (little(data + 28, 4) != 0) fail(file, "E_RESERVED");
     if (little(data + 16, 8) != file->size) fail(file, "E_LENGTH");
     file->segment_count = (size_t)little(data + 24, 4);
@@ -982,27 +1004,148 @@ static void parse_layout(struct rq_file *file, struct layout *layout, struct val
 
 /* -------------------------------------------------------------------------- S6: header, chapter 4 */
 
-/* The segments that an array refers to; `kind` is 1 for planes and 2 for documents. */
-static size_t take_references(struct rq_file *file, struct value *value, int kind,
-                              struct segment **first) {
-    array(file, value, 1 << 20);
-    for (size_t i = 0; i < value->count; i++) typed(file, value->items + i, INTEGER);
-    *first = file->segments + (file->due < file->segment_count ? file->due : 0);
-    for (size_t i = 0; i < value->count; i++) {
-        int64_t n = value->items[i].integer;
+static void take_one(struct rq_file *file, int64_t in, int64_t n, int kind) {
+    if (in == 0) {
         if (n < 1 || n >= (int64_t)file->segment_count) fail(file, "E_REF");
         if (file->segments[n].kind != kind) fail(file, "E_REF");
-        if (n < (int64_t)file->due) fail(file, "E_SHARED");
-        if (n > (int64_t)file->due) fail(file, "E_ORDER");
-        file->due++;
+    } else if (in < 1 || in > (int64_t)file->shard_count || n < 1 || n >= 1 << 20 || kind == 2)
+        fail(file, "E_REF");
+    if (in < file->due_file || (in == file->due_file && n < file->due)) fail(file, "E_SHARED");
+    int is_done = file->due_file == 0 ? file->due == (int64_t)file->segment_count : file->due > 1;
+    int begins_next = is_done && in == file->due_file + 1 && n == 1;
+    if (!begins_next && (in != file->due_file || n != file->due)) fail(file, "E_ORDER");
+    file->due_file = in;
+    file->due = n + 1;
+}
+
+struct pieces {
+    int64_t file, first;
+    size_t count;
+};
+
+/* The segments that an array refers to; `kind` is 1 for planes and 2 for documents. */
+static struct pieces take_references(struct rq_file *file, struct value *value, int kind) {
+    struct pieces found = {0, 0, 0};
+    int is_in_two = 0;
+    array(file, value, 1 << 20);
+    for (size_t i = 0; i < value->count; i++) {
+        struct value *item = value->items + i;
+        if (file->shard_count == 0) {
+            typed(file, item, INTEGER);
+            continue;
+        }
+        if (item->type != ARRAY || item->count != 2) fail(file, "E_SCHEMA_TYPE");
+        typed(file, item->items, INTEGER);
+        typed(file, item->items + 1, INTEGER);
     }
-    return value->count;
+    for (size_t i = 0; i < value->count; i++) {
+        struct value *item = value->items + i;
+        int64_t in = file->shard_count ? item->items[0].integer : 0;
+        int64_t n = file->shard_count ? item->items[1].integer : item->integer;
+        take_one(file, in, n, kind);
+        if (i == 0) {
+            found.file = in;
+            found.first = n;
+        }
+        is_in_two |= in != found.file;
+        found.count++;
+    }
+    if (is_in_two) fail(file, "E_CUT");
+    return found;
 }
 
 static uint64_t bytes_of(const struct segment *first, size_t count) {
     uint64_t size = 0;
     for (size_t i = 0; i < count; i++) size += first[i].size;
     return size;
+}
+
+static void finish_references(struct rq_file *file) {
+    if (file->due_file == 0 && file->due != (int64_t)file->segment_count) fail(file, "E_UNREF");
+    if (file->due_file != (int64_t)file->shard_count) fail(file, "E_UNREF");
+}
+
+/* Hold a plane's segments against the bytes that it takes; in a shard, once it is opened. */
+static void expect(struct rq_file *file, struct pieces pieces, uint64_t expected,
+                   struct segment **plane) {
+    if (pieces.file == 0) {
+        *plane = file->segments + pieces.first;
+        if (bytes_of(*plane, pieces.count) != expected) fail(file, "E_PLANE_SIZE");
+        /* Without zstd no segment is compressed, so nothing may be cut. */
+        if (pieces.count > 1) fail(file, "E_CUT");
+        return;
+    }
+    struct shard *shard = file->shards + pieces.file - 1;
+    struct use *use = allocate(file, 1, sizeof *use);
+    use->first = pieces.first;
+    use->count = pieces.count;
+    use->expected = expected;
+    use->plane = plane;
+    if (shard->last != NULL) shard->last->next = use;
+    else shard->uses = use;
+    shard->last = use;
+}
+
+/* ------------------------------------------------------------------------------ shards, chapter 9 */
+
+static int same_letters(const char *a, const char *b, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        int x = a[i] >= 'A' && a[i] <= 'Z' ? a[i] + 32 : a[i];
+        int y = b[i] >= 'A' && b[i] <= 'Z' ? b[i] + 32 : b[i];
+        if (x != y) return 0;
+    }
+    return 1;
+}
+
+static int is_device(const char *p, size_t size) {
+    static const char *const words[] = {"con", "prn", "aux", "nul", "com", "lpt"};
+    for (size_t i = 0; i < 6; i++) {
+        size_t wanted = i < 4 ? 3 : 4;
+        int is_number = i < 4 || (size == 4 && p[3] >= '0' && p[3] <= '9');
+        if (size == wanted && same_letters(p, words[i], 3) && is_number) return 1;
+    }
+    return 0;
+}
+
+static int is_letter_or_digit(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+static int is_shard_name(struct rq_text name) {
+    const char *p = name.bytes;
+    size_t stem = 0;
+    if (name.size < 4 || name.size > 128 || memcmp(p + name.size - 3, ".rq", 3) != 0) return 0;
+    for (size_t i = 0; i < name.size; i++) {
+        int is_mark = p[i] == '.' || p[i] == '_' || p[i] == '-';
+        if (!is_letter_or_digit(p[i]) && !(i > 0 && is_mark)) return 0;
+        if (i > 0 && p[i] == '.' && p[i - 1] == '.') return 0;
+    }
+    while (p[stem] != '.') stem++;
+    return !is_device(p, stem);
+}
+
+static void read_shards(struct rq_file *file, struct value *shards) {
+    array(file, shards, 4096);
+    if (shards->count == 0) fail(file, "E_SCHEMA_EMPTY");
+    file->shards = allocate(file, shards->count, sizeof *file->shards);
+    for (size_t i = 0; i < shards->count; i++) {
+        struct value *entry = shards->items + i;
+        struct shard *shard = file->shards + i;
+        map_with(file, entry, "file_len name root");
+        shard->name = text_of(typed(file, get(entry, "name"), STRING));
+        if (!is_shard_name(shard->name)) fail(file, "E_SHARD_NAME");
+        int64_t size = typed(file, get(entry, "file_len"), INTEGER)->integer;
+        if (size < 128) fail(file, "E_SHARD_LENGTH");
+        shard->size = (uint64_t)size;
+        struct value *root = typed(file, get(entry, "root"), BYTES);
+        if (root->size != 32) fail(file, "E_SCHEMA_TYPE");
+        shard->root = root->bytes;
+        for (size_t k = 0; k < i; k++)
+            if (file->shards[k].name.size == shard->name.size &&
+                same_letters(file->shards[k].name.bytes, shard->name.bytes, shard->name.size))
+                fail(file, "E_DUP");
+    }
+    file->shard_count = shards->count;
 }
 
 static int is_extension(const struct value *key) {
@@ -1056,15 +1199,15 @@ static void read_documents(struct rq_file *file, struct value *docs) {
     for (size_t i = 0; i < docs->count; i++) {
         struct value *entry = docs->items + i;
         struct document *document = file->documents + i;
-        struct segment *first;
         map_with(file, entry, "media name seg");
         document->name = name_of(file, get(entry, "name"), i ? &document[-1].name : NULL);
         struct value *media = typed(file, get(entry, "media"), STRING);
         if (!is_media(media->bytes, media->size)) fail(file, "E_NAME");
-        size_t count = take_references(file, get(entry, "seg"), 2, &first);
-        if (bytes_of(first, count) > MIB_64) fail(file, "E_LIMIT");
-        if (count > 1) fail(file, "E_CUT");
-        document->segment = count ? first : NULL;
+        struct pieces pieces = take_references(file, get(entry, "seg"), 2);
+        const struct segment *first = file->segments + pieces.first;
+        if (bytes_of(first, pieces.count) > MIB_64) fail(file, "E_LIMIT");
+        if (pieces.count > 1) fail(file, "E_CUT");
+        document->segment = pieces.count ? first : NULL;
         file->document_count++;
     }
 }
@@ -1121,16 +1264,13 @@ static void read_planes(struct rq_file *file, struct tensor *tensor, struct valu
     for (size_t i = 0; i < planes->count; i++) {
         const struct plane *plane = layout->planes + i;
         uint64_t blocks[MOST_AXES], expected = (uint64_t)plane->bytes;
-        size_t count = take_references(file, planes->items + 2 * i + 1, 1, &tensor->planes[i]);
+        struct pieces pieces = take_references(file, planes->items + 2 * i + 1, 1);
         if (!fill(&plane->block, tensor, blocks)) fail(file, "E_DESC_RANK");
         if (plane->has_order && plane->order.count > tensor->rank) fail(file, "E_DESC_RANK");
         for (size_t a = 0; a < tensor->rank; a++)
             expected = times(expected, ceiling(tensor->shape[a], blocks[a]));
-        uint64_t size = bytes_of(tensor->planes[i], count);
-        if (size != expected) fail(file, "E_PLANE_SIZE");
-        /* Without zstd no segment is compressed, so nothing may be cut. */
-        if (count > 1) fail(file, "E_CUT");
-        total += size;
+        expect(file, pieces, expected, &tensor->planes[i]);
+        total = plus(total, expected);
     }
     uint64_t most = times(64, total);
     if (tensor->weights > (most > 65536 ? most : 65536)) fail(file, "E_LIMIT");
@@ -1218,13 +1358,25 @@ static void read_header(struct rq_file *file) {
     map_with(file, header, "core info ?ext");
     typed(file, get(header, "info"), MAP);
     if (get(header, "ext") != NULL) check_extensions(file, get(header, "ext"));
-    struct value *core = get(header, "core");
-    map_with(file, core, "docs schemes tensors ?alias arch tokenizer");
+    struct value *core = typed(file, get(header, "core"), MAP), *shards = get(core, "shards");
+    int has_bit = (file->data[12] & 2) != 0, is_shard = get(core, "role") != NULL;
+    if (is_shard) {
+        map_with(file, core, "role");
+        if (!is(get(core, "role"), "shard")) fail(file, "E_SCHEMA_TYPE");
+    } else
+        map_with(file, core, "docs schemes tensors ?alias arch shards tokenizer");
+    if ((is_shard || shards != NULL) != has_bit) fail(file, "E_FEATURE");
+    file->is_shard = is_shard;
+    if (is_shard) return;
+    /* Of a shard only the role is needed; that it has another is known now. */
+    if (file->shards != NULL) fail(file, "E_SHARD_ROLE");
+    if (shards != NULL) read_shards(file, shards);
+    file->due_file = 0;
     file->due = 1;
     read_documents(file, get(core, "docs"));
     read_schemes(file, get(core, "schemes"));
     read_tensors(file, get(core, "tensors"));
-    if (file->due != file->segment_count) fail(file, "E_UNREF");
+    finish_references(file);
     if (get(core, "alias") != NULL) check_aliases(file, get(core, "alias"));
     struct value *arch = get(core, "arch"), *tokenizer = get(core, "tokenizer");
     if (arch != NULL) {
@@ -1452,23 +1604,70 @@ static void check_codes(struct rq_file *file) {
 
 /* ---------------------------------------------------------------------------------- what is public */
 
+static void open_one(struct rq_file *file, const uint8_t *data, size_t size) {
+    file->data = data;
+    file->size = size;
+    read_preamble(file);
+    read_segments(file);
+    verify(file, file->segments);
+    read_header(file);
+}
+
+/* Open a shard, and enter its segments where the root expects them. */
+static void open_shard(struct rq_file *file, struct shard *shard, rq_sibling sibling,
+                       void *context) {
+    size_t size = 0;
+    const uint8_t *data = sibling ? sibling(context, shard->name, &size) : NULL;
+    if (data == NULL) fail(file, "E_SHARD_MISSING");
+    if (size != shard->size) fail(file, "E_SHARD_LENGTH");
+    if (memcmp(data + 32, shard->root, 32) != 0) fail(file, "E_SHARD_ROOT");
+    open_one(file, data, size);
+    shard->segments = file->segments;
+    shard->segment_count = file->segment_count;
+    size_t used = 1;
+    for (struct use *use = shard->uses; use != NULL; use = use->next) {
+        for (size_t i = 0; i < use->count; i++) {
+            size_t n = (size_t)use->first + i;
+            if (n >= shard->segment_count || shard->segments[n].kind != 1) fail(file, "E_REF");
+        }
+        *use->plane = shard->segments + use->first;
+        if (bytes_of(*use->plane, use->count) != use->expected) fail(file, "E_PLANE_SIZE");
+        if (use->count > 1) fail(file, "E_CUT");
+        used += use->count;
+    }
+    if (used != shard->segment_count) fail(file, "E_UNREF");
+}
+
+static void read_all(struct rq_file *file, const uint8_t *data, size_t size, rq_sibling sibling,
+                     void *context) {
+    open_one(file, data, size);
+    if (file->is_shard) fail(file, "E_SHARD_ROLE");
+    struct segment *segments = file->segments;
+    size_t count = file->segment_count;
+    for (size_t k = 0; k < file->shard_count; k++)
+        open_shard(file, file->shards + k, sibling, context);
+    for (size_t i = 1; i < count; i++) verify(file, segments + i);
+    for (size_t k = 0; k < file->shard_count; k++)
+        for (size_t i = 1; i < file->shards[k].segment_count; i++)
+            verify(file, file->shards[k].segments + i);
+    check_codes(file);
+}
+
 const char *rq_read(const uint8_t *data, size_t size, struct rq_file **out) {
+    return rq_read_set(data, size, NULL, NULL, out);
+}
+
+const char *rq_read_set(const uint8_t *data, size_t size, rq_sibling sibling, void *context,
+                        struct rq_file **out) {
     struct rq_file *file = calloc(1, sizeof *file);
     *out = NULL;
     if (file == NULL) return "out of memory";
-    file->data = data;
-    file->size = size;
     if (setjmp(file->refuse) != 0) {
         const char *code = file->code;
         rq_free(file);
         return code;
     }
-    read_preamble(file);
-    read_segments(file);
-    verify(file, file->segments);
-    read_header(file);
-    for (size_t i = 1; i < file->segment_count; i++) verify(file, file->segments + i);
-    check_codes(file);
+    read_all(file, data, size, sibling, context);
     *out = file;
     return NULL;
 }

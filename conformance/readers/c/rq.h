@@ -21,7 +21,13 @@ struct rq_text {
     size_t size;
 };
 
+/* The bytes of the regular file of that name beside the root, or NULL. They must outlive the file. */
+typedef const uint8_t *(*rq_sibling)(void *context, struct rq_text name, size_t *size);
+
 const char *rq_read(const uint8_t *data, size_t size, struct rq_file **file);
+/* The same for a root with shards, which are asked for by name. */
+const char *rq_read_set(const uint8_t *data, size_t size, rq_sibling sibling, void *context,
+                        struct rq_file **file);
 void rq_free(struct rq_file *file);
 
 size_t rq_tensor_count(const struct rq_file *file);

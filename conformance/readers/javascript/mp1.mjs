@@ -33,6 +33,19 @@ export function mapWith(value, where, required, optional = []) {
   return value;
 }
 
+/** An array of at most so many items. */
+export function array(value, where, most) {
+  if (!Array.isArray(value)) refuse("E_SCHEMA_TYPE", `${where}: expected an array`);
+  if (value.length > most) refuse("E_LIMIT", `${where}: ${value.length} items`);
+  return value;
+}
+
+/** A value of a type of JavaScript. */
+export function typed(value, type, where) {
+  if (typeof value !== type) refuse("E_SCHEMA_TYPE", `${where}: expected a ${type}`);
+  return value;
+}
+
 const MOST_DEPTH = 16;
 const MOST_VALUES = 2 ** 22;
 const KEY = /^[a-z][a-z0-9_.-]{0,63}$/;

@@ -1,8 +1,10 @@
 // A reader of `.rq` files for Node 20 and later, without dependencies, written from `spec/` alone.
 //
 //     import { read } from "./rq.mjs";
-//     const { tensors, documents } = read(bytes);          // everything checked, as `full`
+//     const { tensors, documents } = read(bytes, sibling); // everything checked, as `full`
 //     tensors.get("b").values();                            // Float32Array
+//
+// `sibling(name)` gives the bytes of a shard beside the file, or null; files without shards need none.
 //
 //     node rq.mjs FILE... --json     one line of JSON a file
 //     node rq.mjs --stdin            frames of u32 length and bytes in, one line of JSON each out
@@ -10,18 +12,17 @@
 // `zstd.mjs` decodes compressed segments; Node 20 itself cannot.
 
 import { createHash } from "node:crypto";
-import { readFileSync, readSync, writeSync } from "node:fs";
+import { readFileSync, readSync, statSync, writeSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { checkCodes, decode, expectedBytes, parseLayout } from "./layout.mjs";
-import { decodeMp1, isMap, mapWith, refuse as fail, RqError } from "./mp1.mjs";
+import { array, decodeMp1, isMap, mapWith, refuse as fail, RqError, typed } from "./mp1.mjs";
+import { KIND_DOCUMENT, KIND_PLANE, MIB_64, readShards, References } from "./shards.mjs";
 import { decompress } from "./zstd.mjs";
 
 export { RqError };
 
 const MAGIC = Uint8Array.of(0x89, 0x52, 0x51, 0x46, 0x0d, 0x0a, 0x1a, 0x0a);
-const MIB_64 = 64 * 2 ** 20;
-const KIND_PLANE = 1;
-const KIND_DOCUMENT = 2;
 const UTF8 = new TextEncoder();
 
 // ------------------------------------------------------------------------------ CRC-32, SHA-256
@@ -55,14 +56,14 @@ function readPreamble(data, view) {
   const major = view.getUint16(8, true);
   if (major !== 1) fail("E_VERSION", `major version ${major}`);
   const features = view.getUint32(12, true);
-  if (features & ~1) fail("E_FEATURE", `features ${features}; this reader has bit 0`);
+  if (features & ~3) fail("E_FEATURE", `features ${features}; this reader has bits 0 and 1`);
   if (view.getUint32(28, true) !== 0) fail("E_RESERVED", "reserved word");
   if (view.getBigUint64(16, true) !== BigInt(data.length)) fail("E_LENGTH", "file length");
   const count = view.getUint32(24, true);
   if (count < 1 || count > 2 ** 20 || 64 + 64 * count > data.length) {
     fail("E_COUNT", `${count} segments`);
   }
-  return [count, features & 1];
+  return [count, features];
 }
 
 const align = (n) => Math.ceil(n / 64) * 64;
@@ -104,10 +105,10 @@ function readSegments(data, view, count) {
   return [segments, end];
 }
 
-function checkEnd(segments, end, size, hasFrames) {
+function checkEnd(segments, end, size, features) {
   if (end !== size) fail("E_LENGTH", "bytes after the last segment");
   const frames = segments.filter((segment) => segment.codec === 1);
-  if (frames.length > 0 !== (hasFrames === 1)) fail("E_FEATURE", "the zstd bit is wrong");
+  if (frames.length > 0 !== ((features & 1) === 1)) fail("E_FEATURE", "the zstd bit is wrong");
   const total = frames.reduce((sum, segment) => sum + segment.size, 0);
   if (total > Math.max(4 * size, 256 * 2 ** 20)) fail("E_BUDGET", `${total} bytes`);
 }
@@ -120,17 +121,6 @@ function verify(segment, what) {
 }
 
 // ---------------------------------------------------------------------- S6: the header (chapter 4)
-
-function array(value, where, most) {
-  if (!Array.isArray(value)) fail("E_SCHEMA_TYPE", `${where}: expected an array`);
-  if (value.length > most) fail("E_LIMIT", `${where}: ${value.length} items`);
-  return value;
-}
-
-function typed(value, type, where) {
-  if (typeof value !== type) fail("E_SCHEMA_TYPE", `${where}: expected a ${type}`);
-  return value;
-}
 
 const compareBytes = (a, b) => Buffer.compare(UTF8.encode(a), UTF8.encode(b));
 
@@ -153,42 +143,6 @@ function word(value, where) {
   typed(value, "string", where);
   if (!/^[a-z][a-z0-9_.-]{0,63}$/.test(value)) fail("E_NAME", where);
   return value;
-}
-
-class References {
-  constructor(segments) {
-    this.segments = segments;
-    this.due = 1;
-  }
-
-  take(value, kind, where) {
-    const numbers = array(value, where, 2 ** 20);
-    for (const n of numbers) typed(n, "number", where);
-    for (const n of numbers) {
-      if (n < 1 || n >= this.segments.length) fail("E_REF", `${where}: segment ${n}`);
-      if (this.segments[n].kind !== kind) fail("E_REF", `${where}: kind of segment ${n}`);
-      if (n < this.due) fail("E_SHARED", `${where}: segment ${n}`);
-      if (n > this.due) fail("E_ORDER", `${where}: segment ${n}`);
-      this.due++;
-    }
-    return numbers;
-  }
-
-  size(numbers) {
-    return numbers.reduce((sum, n) => sum + this.segments[n].size, 0);
-  }
-
-  checkCut(numbers, where) {
-    if (numbers.length < 2) return;
-    const sizes = numbers.map((n) => this.segments[n].size);
-    const isRegular = sizes.slice(0, -1).every((size) => size === MIB_64) && sizes.at(-1) <= MIB_64;
-    if (!isRegular || this.segments.every(({ codec }) => codec === 0)) fail("E_CUT", where);
-  }
-
-  bytes(numbers) {
-    if (numbers.length === 1) return this.segments[numbers[0]].bytes;
-    return Buffer.concat(numbers.map((n) => this.segments[n].bytes));
-  }
 }
 
 function checkExtensions(ext) {
@@ -215,10 +169,10 @@ function readDocuments(value, references) {
     if (media.length > 128 || !/^[!-~]+\/[!-~]+(?:; ?[!-~]+)*$/.test(media)) {
       fail("E_NAME", `${where}.media`);
     }
-    const numbers = references.take(entry.get("seg"), KIND_DOCUMENT, where);
-    if (references.size(numbers) > MIB_64) fail("E_LIMIT", where);
-    if (numbers.length > 1) fail("E_CUT", where);
-    documents.set(previous, numbers);
+    const pieces = references.take(entry.get("seg"), KIND_DOCUMENT, where);
+    if (references.size(pieces) > MIB_64) fail("E_LIMIT", where);
+    if (pieces.numbers.length > 1) fail("E_CUT", where);
+    documents.set(previous, pieces);
   });
   return documents;
 }
@@ -273,19 +227,16 @@ function readPlanes(value, layout, shape, references, where) {
   const isSame = value.size === layout.planes.size && [...value.keys()].every((k) => layout.planes.has(k));
   if (!isSame) fail("E_PLANES", where);
   const planes = new Map();
-  let total = 0;
+  let total = 0n;
   for (const [plane, listed] of value) {
-    const numbers = references.take(listed, KIND_PLANE, `${where}.${plane}`);
-    const size = references.size(numbers);
-    if (BigInt(size) !== expectedBytes(layout.planes.get(plane), shape)) {
-      fail("E_PLANE_SIZE", `${where}.${plane}`);
-    }
-    references.checkCut(numbers, `${where}.${plane}`);
-    planes.set(plane, numbers);
-    total += size;
+    const pieces = references.take(listed, KIND_PLANE, `${where}.${plane}`);
+    const expected = expectedBytes(layout.planes.get(plane), shape);
+    references.expect(pieces, expected, `${where}.${plane}`);
+    planes.set(plane, pieces);
+    total += expected;
   }
   const weights = shape.reduce((a, b) => a * b, 1);
-  if (weights > Math.max(64 * total, 65536)) fail("E_LIMIT", `${where}: ${weights} weights`);
+  if (weights > 65536 && BigInt(weights) > 64n * total) fail("E_LIMIT", `${where}: ${weights} weights`);
   return planes;
 }
 
@@ -324,37 +275,67 @@ function checkTokenizer(value, documents) {
   typed(value.get("add_bos"), "boolean", "tokenizer.add_bos");
 }
 
-function readHeader(bytes, segments) {
+function readHeader(bytes, segments, features, asShard) {
   const { value: header, spans } = decodeMp1(bytes);
   mapWith(header, "header", ["core", "info"], ["ext"]);
   if (!isMap(header.get("info"))) fail("E_SCHEMA_TYPE", "info");
   if (header.has("ext")) checkExtensions(header.get("ext"));
   const core = header.get("core");
-  mapWith(core, "core", ["docs", "schemes", "tensors"], ["alias", "arch", "tokenizer"]);
-  const references = new References(segments);
+  if (!isMap(core)) fail("E_SCHEMA_TYPE", "core");
+  const isShard = core.has("role");
+  if (isShard) {
+    mapWith(core, "core", ["role"]);
+    if (core.get("role") !== "shard") fail("E_SCHEMA_TYPE", "core.role");
+  } else {
+    mapWith(core, "core", ["docs", "schemes", "tensors"], ["alias", "arch", "shards", "tokenizer"]);
+  }
+  if ((isShard || core.has("shards")) !== ((features & 2) === 2)) {
+    fail("E_FEATURE", "the shards bit is wrong");
+  }
+  if (isShard !== asShard) fail("E_SHARD_ROLE", isShard ? "a shard" : "a model of its own");
+  if (isShard) return {};
+  const shards = core.has("shards") ? readShards(core.get("shards")) : [];
+  const references = new References(segments, shards);
   const documents = readDocuments(core.get("docs"), references);
   const layouts = readSchemes(core.get("schemes"), spans);
   const tensors = readTensors(core.get("tensors"), layouts, references);
-  if (references.due !== segments.length) fail("E_UNREF", `segment ${references.due}`);
+  references.finish();
   const aliases = core.has("alias") ? readAliases(core.get("alias"), tensors) : new Map();
   if (core.has("arch")) checkArchitecture(core.get("arch"));
   if (core.has("tokenizer")) checkTokenizer(core.get("tokenizer"), documents);
-  return { references, documents, tensors, aliases, header };
+  return { references, shards, documents, tensors, aliases, header };
 }
 
 // ---------------------------------------------------------------------------------- the whole file
 
-/** Read a file's bytes, checking all of S0 to S8. Throws RqError with the code of the first rule. */
-export function read(data) {
+/** Stages S0 to S6 of one file. */
+function open(data, asShard) {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  const [count, hasFrames] = readPreamble(data, view);
+  const [count, features] = readPreamble(data, view);
   const root = sha256(data.subarray(0, 32), data.subarray(64, 64 + 64 * count));
   if (!same(root, data.subarray(32, 64))) fail("E_TABLE_DIGEST", "root");
   const [segments, end] = readSegments(data, view, count);
-  checkEnd(segments, end, data.length, hasFrames);
+  checkEnd(segments, end, data.length, features);
   verify(segments[0], "header");
-  const found = readHeader(segments[0].bytes, segments);
-  segments.forEach((segment, i) => i > 0 && verify(segment, `segment ${i}`));
+  return { segments, ...readHeader(segments[0].bytes, segments, features, asShard) };
+}
+
+/** The segments of a shard, once it is known to be the one that the root pins. */
+function openShard({ title, length, root }, sibling) {
+  const data = sibling(title);
+  if (data === null) fail("E_SHARD_MISSING", title);
+  if (data.length !== length) fail("E_SHARD_LENGTH", title);
+  if (!same(data.subarray(32, 64), root)) fail("E_SHARD_ROOT", title);
+  return open(data, true).segments;
+}
+
+/** Read a file's bytes, checking all of S0 to S8. Throws RqError with the code of the first rule. */
+export function read(data, sibling = () => null) {
+  const found = open(data, false);
+  for (const shard of found.shards) found.references.enter(shard, openShard(shard, sibling));
+  for (const segments of found.references.files) {
+    segments.forEach((segment, i) => i > 0 && verify(segment, `segment ${i}`));
+  }
   const tensors = new Map();
   for (const [tensor, { shape, layout, planes }] of found.tensors) {
     const bytes = new Map([...planes].map(([p, n]) => [p, found.references.bytes(n)]));
@@ -380,9 +361,9 @@ function digestOfValues(values) {
 }
 
 /** What the command prints about a file: digests of everything decoded, or the code. */
-export function report(data) {
+export function report(data, sibling) {
   try {
-    const { tensors, documents } = read(data);
+    const { tensors, documents } = read(data, sibling);
     // Arrays of pairs, because a name may be one that objects have already.
     return {
       tensors: [...tensors].map(([title, tensor]) => [
@@ -415,11 +396,17 @@ function serve() {
   }
 }
 
+/** Bytes of the regular file of some name beside a path; null if there is none. */
+const beside = (path) => (title) => {
+  const place = join(dirname(path), title);
+  return statSync(place, { throwIfNoEntry: false })?.isFile() ? readFileSync(place) : null;
+};
+
 function main(options) {
   if (options.includes("--stdin")) return serve();
   let status = 0;
   for (const path of options.filter((option) => !option.startsWith("--"))) {
-    const found = report(readFileSync(path));
+    const found = report(readFileSync(path), beside(path));
     if (found.code) status = 3;
     process.stdout.write(JSON.stringify(found) + "\n");
   }

@@ -2,24 +2,26 @@
 
 The bytes go to a temporary file in the same directory, which replaces the target in one step once
 it is complete and on the disk. A writer that is killed leaves its temporary file behind; it is
-known by its name and by having lost its lock, and the next writer in the directory removes it.
+known by its name and by having lost its lock, and the next writer in the directory removes it. If
+it was a journal, the shards that it names without use go too.
 """
 
 import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
 from refquant.errors import UsageError
+from refquant.formats.rq.journal import is_journal, undo
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["atomic_file", "remove_abandoned"]
+__all__ = ["atomic_file", "check_target", "locked_file", "named_later", "remove_abandoned"]
 
 _TEMPORARY: Final = re.compile(r"\.refquant-[0-9a-f]{32}\.partial")
 _FLAGS: Final = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -34,27 +36,54 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     or what stands there is not a file: a directory, a device, a pipe.
     """
     target = Path(path)
+    check_target(target)
+    remove_abandoned(target.parent)
+    with named_later(target, lambda: target) as file:
+        yield file
+
+
+def check_target(target: Path) -> None:
+    """Refuse to replace what is not a file."""
     if target.exists() and not target.is_file():
         raise UsageError(f"cannot write {target}: what stands there is not a regular file")
-    remove_abandoned(target.parent)
+
+
+@contextmanager
+def named_later(target: Path, destination: Callable[[], Path]) -> Iterator[IO[bytes]]:
+    """A new file beside `target`; when its block ends it is on the disk, and gets its name.
+
+    `destination` is asked for that name then.
+    """
+    with locked_file(target) as (file, temporary):
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            place = destination()
+            if sys.platform == "win32":
+                file.close()
+            # Elsewhere the file is renamed while open, for its lock keeps it from other writers.
+            temporary.replace(place)
+        except BaseException:
+            with suppress(OSError):
+                file.close()
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+    _sync_directory(target.parent)
+
+
+@contextmanager
+def locked_file(target: Path) -> Iterator[tuple[IO[bytes], Path]]:
+    """A new temporary file beside `target`, locked while the block runs, and where it is."""
     temporary, descriptor = _create(target)
     file = os.fdopen(descriptor, "w+b")
     try:
-        yield file
-        file.flush()
-        os.fsync(descriptor)
-        if sys.platform == "win32":
-            file.close()
-        # Elsewhere the file is replaced while open, for its lock keeps it from other writers.
-        temporary.replace(target)
-    except BaseException:
+        yield file, temporary
+    finally:
+        # What matters has been flushed by now; the rest of a failed write may fail again.
         with suppress(OSError):
             file.close()
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    file.close()
-    _sync_directory(target.parent)
 
 
 def _create(target: Path) -> tuple[Path, int]:
@@ -104,11 +133,18 @@ def remove_abandoned(directory: str | os.PathLike[str]) -> None:
 
 def _remove_if_abandoned(path: str) -> None:
     if sys.platform == "win32":
-        Path(path).unlink()
+        # Before it is read, renamed: an open file of a living writer refuses that.
+        taken = f"{path}.taken"
+        Path(path).rename(taken)
+        if is_journal(taken):
+            undo(taken)
+        Path(taken).unlink()
         return
     descriptor = os.open(path, _FLAGS | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         if _lock(descriptor):
+            if is_journal(path):
+                undo(path)
             Path(path).unlink()
     finally:
         os.close(descriptor)

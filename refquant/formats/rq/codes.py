@@ -4,6 +4,7 @@ Most layouts have neither spare bits nor digits, most tensors no ragged edge: th
 looked at.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -14,12 +15,14 @@ from refquant.errors import FormatError
 from refquant.formats.rq.edges import check_edges, has_edges
 from refquant.layout import Digits, Layout, Unsigned, unpack_field
 
-__all__ = ["check_codes", "has_laws"]
+__all__ = ["check_codes", "checked_codes", "has_laws"]
 
 Bytes = NDArray[np.uint8]
 
 _CHUNK = 1 << 18
 """Records' bytes that are looked at together."""
+
+_ORDER = ("E_CODE_PAD", "E_CODE_DIGIT", "E_CODE_EDGE")
 
 
 @lru_cache(maxsize=256)
@@ -64,6 +67,41 @@ def check_codes(
         for start in range(0, len(records), step):
             _check_digits(layout, name, records[start : start + step], where)
     check_edges(layout, plane, records, shape, where, first)
+
+
+def checked_codes(
+    layout: Layout,
+    plane: str,
+    shape: tuple[int, ...],
+    pieces: Iterator[bytes | memoryview],
+    where: str,
+) -> Iterator[bytes | memoryview]:
+    """The pieces of a plane as they come, each record in them checked before it is passed on.
+
+    A record that two pieces share is checked once the second is there.
+    """
+    if not has_laws(layout, plane, shape):
+        yield from pieces
+        return
+    size = layout.planes[plane].bytes
+    rest, first = b"", 0
+    wrong: FormatError | None = None
+    for piece in pieces:
+        data = np.frombuffer(rest + bytes(piece) if rest else piece, np.uint8)
+        whole = len(data) // size * size
+        try:
+            check_codes(layout, plane, shape, data[:whole], where, first)
+        except FormatError as error:
+            # Spare bits come before digits and those before edges, wherever in the plane they are.
+            if error.code == _ORDER[0]:
+                raise
+            if wrong is None or _ORDER.index(error.code) < _ORDER.index(wrong.code):
+                wrong = error
+        first += whole // size
+        rest = data[whole:].tobytes()
+        yield piece
+    if wrong is not None:
+        raise wrong
 
 
 def _check_digits(layout: Layout, name: str, records: Bytes, where: str) -> None:

@@ -2,10 +2,10 @@
 
 S0 preamble, S1 root digest, S2 table entries, S3 end and budget, S4 header checksums,
 S5 RQ-MP1, S6 schema and references. Nothing is allocated from a number that has not been checked
-against the file's real length, and no tensor's bytes are touched.
+against the file's real length, and no tensor's bytes are touched. A model's shards are not opened
+here.
 """
 
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from refquant.errors import FormatError, RefquantError
 from refquant.formats.rq.header import Header, parse_header
 from refquant.formats.rq.preamble import (
     ENTRY_BYTES,
+    FEATURE_SHARDS,
     FEATURE_ZSTD,
     PREAMBLE_BYTES,
     Preamble,
@@ -29,11 +30,11 @@ from refquant.formats.rq.segments import (
     check_segments,
     unpack_table,
 )
-from refquant.formats.rq.source import Source, open_source
+from refquant.formats.rq.source import Place, Source, open_source
 
-__all__ = ["KNOWN_FEATURES", "Contents", "examine", "read_header"]
+__all__ = ["KNOWN_FEATURES", "Contents", "examine", "is_remote", "read_header"]
 
-KNOWN_FEATURES: Final = FEATURE_ZSTD
+KNOWN_FEATURES: Final = FEATURE_ZSTD | FEATURE_SHARDS
 """Required features that this reader has."""
 
 _ALL_FEATURES: Final = 0xFFFFFFFF
@@ -61,16 +62,24 @@ class Contents:
         return "" if self.preamble is None else self.preamble.root.hex()
 
 
-def read_header(path: str | os.PathLike[str], *, use_mmap: bool = True) -> Contents:
+def read_header(place: Place, *, use_mmap: bool = True) -> Contents:
     """Everything about a file but its tensors' bytes, even if the file cannot be read.
+
+    `place` is a path, a URL or a source of bytes; shards are listed and not opened.
 
     A file that is damaged, or needs a feature this reader lacks, gives what could be established
     and the reason as `problem`; only a path that cannot be opened raises (UsageError).
     """
-    source = open_source(path, use_mmap=use_mmap)
-    contents = Contents(os.fspath(path), source.size)
+    source = open_source(place, use_mmap=use_mmap)
+    contents = Contents(source.name, source.size)
     try:
-        examine(source, contents, features=_ALL_FEATURES)
+        examine(
+            source,
+            contents,
+            features=_ALL_FEATURES,
+            with_padding=not is_remote(source),
+            as_shard=None,
+        )
     except FormatError as error:
         contents.problem = error.at(contents.path)
     except RefquantError as error:
@@ -90,34 +99,46 @@ def examine(
     *,
     features: int = KNOWN_FEATURES,
     budget: int | None = None,
+    with_padding: bool = True,
+    as_shard: bool | None = False,
 ) -> Header:
-    """Run S0 to S6 over a file, filling `contents` on the way, and return the checked header."""
+    """Run S0 to S6 over a file, filling `contents` on the way, and return the checked header.
+
+    Without `with_padding` no byte beyond the header is looked at. `as_shard` says whether the file
+    must be a shard, or None that it may.
+    """
     preamble = _preamble(source, contents, features)
-    table = bytes(source.read(PREAMBLE_BYTES, ENTRY_BYTES * preamble.segment_count))
+    table = bytes(source.read_at(PREAMBLE_BYTES, ENTRY_BYTES * preamble.segment_count))
     if root_digest(preamble.fixed(), table) != preamble.root:
         raise FormatError("E_TABLE_DIGEST", "preamble and table do not match the root", offset=32)
     contents.segments = segments = unpack_table(table)
-    check_segments(segments, source.size, source.read)
+    check_segments(segments, source.size, source.read_at if with_padding else None)
     check_end(segments, preamble, budget)
     header = _header_bytes(source, segments[0])
     document = mp1.decode(header, where="header", origin=segments[0].offset)
     contents.document = document if isinstance(document, dict) else None
-    contents.header = parse_header(document, segments)
+    has_bit = bool(preamble.features & FEATURE_SHARDS)
+    contents.header = parse_header(document, segments, has_shard_bit=has_bit, as_shard=as_shard)
     return contents.header
+
+
+def is_remote(source: Source) -> bool:
+    """Whether every read of a source is a request to somewhere else."""
+    return source.name.startswith(("http://", "https://"))
 
 
 def _preamble(source: Source, contents: Contents, features: int) -> Preamble:
     least = PREAMBLE_BYTES + ENTRY_BYTES
     if source.size < least:
         raise FormatError("E_SIZE", f"{source.size} bytes, an .rq file has at least {least}")
-    preamble = Preamble.unpack(bytes(source.read(0, PREAMBLE_BYTES)))
+    preamble = Preamble.unpack(bytes(source.read_at(0, PREAMBLE_BYTES)))
     contents.preamble = preamble
     check_preamble(preamble, source.size, features)
     return preamble
 
 
 def _header_bytes(source: Source, segment: Segment) -> bytes:
-    header = bytes(source.read(segment.offset, segment.stored_length))
+    header = bytes(source.read_at(segment.offset, segment.stored_length))
     if zlib.crc32(header) != segment.crc32:
         raise FormatError("E_SEG_CRC", "wrong CRC-32", where="header", offset=segment.offset)
     if sha256(header).digest() != segment.sha256:

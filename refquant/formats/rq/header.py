@@ -5,6 +5,7 @@
             "arch":      {"family", "fields"}?
             "docs":      [{"media", "name", "seg": [int]}]      by name
             "schemes":   [description]                          by first use
+            "shards":    [{"file_len", "name", "root"}]?        by first use
             "tensors":   [{"name", "planes": {plane: [int]}, "scheme": int, "shape": [int]}]
             "tokenizer": {"add_bos", "bos"?, "doc", "eos": [int], "kind"}? }
   "ext":  {name: {"critical": bool, "data": any, "follows"?: "tensors"}}?
@@ -16,6 +17,8 @@ for people. An unknown entry of `ext` is refused if it says that it is critical.
 
 Read in order, documents, then tensors, then planes by name, the references to segments are
 1, 2, 3 ... and reach every segment; that one references excludes shared and forgotten segments.
+With `shards` a reference is a pair, `[file, segment]`. The header of a shard has no more than
+`{"core": {"role": "shard"}}` to say.
 """
 
 import re
@@ -38,16 +41,17 @@ from refquant.formats.rq.limits import (
     MAX_WEIGHTS_PER_BYTE,
     SMALL_TENSOR,
 )
-from refquant.formats.rq.records import DocumentRecord, TensorRecord, TokenizerRecord
+from refquant.formats.rq.records import DocumentRecord, Pieces, TensorRecord, TokenizerRecord
 from refquant.formats.rq.references import References
 from refquant.formats.rq.segments import KIND_DOCUMENT, KIND_PLANE, Segment
+from refquant.formats.rq.shards import ShardRecord, parse_shards
 from refquant.layout import Layout
 
-__all__ = ["Header", "parse_header"]
+__all__ = ["Header", "parse_header", "plane_bytes"]
 
 _TOP: Final = frozenset({"core", "info"})
 _CORE: Final = frozenset({"docs", "schemes", "tensors"})
-_CORE_OPTIONAL: Final = frozenset({"alias", "arch", "tokenizer"})
+_CORE_OPTIONAL: Final = frozenset({"alias", "arch", "shards", "tokenizer"})
 _EXTENSION_NAME: Final = re.compile(r"x-[a-z0-9]+\.[a-z0-9_.-]+")
 _MEDIA: Final = re.compile(r"[!-~]+/[!-~]+(?:; ?[!-~]+)*")
 _WORD: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
@@ -64,6 +68,9 @@ class Header:
     architecture: Architecture | None
     tokenizer: TokenizerRecord | None
     info: Mapping[str, object] = field(repr=False)
+    extensions: Mapping[str, object] = field(default_factory=dict, repr=False)
+    shards: tuple[ShardRecord, ...] = ()
+    is_shard: bool = False
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -74,14 +81,33 @@ class Header:
         return tuple(label if isinstance(label, str) else "" for label in listed)
 
 
-def parse_header(document: object, segments: Sequence[Segment]) -> Header:
-    """Stage S6: the header that RQ-MP1 data spell, checked against the segment table."""
+def parse_header(
+    document: object,
+    segments: Sequence[Segment],
+    *,
+    has_shard_bit: bool,
+    as_shard: bool | None = False,
+) -> Header:
+    """Stage S6: the header that RQ-MP1 data spell, checked against the segment table.
+
+    `has_shard_bit` is the preamble's feature bit 1, which roots with shards and shards have.
+    `as_shard` says what is expected, a shard or a model; None: whatever it is.
+    """
     top = schema.entries(document, "$", _TOP, frozenset({"ext"}))
     info = schema.entries(top["info"], "$.info")
-    if "ext" in top:
-        _check_extensions(top["ext"])
-    core = schema.entries(top["core"], "$.core", _CORE, _CORE_OPTIONAL)
-    references = References(segments)
+    extensions = _extensions(top["ext"]) if "ext" in top else {}
+    core = schema.entries(top["core"], "$.core")
+    is_shard = "role" in core
+    if is_shard:
+        _check_shard(core)
+    else:
+        schema.entries(core, "$.core", _CORE, _CORE_OPTIONAL)
+    _check_bit(is_sharded=is_shard or "shards" in core, has_shard_bit=has_shard_bit)
+    _check_role(is_shard=is_shard, as_shard=as_shard)
+    if is_shard:
+        return Header((), (), (), {}, None, None, info, extensions, is_shard=True)
+    shards = parse_shards(core["shards"]) if "shards" in core else ()
+    references = References(segments, len(shards))
     documents = _documents(core["docs"], references)
     layouts = _layouts(core["schemes"])
     tensors = _tensors(core["tensors"], layouts, references)
@@ -94,10 +120,38 @@ def parse_header(document: object, segments: Sequence[Segment]) -> Header:
         architecture=_architecture(core["arch"]) if "arch" in core else None,
         tokenizer=_tokenizer(core["tokenizer"], documents) if "tokenizer" in core else None,
         info=info,
+        extensions=extensions,
+        shards=shards,
     )
 
 
-def _check_extensions(value: object) -> None:
+def _check_shard(core: dict[str, object]) -> None:
+    found = schema.entries(core, "$.core", frozenset({"role"}), frozenset())
+    if found["role"] != "shard":
+        message = f"found {found['role']!r}, expected 'shard'"
+        raise FormatError("E_SCHEMA_TYPE", message, where="$.core.role")
+
+
+def _check_role(*, is_shard: bool, as_shard: bool | None) -> None:
+    if is_shard and as_shard is False:
+        raise UnsupportedError(
+            "this is a shard, which holds planes and does not say whose; open the file that "
+            "lists it",
+            code="E_SHARD_ROLE",
+        )
+    if as_shard and not is_shard:
+        raise FormatError("E_SHARD_ROLE", "listed as a shard, and is a model of its own")
+
+
+def _check_bit(*, is_sharded: bool, has_shard_bit: bool) -> None:
+    if is_sharded != has_shard_bit:
+        found = "has" if is_sharded else "has no"
+        message = f"the shards bit is wrong: the header {found} shards or role"
+        raise FormatError("E_FEATURE", message, offset=12)
+
+
+def _extensions(value: object) -> dict[str, object]:
+    """The entries of `ext`, none of which this reader knows, and none of them critical."""
     extensions = schema.entries(value, "$.ext")
     if not extensions:
         raise FormatError("E_SCHEMA_EMPTY", "an empty map here must be left out", where="$.ext")
@@ -116,6 +170,7 @@ def _check_extensions(value: object) -> None:
                 f"the file needs the extension {key!r}, which this reader lacks ({where})",
                 code="E_EXT_CRITICAL",
             )
+    return extensions
 
 
 def _documents(value: object, references: References) -> tuple[DocumentRecord, ...]:
@@ -130,14 +185,14 @@ def _documents(value: object, references: References) -> tuple[DocumentRecord, .
         if len(media) > MAX_MEDIA_BYTES or not _MEDIA.fullmatch(media):
             message = f"{media[:80]!r} is no media type"
             raise FormatError("E_NAME", message, where=f"{where}.media")
-        segments = references.take(found["seg"], KIND_DOCUMENT, f"{where}.seg")
-        size = references.raw_bytes(segments)
+        pieces = references.take(found["seg"], KIND_DOCUMENT, f"{where}.seg")
+        size = references.raw_bytes(pieces)
         if size > MAX_DOCUMENT_BYTES:
             message = f"a document of {size} bytes, at most {MAX_DOCUMENT_BYTES} may be"
             raise FormatError("E_LIMIT", message, where=where)
-        if len(segments) > 1:
+        if len(pieces.numbers) > 1:
             raise FormatError("E_CUT", "a document is at most one segment", where=f"{where}.seg")
-        documents.append(DocumentRecord(name, media, segments))
+        documents.append(DocumentRecord(name, media, pieces.numbers))
         previous = name
     return tuple(documents)
 
@@ -169,8 +224,7 @@ def _tensors(
         scheme = _scheme_index(found["scheme"], len(layouts), used, f"{where}.scheme")
         used = max(used, scheme + 1)
         planes = _planes(found["planes"], layouts[scheme], shape, references, f"{where}.planes")
-        size = sum(references.raw_bytes(numbers) for numbers in planes.values())
-        _check_density(shape, size, f"{where}.shape")
+        _check_density(shape, layouts[scheme].nbytes(shape), f"{where}.shape")
         tensors.append(TensorRecord(name, shape, scheme, planes))
         previous = name
     if used < len(layouts):
@@ -201,25 +255,29 @@ def _scheme_index(value: object, count: int, used: int, where: str) -> int:
 
 def _planes(
     value: object, layout: Layout, shape: tuple[int, ...], references: References, where: str
-) -> dict[str, tuple[int, ...]]:
+) -> dict[str, Pieces]:
     found = schema.entries(value, where)
     if found.keys() != layout.planes.keys():
         message = f"planes {sorted(found)}, expected {sorted(layout.planes)}"
         raise FormatError("E_PLANES", message, where=where)
-    planes: dict[str, tuple[int, ...]] = {}
+    planes: dict[str, Pieces] = {}
     for plane in found:
         place = f"{where}.{plane}"
-        numbers = references.take(found[plane], KIND_PLANE, place)
-        size, expected = references.raw_bytes(numbers), _plane_bytes(layout, plane, shape, where)
-        if size != expected:
-            message = f"{size} bytes, but shape {list(shape)} takes {expected}"
-            raise FormatError("E_PLANE_SIZE", message, where=place)
-        references.check_cut(numbers, place)
-        planes[plane] = numbers
+        pieces = references.take(found[plane], KIND_PLANE, place)
+        expected = plane_bytes(layout, plane, shape, where)
+        # What lies in a shard is compared when the shard is opened.
+        if pieces.file == 0:
+            size = references.raw_bytes(pieces)
+            if size != expected:
+                message = f"{size} bytes, but shape {list(shape)} takes {expected}"
+                raise FormatError("E_PLANE_SIZE", message, where=place)
+            references.check_cut(pieces, place)
+        planes[plane] = pieces
     return planes
 
 
-def _plane_bytes(layout: Layout, plane: str, shape: tuple[int, ...], where: str) -> int:
+def plane_bytes(layout: Layout, plane: str, shape: tuple[int, ...], where: str) -> int:
+    """Decoded bytes that a plane takes; a FormatError where the shape does not fit."""
     try:
         return layout.plane_nbytes(plane, shape)
     except SchemeError as error:

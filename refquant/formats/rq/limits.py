@@ -21,6 +21,8 @@ __all__ = [
     "MAX_RANK",
     "MAX_SCHEMES",
     "MAX_SEGMENTS",
+    "MAX_SHARDS",
+    "MAX_SHARD_NAME_BYTES",
     "MAX_TENSORS",
     "MAX_WEIGHTS_PER_BYTE",
     "MAX_ZSTD_WINDOW",
@@ -38,6 +40,8 @@ MAX_DOCUMENT_BYTES: Final = 64 << 20
 MAX_TENSORS: Final = 1 << 18
 MAX_ALIASES: Final = 1 << 18
 MAX_SCHEMES: Final = 4096
+MAX_SHARDS: Final = 4096
+MAX_SHARD_NAME_BYTES: Final = 128
 MAX_RANK: Final = 8
 MAX_DIMENSION: Final = 1 << 40
 MAX_ELEMENTS: Final = (1 << 53) - 1

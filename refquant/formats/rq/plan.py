@@ -4,7 +4,7 @@ The header holds no offset, length or checksum, so it can be written first, and 
 then be produced and forgotten one tensor at a time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from refquant.errors import SchemeError, UsageError
 from refquant.formats.checkpoint import Document, TokenizerSpec
 from refquant.formats.rq.header import parse_header
 from refquant.formats.rq.limits import ZSTD_CUT
+from refquant.formats.rq.records import Pieces
 from refquant.formats.rq.segments import (
     CODEC_RAW,
     CODEC_ZSTD,
@@ -24,11 +25,24 @@ from refquant.formats.rq.segments import (
     KIND_PLANE,
     Segment,
 )
+from refquant.formats.rq.shards import ShardRecord
 from refquant.layout import Layout
 
-__all__ = ["TOKENIZER_DOCUMENT", "Outline", "Plan", "PlannedTensor", "outline"]
+__all__ = [
+    "SHARD_HEADER",
+    "TOKENIZER_DOCUMENT",
+    "Outline",
+    "Placed",
+    "Plan",
+    "PlannedTensor",
+    "cut",
+    "outline",
+]
 
 Buffer = bytes | bytearray | memoryview | NDArray[np.uint8]
+
+SHARD_HEADER = mp1.encode({"core": {"role": "shard"}, "info": {}})
+"""All that a shard says of itself; what is in it is said by its root."""
 
 TOKENIZER_DOCUMENT = "tokenizer.json"
 """Name of the document that holds the tokenizer; its SHA-256 is that of the original file."""
@@ -42,14 +56,14 @@ class PlannedTensor:
     """A tensor to be written.
 
     `produce` is called when its turn comes (twice if the file has to be begun again) and gives
-    each plane's bytes, `layout.plane_nbytes(plane, shape)` of them. `label` is the scheme's name
-    for display.
+    each plane's bytes, `layout.plane_nbytes(plane, shape)` of them, at once or in pieces of any
+    length. `label` is the scheme's name for display.
     """
 
     name: str
     layout: Layout
     shape: tuple[int, ...]
-    produce: Callable[[], Mapping[str, Buffer]]
+    produce: Callable[[], Mapping[str, Buffer | Iterable[Buffer]]]
     label: str = ""
 
 
@@ -63,6 +77,7 @@ class Plan:
     tokenizer: TokenizerSpec | None = None
     documents: Mapping[str, Document] = field(default_factory=dict)
     info: Mapping[str, object] = field(default_factory=dict)
+    extensions: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +100,29 @@ def cut(size: int, *, compressed: bool) -> list[int]:
     return [min(ZSTD_CUT, size - start) for start in range(0, size, ZSTD_CUT)]
 
 
-def outline(plan: Plan, compression: Mapping[str, object] | None) -> Outline:
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where planes went that are in shards already: by tensor and plane."""
+
+    shards: Sequence[ShardRecord]
+    planes: Mapping[tuple[str, str], Pieces]
+
+
+def outline(
+    plan: Plan, compression: Mapping[str, object] | None, placed: Placed | None = None
+) -> Outline:
     """The header of a plan and the canonical order of its parts.
 
-    `compression` is what `info` says about it, None for a raw file. Raises UsageError if the
-    reader would refuse the result.
+    `compression` is what `info` says about it, None for a raw file. With `placed` the header is
+    that of a root whose planes are in shards. Raises UsageError if the reader would refuse the
+    result.
     """
     documents = _documents(plan)
     tensors = tuple(sorted(plan.tensors, key=lambda tensor: tensor.name))
-    builder = _Builder(compressed=compression is not None)
+    builder = _Builder(compressed=compression is not None, placed=placed)
     try:
         header = mp1.encode(builder.header(plan, documents, tensors, compression))
-        parse_header(mp1.decode(header), builder.segments)
+        parse_header(mp1.decode(header), builder.segments, has_shard_bit=placed is not None)
     except (ValueError, SchemeError) as error:
         raise UsageError(f"this cannot be written as .rq: {error}") from error
     return Outline(header, documents, tensors, len(builder.segments))
@@ -116,8 +142,9 @@ def _documents(plan: Plan) -> tuple[Document, ...]:
 class _Builder:
     """Numbers segments while the header is built; `segments` knows their kinds and lengths."""
 
-    def __init__(self, *, compressed: bool) -> None:
+    def __init__(self, *, compressed: bool, placed: Placed | None) -> None:
         self.compressed = compressed
+        self.placed = placed
         self.codec = CODEC_ZSTD if compressed else CODEC_RAW
         self.segments = [Segment(0, 1, 1, 0, CODEC_RAW, KIND_HEADER, 0, b"")]
 
@@ -150,22 +177,32 @@ class _Builder:
             core["arch"] = {"family": architecture.family, "fields": dict(architecture.fields)}
         if plan.tokenizer is not None:
             core["tokenizer"] = _tokenizer(plan.tokenizer)
+        if self.placed is not None:
+            core["shards"] = [
+                {"file_len": shard.file_length, "name": shard.name, "root": shard.root}
+                for shard in self.placed.shards
+            ]
         info = {key: plan.info[key] for key in plan.info if key not in WRITER_KEYS}
         if any(labels):
             info["labels"] = labels
         if compression is not None:
             info["compression"] = dict(compression)
-        return {"core": core, "info": info}
+        header: dict[str, object] = {"core": core, "info": info}
+        return header | {"ext": dict(plan.extensions)} if plan.extensions else header
 
     def document(self, document: Document) -> dict[str, object]:
         segments = self.take(KIND_DOCUMENT, len(document.data))
-        return {"media": document.media, "name": document.name, "seg": segments}
+        listed = segments if self.placed is None else [[0, number] for number in segments]
+        return {"media": document.media, "name": document.name, "seg": listed}
+
+    def plane(self, tensor: PlannedTensor, plane: str) -> list[int] | list[list[int]]:
+        if self.placed is None:
+            return self.take(KIND_PLANE, tensor.layout.plane_nbytes(plane, tensor.shape))
+        pieces = self.placed.planes[tensor.name, plane]
+        return [[pieces.file, number] for number in pieces.numbers]
 
     def tensor(self, tensor: PlannedTensor, scheme: int) -> dict[str, object]:
-        planes = {
-            plane: self.take(KIND_PLANE, tensor.layout.plane_nbytes(plane, tensor.shape))
-            for plane in sorted(tensor.layout.planes)
-        }
+        planes = {plane: self.plane(tensor, plane) for plane in sorted(tensor.layout.planes)}
         shape = list(map(int, tensor.shape))
         return {"name": tensor.name, "planes": planes, "scheme": scheme, "shape": shape}
 

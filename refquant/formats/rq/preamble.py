@@ -25,6 +25,7 @@ from refquant.formats.rq.limits import MAX_SEGMENTS
 __all__ = [
     "ENTRY_BYTES",
     "FEATURE_NAMES",
+    "FEATURE_SHARDS",
     "FEATURE_ZSTD",
     "MAGIC",
     "MAJOR",
@@ -45,6 +46,7 @@ ENTRY_BYTES: Final = 64
 """Bytes of one entry of the segment table, which begins right after the preamble."""
 
 FEATURE_ZSTD: Final = 1 << 0
+FEATURE_SHARDS: Final = 1 << 1
 FEATURE_NAMES: Final = {0: "zstd", 1: "shards", 2: "level-2 operators"}
 
 _FIXED: Final = struct.Struct("<8sHHIQII")

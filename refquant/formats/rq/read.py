@@ -1,14 +1,10 @@
 """Reading `.rq`: a checkpoint whose tensors and documents are looked at only when asked for.
 
-Stage S8 happens here: on first use of a segment its CRC-32, for a compressed one the frame's laws
-and its decoding, and with `verify="full"` its SHA-256. Raw planes are views of the mapped file.
+Raw planes are views of the mapped file. A segment is verified when it is first used, and the codes
+of a tensor when all of its planes are there.
 """
 
-import os
-import zlib
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,27 +12,25 @@ from numpy.typing import NDArray
 from refquant.driver import Scheme
 from refquant.errors import FormatError, RefquantError, UsageError
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
-from refquant.formats.rq import zstd_frames
-from refquant.formats.rq.codes import check_codes
-from refquant.formats.rq.contents import Contents, examine
+from refquant.formats.rq.codes import check_codes, checked_codes, has_laws
+from refquant.formats.rq.contents import Contents
 from refquant.formats.rq.header import Header
 from refquant.formats.rq.limits import MAX_NAME_BYTES
 from refquant.formats.rq.plan import WRITER_KEYS
 from refquant.formats.rq.records import DocumentRecord, TensorRecord
-from refquant.formats.rq.segments import CODEC_RAW, CODEC_ZSTD, Segment
-from refquant.formats.rq.source import Source, open_source
+from refquant.formats.rq.segment_reader import Verify
+from refquant.formats.rq.source import Place, open_source
+from refquant.formats.rq.stored_files import StoredFiles, open_file
 from refquant.layout import Layout
 from refquant.schemes import scheme as find_scheme
 from refquant.schemes import scheme_of_layout
 from refquant.tensor import QuantizedTensor
 
-__all__ = ["StoredTensors", "Verify", "read"]
-
-Verify = Literal["fast", "full", "trust"]
+__all__ = ["StoredTensors", "Verify", "check_tensors", "read"]
 
 
 def read(
-    path: str | os.PathLike[str],
+    place: Place,
     *,
     verify: Verify = "fast",
     use_mmap: bool = True,
@@ -44,41 +38,52 @@ def read(
 ) -> Checkpoint:
     """The checkpoint in an `.rq` file; the cost does not depend on the size of its tensors.
 
-    `verify` is "fast" (structure now, a segment's CRC-32 when it is first touched), "full" (all
-    of it now, and every SHA-256) or "trust" (no checksum beyond the header's); none of them
-    affects memory safety. `use_mmap=False` reads with plain reads, for network file systems.
-    `budget` bounds the decoded bytes of all compressed segments: unless given, the larger of
-    4 times the file and 256 MiB.
+    `place` is a path, the URL of a server that gives ranges, or any object with `name`, `size`,
+    `read_at(offset, length)` and `sibling(name)`. The shards of a model lie beside its root, and
+    each is opened when a tensor of it is first asked for.
+
+    `verify` is "fast" (structure now; on first touch of a segment its padding and CRC-32),
+    "full" (all of it now, shards too, and every SHA-256) or "trust" (no checksum beyond the
+    header's); none of them affects memory safety. `use_mmap=False` reads with plain reads, for
+    network file systems. `budget` bounds the decoded bytes of all compressed segments of a file:
+    unless given, the larger of 4 times the file and 256 MiB.
 
     Raises FormatError for a damaged file, at once or when the damaged part is first touched,
-    UnsupportedError for one that needs a feature this reader lacks.
+    UnsupportedError for one that needs a feature this reader lacks, or that is a shard alone.
     """
     if verify not in ("fast", "full", "trust"):
         raise UsageError(f"verify={verify!r}: expected 'fast', 'full' or 'trust'")
-    source = open_source(path, use_mmap=use_mmap)
-    contents = Contents(os.fspath(path), source.size)
+    source = open_source(place, use_mmap=use_mmap)
+    contents = Contents(source.name, source.size)
     try:
-        header = examine(source, contents, budget=budget)
-        file = SegmentReader(source, contents, verify)
-        checkpoint = _checkpoint(file, header)
+        root, header = open_file(source, contents, verify, budget, as_shard=False)
+        files = StoredFiles(root, header, budget)
+        checkpoint = _checkpoint(files, header)
         if verify == "full":
-            file.check_all()
-            for name in checkpoint.tensors:
-                checkpoint.tensors[name]
+            files.check_all()
+            check_tensors(checkpoint)
         return checkpoint
     except FormatError as error:
         raise (error if error.path else error.at(contents.path)) from error.__cause__
 
 
-def _checkpoint(file: "SegmentReader", header: Header) -> Checkpoint:
-    documents = StoredDocuments(file, header)
+def check_tensors(checkpoint: Checkpoint) -> None:
+    """The last of S8, spare bits and digits, for every tensor of a file that has such."""
+    if isinstance(checkpoint.tensors, StoredTensors):
+        for name in checkpoint.tensors:
+            checkpoint.tensors.check(name)
+
+
+def _checkpoint(files: StoredFiles, header: Header) -> Checkpoint:
+    documents = StoredDocuments(files, header)
     return Checkpoint(
         architecture=header.architecture,
-        tensors=StoredTensors(file, header),
+        tensors=StoredTensors(files, header),
         aliases=header.aliases,
         tokenizer=_tokenizer(header, documents),
         documents=documents,
         info={key: value for key, value in header.info.items() if key not in WRITER_KEYS},
+        extensions=header.extensions,
     )
 
 
@@ -95,70 +100,11 @@ def _tokenizer(header: Header, documents: "StoredDocuments") -> TokenizerSpec | 
     )
 
 
-class SegmentReader:
-    """The decoded bytes of segments, each verified the first time."""
-
-    def __init__(self, source: Source, contents: Contents, verify: Verify) -> None:
-        self.source = source
-        self.path = contents.path
-        self.segments = contents.segments
-        self.verify = verify
-        self._verified: set[int] = set()
-
-    def check_all(self) -> None:
-        """Stage S8 for every segment, in order."""
-        for number in range(1, len(self.segments)):
-            self.decoded(number, f"segment {number}")
-
-    def decoded(self, number: int, where: str) -> bytes | memoryview:
-        """The bytes of one segment after decoding; raw ones are a view of the source."""
-        segment = self.segments[number]
-        stored = self.source.read(segment.offset, segment.stored_length)
-        is_new = number not in self._verified and self.verify != "trust"
-        if is_new and zlib.crc32(stored) != segment.crc32:
-            self._refuse("E_SEG_CRC", "CRC-32", segment, where)
-        raw: bytes | memoryview = stored
-        if segment.codec == CODEC_ZSTD:
-            raw = self._decompressed(stored, segment, where)
-        if is_new and self.verify == "full" and sha256(raw).digest() != segment.sha256:
-            self._refuse("E_SEG_SHA", "SHA-256", segment, where)
-        self._verified.add(number)
-        return raw
-
-    def _refuse(self, code: str, checksum: str, segment: Segment, where: str) -> None:
-        raise FormatError(
-            code,
-            f"wrong {checksum}: the stored bytes have changed since they were written",
-            path=self.path,
-            where=where,
-            offset=segment.offset,
-        )
-
-    def _decompressed(self, stored: memoryview, segment: Segment, where: str) -> bytes:
-        try:
-            return zstd_frames.decompress(stored, segment.raw_length, where)
-        except FormatError as error:
-            raise error.at(self.path) from error.__cause__
-
-    def joined(self, numbers: tuple[int, ...], where: str) -> bytes | memoryview:
-        """The decoded bytes of one plane."""
-        if len(numbers) == 1:
-            return self.decoded(numbers[0], where)
-        segments = [self.segments[number] for number in numbers]
-        if all(segment.codec == CODEC_RAW for segment in segments):
-            for number in numbers:
-                self.decoded(number, where)
-            # Cuts fall on multiples of the alignment, so raw pieces follow without padding.
-            size = sum(segment.raw_length for segment in segments)
-            return self.source.read(segments[0].offset, size)
-        return b"".join(self.decoded(number, where) for number in numbers)
-
-
 class StoredTensors(Mapping[str, QuantizedTensor]):
     """The tensors of a file by name, built when asked for and not kept."""
 
-    def __init__(self, file: SegmentReader, header: Header) -> None:
-        self._file = file
+    def __init__(self, files: StoredFiles, header: Header) -> None:
+        self._files = files
         self._records = {record.name: record for record in header.tensors}
         self._layouts = header.layouts
         self._labels = header.labels
@@ -174,7 +120,7 @@ class StoredTensors(Mapping[str, QuantizedTensor]):
 
     def _check_codes(self, record: TensorRecord, planes: Mapping[str, NDArray[np.uint8]]) -> None:
         """The last of S8, the first time: spare bits and digits, where the layout has any."""
-        if record.name in self._checked or self._file.verify == "trust":
+        if record.name in self._checked or self._files.verify == "trust":
             return
         layout = self._layouts[record.scheme]
         try:
@@ -182,8 +128,31 @@ class StoredTensors(Mapping[str, QuantizedTensor]):
                 where = f"{record.name!r}, plane {plane!r}"
                 check_codes(layout, plane, record.shape, data, where)
         except FormatError as error:
-            raise error.at(self._file.path) from None
+            raise error.at(self._files.path) from None
         self._checked.add(record.name)
+
+    def check(self, name: str) -> None:
+        """Look at a tensor's codes without ever having more than a segment in memory."""
+        record = self._records[name]
+        for plane in record.planes:
+            if has_laws(self._layouts[record.scheme], plane, record.shape):
+                for _ in self.stream(name, plane):
+                    pass
+        self._checked.add(name)
+
+    def stream(self, name: str, plane: str) -> Iterator[bytes | memoryview]:
+        """A plane's bytes in pieces, each at most one segment, verified as they go by."""
+        record = self._records[name]
+        where = f"{name!r}, plane {plane!r}"
+        pieces = self._files.stream(record.planes[plane], where)
+        if name in self._checked or self._files.verify == "trust":
+            yield from pieces
+            return
+        try:
+            layout = self._layouts[record.scheme]
+            yield from checked_codes(layout, plane, record.shape, pieces, where)
+        except FormatError as error:
+            raise (error if error.path else error.at(self._files.path)) from error.__cause__
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._records)
@@ -202,6 +171,10 @@ class StoredTensors(Mapping[str, QuantizedTensor]):
         """A tensor's layout, without touching its bytes."""
         return self._layouts[self._records[name].scheme]
 
+    def label(self, name: str) -> str:
+        """What the file calls a tensor's scheme, for display; perhaps nothing."""
+        return self._labels[self._records[name].scheme]
+
     def scheme(self, name: str) -> tuple[Scheme, int]:
         """A tensor's scheme and the axis its groups run along, without touching its bytes."""
         record = self._records[name]
@@ -212,7 +185,7 @@ class StoredTensors(Mapping[str, QuantizedTensor]):
         return self._schemes[key]
 
     def _plane(self, record: TensorRecord, plane: str) -> NDArray[np.uint8]:
-        data = self._file.joined(record.planes[plane], f"{record.name!r}, plane {plane!r}")
+        data = self._files.joined(record.planes[plane], f"{record.name!r}, plane {plane!r}")
         return np.frombuffer(data, np.uint8)
 
 
@@ -238,8 +211,9 @@ def _scheme_and_axis(layout: Layout, label: str, rank: int) -> tuple[Scheme, int
 class StoredDocuments(Mapping[str, Document]):
     """The documents of a file by name, read when asked for; the tokenizer's is not among them."""
 
-    def __init__(self, file: SegmentReader, header: Header) -> None:
-        self._file = file
+    def __init__(self, files: StoredFiles, header: Header) -> None:
+        # Documents stay in the root, so that it can be understood alone.
+        self._file = files.root
         self._all = {record.name: record for record in header.documents}
         hidden = header.tokenizer.document if header.tokenizer is not None else None
         self._records: dict[str, DocumentRecord] = {

@@ -2,8 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["DocumentRecord", "TensorRecord", "TokenizerRecord"]
+__all__ = ["DocumentRecord", "Pieces", "TensorRecord", "TokenizerRecord"]
+
+
+class Pieces(NamedTuple):
+    """The segments that a plane is in: their numbers in one file, 0 for the root itself."""
+
+    file: int
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +21,7 @@ class TensorRecord:
     name: str
     shape: tuple[int, ...]
     scheme: int
-    planes: Mapping[str, tuple[int, ...]]
+    planes: Mapping[str, Pieces]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ __all__ = [
     "KIND_PLANE",
     "Segment",
     "check_end",
+    "check_padding",
     "check_segments",
     "pack_table",
     "unpack_table",
@@ -83,21 +84,29 @@ def unpack_table(table: bytes) -> tuple[Segment, ...]:
 
 
 def check_segments(
-    segments: Sequence[Segment], file_length: int, read: Callable[[int, int], bytes | memoryview]
+    segments: Sequence[Segment],
+    file_length: int,
+    read: Callable[[int, int], bytes | memoryview] | None,
 ) -> None:
     """Stage S2: every entry in order, the first failure wins.
 
     `read(offset, length)` gives stored bytes; it is asked for padding only, inside the file.
+    Without it padding is left to whoever reads the segment after it.
     """
     end = PREAMBLE_BYTES + ENTRY_BYTES * len(segments)
     for index, segment in enumerate(segments):
         _check_kind(index, segment)
         _check_place(index, segment, end, file_length)
-        padding = segment.offset - end
-        if padding and any(read(end, padding)):
-            raise _refusal("E_PAD", index, "the padding before it is not zero", offset=end)
+        if read is not None and segment.offset > end:
+            check_padding(index, end, read(end, segment.offset - end))
         _check_lengths(index, segment)
         end = segment.end
+
+
+def check_padding(index: int, start: int, padding: bytes | memoryview) -> None:
+    """Refuse bytes between two segments that are not zero."""
+    if any(padding):
+        raise _refusal("E_PAD", index, "the padding before it is not zero", offset=start)
 
 
 def _refusal(code: str, index: int, message: str, offset: int | None = None) -> FormatError:

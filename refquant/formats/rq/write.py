@@ -1,37 +1,35 @@
-"""Writing `.rq`: one pass, memory bounded by one tensor, all or nothing.
+"""Writing `.rq`: one pass, memory bounded by what a plan produces at once, all or nothing.
 
-Room for preamble and table is left first; then come the header and the segments, hashed as they
-go by; the table and, last of all, the preamble are filled in at the end. So a torn file has no
-magic, and the same plan always gives the same bytes: nothing of the machine, the time or the
-order of insertion goes in.
+The same plan always gives the same bytes: nothing of the machine, the time or the order of
+insertion goes in. A model that is split goes into shards first and into the root last.
 """
 
 import os
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from hashlib import sha256
-from typing import IO, Final, Literal
+from pathlib import Path
+from typing import IO, Literal
 
-import numpy as np
-
-from refquant.errors import FormatError, UsageError
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.rq import zstd_frames
 from refquant.formats.rq.atomic import atomic_file
-from refquant.formats.rq.codes import check_codes
-from refquant.formats.rq.limits import align
-from refquant.formats.rq.plan import Buffer, Outline, Plan, PlannedTensor, cut, outline
-from refquant.formats.rq.preamble import ENTRY_BYTES, FEATURE_ZSTD, PREAMBLE_BYTES, Preamble
-from refquant.formats.rq.read import StoredTensors
-from refquant.formats.rq.segments import (
-    CODEC_RAW,
-    CODEC_ZSTD,
-    KIND_DOCUMENT,
-    KIND_HEADER,
-    KIND_PLANE,
-    Segment,
-    pack_table,
+from refquant.formats.rq.plan import (
+    SHARD_HEADER,
+    Outline,
+    Placed,
+    Plan,
+    PlannedTensor,
+    cut,
+    outline,
 )
+from refquant.formats.rq.planes import produced_planes
+from refquant.formats.rq.preamble import FEATURE_SHARDS
+from refquant.formats.rq.read import StoredTensors
+from refquant.formats.rq.records import Pieces
+from refquant.formats.rq.segment_writer import SegmentWriter
+from refquant.formats.rq.segments import KIND_DOCUMENT, KIND_HEADER, KIND_PLANE
+from refquant.formats.rq.shard_set import ShardSet, listed_shards, shard_set
+from refquant.formats.rq.shards import ShardRecord
+from refquant.formats.rq.split import check_stem, groups_of, shard_name
 from refquant.tensor import QuantizedTensor
 
 __all__ = [
@@ -46,9 +44,6 @@ Compression = Literal["zstd"]
 Progress = Callable[[str, int], None]
 """Called with each tensor's name and byte count once it is written."""
 
-_CHUNK: Final = 1 << 20
-"""Bytes that are hashed and written at once, few enough to stay in a cache between the two."""
-
 
 def write(
     path: str | os.PathLike[str],
@@ -56,6 +51,7 @@ def write(
     *,
     compression: Compression | None = None,
     level: int = zstd_frames.DEFAULT_LEVEL,
+    shard_size: int | None = None,
     progress: Progress | None = None,
 ) -> str:
     """Write a plan to `path` and return the file's root digest in hex.
@@ -63,20 +59,19 @@ def write(
     `path` appears, or is replaced, only once every byte is on the disk. With `compression` each
     segment that zstd makes smaller is stored as a frame; if none is, the file is the raw one,
     byte for byte. Raises UsageError for a plan that no reader would accept.
+
+    A model whose raw file would be longer than `shard_size` bytes is split between tensors into
+    shards no longer than that, except for a tensor that is longer itself. They appear beside
+    `path` under names that begin like its own and end in a part of their digest, so none replaces
+    another's shard; those of a file that is replaced are removed after it.
     """
-    if compression is not None:
-        with atomic_file(path) as file:
-            root = _write(file, plan, level, progress)
-            if root is None:
-                # Begin again in the same temporary file, which will then hold the raw form.
-                file.seek(0)
-                file.truncate()
-                root = _write(file, plan, None, progress)
-    else:
-        with atomic_file(path) as file:
-            root = _write(file, plan, None, progress)
-    assert root is not None, "a raw file is always written"  # noqa: S101
-    return root
+    chosen = None if compression is None else level
+    groups = None if shard_size is None else groups_of(plan, shard_size)
+    if groups is not None or listed_shards(Path(path)):
+        return _write_set(Path(path), plan, groups or [], chosen, progress)
+    with atomic_file(path) as file:
+        root = _begun_again(file, chosen, lambda level: _write(file, plan, level, progress))
+    return root.hex()
 
 
 def write_checkpoint(
@@ -85,14 +80,23 @@ def write_checkpoint(
     *,
     compression: Compression | None = None,
     level: int = zstd_frames.DEFAULT_LEVEL,
+    shard_size: int | None = None,
     progress: Progress | None = None,
 ) -> str:
     """Write a checkpoint to `path`, as `write` does, and return the root digest in hex.
 
-    Tensors are asked for one at a time, so a lazy checkpoint is never wholly in memory.
+    Tensors are asked for one at a time, so a lazy checkpoint is never wholly in memory; of one
+    that was read from `.rq` there is never more than a segment.
     """
     plan = plan_checkpoint(checkpoint)
-    return write(path, plan, compression=compression, level=level, progress=progress)
+    return write(
+        path,
+        plan,
+        compression=compression,
+        level=level,
+        shard_size=shard_size,
+        progress=progress,
+    )
 
 
 def plan_checkpoint(checkpoint: Checkpoint) -> Plan:
@@ -104,145 +108,176 @@ def plan_checkpoint(checkpoint: Checkpoint) -> Plan:
         tokenizer=checkpoint.tokenizer,
         documents=checkpoint.documents,
         info=checkpoint.info,
+        extensions=checkpoint.extensions,
     )
 
 
 def _planned(name: str, tensors: Mapping[str, QuantizedTensor]) -> PlannedTensor:
-    if isinstance(tensors, StoredTensors):
-        # These know everything without touching, checking or decoding any plane.
-        shape, layout = tensors.shape(name), tensors.layout(name)
-        label = tensors.scheme(name)[0].name
-    else:
+    if not isinstance(tensors, StoredTensors):
         tensor = tensors[name]
-        shape, layout, label = tensor.shape, tensor.layout, tensor.scheme.name
-    return PlannedTensor(name, layout, shape, lambda: tensors[name].planes, label)
+        return PlannedTensor(
+            name, tensor.layout, tensor.shape, lambda: tensors[name].planes, tensor.scheme.name
+        )
+    # These know everything without touching, checking or decoding any plane.
+    layout = tensors.layout(name)
+    return PlannedTensor(
+        name,
+        layout,
+        tensors.shape(name),
+        lambda: {plane: tensors.stream(name, plane) for plane in layout.planes},
+        tensors.label(name),
+    )
 
 
-def _write(file: IO[bytes], plan: Plan, level: int | None, progress: Progress | None) -> str | None:
+def _begun_again(
+    file: IO[bytes], level: int | None, attempt: Callable[[int | None], bytes | None]
+) -> bytes:
+    """The root digest of what was written, in the raw form if nothing could be compressed."""
+    root = attempt(level)
+    if root is None:
+        # Begin again in the same temporary file, which will then hold the raw form.
+        file.seek(0)
+        file.truncate()
+        root = attempt(None)
+    if root is None:
+        raise ValueError("a raw file is always written")
+    return root
+
+
+def _write(
+    file: IO[bytes], plan: Plan, level: int | None, progress: Progress | None
+) -> bytes | None:
     """The root digest of what was written; None if a level was given and nothing shrank."""
     content = outline(plan, None if level is None else _compression_info(level))
-    writer = _SegmentWriter(file, content.segments, level)
+    writer = SegmentWriter(file, content.segments, level)
     writer.add(KIND_HEADER, memoryview(content.header))
-    _write_payload(writer, content, progress)
-    if level is not None and not writer.has_frames:
-        return None
-    return writer.finish()
+    _add_documents(writer, content)
+    for tensor in content.tensors:
+        _add_tensor(writer, tensor, progress)
+    return _finished(writer, level)
 
 
-def _write_payload(writer: "_SegmentWriter", content: Outline, progress: Progress | None) -> None:
+def _finished(writer: SegmentWriter, level: int | None) -> bytes | None:
+    return None if level is not None and not writer.has_frames else writer.finish()
+
+
+def _add_documents(writer: SegmentWriter, content: Outline) -> None:
     for document in content.documents:
         if document.data:
             writer.add(KIND_DOCUMENT, memoryview(document.data))
-    for tensor in content.tensors:
-        size = 0
-        for data in _planes(tensor):
-            start = 0
-            for length in cut(len(data), compressed=writer.level is not None):
-                writer.add(KIND_PLANE, data[start : start + length])
-                start += length
-            size += start
-        if progress is not None:
-            progress(tensor.name, size)
+
+
+def _add_tensor(
+    writer: SegmentWriter, tensor: PlannedTensor, progress: Progress | None
+) -> dict[str, list[int]]:
+    """Write a tensor's planes; the segments that each is in."""
+    found, total = {}, 0
+    for plane, size, pieces in produced_planes(tensor):
+        found[plane] = writer.add_plane(KIND_PLANE, size, pieces)
+        total += size
+    if progress is not None:
+        progress(tensor.name, total)
+    return found
 
 
 def _compression_info(level: int) -> dict[str, object]:
     return {"codec": "zstd", "level": level, "library": zstd_frames.library_version()}
 
 
-def _planes(tensor: PlannedTensor) -> Iterator[memoryview]:
-    """Each plane's bytes in the order of their names, checked against the plan."""
-    planes = tensor.produce()
-    if planes.keys() != tensor.layout.planes.keys():
-        raise UsageError(
-            f"writing {tensor.name!r}: planes {sorted(planes)} were produced, "
-            f"expected {sorted(tensor.layout.planes)}"
-        )
-    for plane in sorted(planes):
-        data = _flat(planes[plane], tensor.name, plane)
-        expected = tensor.layout.plane_nbytes(plane, tensor.shape)
-        if len(data) != expected:
-            raise UsageError(
-                f"writing {tensor.name!r}: plane {plane!r} has {len(data)} bytes, "
-                f"expected {expected} for shape {list(tensor.shape)}"
-            )
-        _check(tensor, plane, data)
-        yield data
+def _write_set(
+    path: Path,
+    plan: Plan,
+    groups: list[tuple[PlannedTensor, ...]],
+    level: int | None,
+    progress: Progress | None,
+) -> str:
+    """Shards first, the root last; the root digest in hex.
+
+    Without groups a single file is written, which replaces a root and its shards.
+    """
+    if groups:
+        check_stem(path)
+    # A mistake in the plan shows before the work, not after it.
+    outline(plan, None)
+    with shard_set(path) as files:
+        if not groups:
+            return _write_single(files, plan, level, progress)
+        shards: list[ShardRecord] = []
+        planes: dict[tuple[str, str], Pieces] = {}
+        has_frames = False
+        for number, group in enumerate(groups, 1):
+            shard = _ShardWriter(number, len(groups), group, level, progress)
+            shards.append(shard.write(path, files))
+            planes |= shard.planes
+            has_frames |= shard.has_frames
+        root = _write_root(files, plan, Placed(shards, planes), level, has_frames=has_frames)
+    return root.hex()
 
 
-def _check(tensor: PlannedTensor, plane: str, data: memoryview) -> None:
-    """Refuse codes that no reader would accept."""
-    try:
-        found = np.frombuffer(data, np.uint8)
-        check_codes(tensor.layout, plane, tensor.shape, found, f"plane {plane!r}")
-    except FormatError as error:
-        raise UsageError(f"writing {tensor.name!r}: {error}") from error
+def _write_single(files: ShardSet, plan: Plan, level: int | None, progress: Progress | None) -> str:
+    with files.root() as file:
+        root = _begun_again(file, level, lambda level: _write(file, plan, level, progress))
+        files.commit(root)
+    return root.hex()
 
 
-def _flat(plane: Buffer, tensor: str, name: str) -> memoryview:
-    if isinstance(plane, np.ndarray):
-        if plane.dtype != np.uint8:
-            raise UsageError(f"writing {tensor!r}: plane {name!r} is {plane.dtype}, expected uint8")
-        return np.ascontiguousarray(plane).reshape(-1).data
-    return memoryview(plane).cast("B")
+def _write_root(
+    files: ShardSet, plan: Plan, placed: Placed, level: int | None, *, has_frames: bool
+) -> bytes:
+    with files.root() as file:
+
+        def attempt(level: int | None) -> bytes | None:
+            content = outline(plan, None if level is None else _compression_info(level), placed)
+            writer = SegmentWriter(file, content.segments, level, FEATURE_SHARDS)
+            writer.add(KIND_HEADER, memoryview(content.header))
+            _add_documents(writer, content)
+            # What `info` says about compression is of the whole set, not of the root alone.
+            return writer.finish() if has_frames else _finished(writer, level)
+
+        root = _begun_again(file, level, attempt)
+        files.commit(root)
+        return root
 
 
-class _SegmentWriter:
-    """Puts segments one after another and remembers their entries for the table."""
+class _ShardWriter:
+    """Writes one shard, and remembers what is where in it."""
 
-    def __init__(self, file: IO[bytes], segments: int, level: int | None) -> None:
-        self.file = file
+    def __init__(
+        self,
+        number: int,
+        count: int,
+        tensors: tuple[PlannedTensor, ...],
+        level: int | None,
+        progress: Progress | None,
+    ) -> None:
+        self.number = number
+        self.count = count
+        self.tensors = tensors
         self.level = level
+        self.progress = progress
+        self.planes: dict[tuple[str, str], Pieces] = {}
         self.has_frames = False
-        self.entries: list[Segment] = []
-        self.position = PREAMBLE_BYTES + ENTRY_BYTES * segments
-        file.write(bytes(self.position))
 
-    def add(self, kind: int, data: memoryview) -> None:
-        """Store the bytes of one segment, as a frame if that is wanted and smaller."""
-        padding = align(self.position) - self.position
-        self.file.write(bytes(padding))
-        self.position += padding
-        frame = self.frame(kind, data)
-        digest, checksum = sha256(), 0
-        for start in range(0, len(data), _CHUNK):
-            chunk = data[start : start + _CHUNK]
-            digest.update(chunk)
-            if frame is None:
-                checksum = zlib.crc32(chunk, checksum)
-                self.file.write(chunk)
-        if frame is not None:
-            checksum = zlib.crc32(frame)
-            self.file.write(frame)
-        self.entries.append(
-            Segment(
-                offset=self.position,
-                stored_length=len(data) if frame is None else len(frame),
-                raw_length=len(data),
-                crc32=checksum,
-                codec=CODEC_RAW if frame is None else CODEC_ZSTD,
-                kind=kind,
-                flags=0,
-                sha256=digest.digest(),
-            )
-        )
-        self.position = self.entries[-1].end
+    def write(self, path: Path, files: ShardSet) -> ShardRecord:
+        """The shard's record, once the shard is in its place beside `path`."""
+        with files.shard() as (file, place):
+            root = _begun_again(file, self.level, lambda level: self._attempt(file, level))
+            length = file.seek(0, os.SEEK_END)
+            record = ShardRecord(shard_name(path, self.number, self.count, root), length, root)
+            place(record.name)
+        return record
 
-    def frame(self, kind: int, data: memoryview) -> bytes | None:
-        """The data as a zstd frame, None where they are to be stored raw."""
-        if self.level is None or kind == KIND_HEADER:
-            return None
-        frame = zstd_frames.compress(data, self.level)
-        if len(frame) >= len(data):
-            return None
-        self.has_frames = True
-        return frame
+    def _attempt(self, file: IO[bytes], level: int | None) -> bytes | None:
+        writer = SegmentWriter(file, 1 + sum(self._segments(level)), level, FEATURE_SHARDS)
+        writer.add(KIND_HEADER, memoryview(SHARD_HEADER))
+        for tensor in self.tensors:
+            for plane, numbers in _add_tensor(writer, tensor, self.progress).items():
+                self.planes[tensor.name, plane] = Pieces(self.number, tuple(numbers))
+        self.has_frames = writer.has_frames
+        return _finished(writer, level)
 
-    def finish(self) -> str:
-        """Write the table, then the preamble, and return the root digest in hex."""
-        table = pack_table(self.entries)
-        preamble = Preamble.of(FEATURE_ZSTD if self.has_frames else 0, self.position, table)
-        self.file.seek(PREAMBLE_BYTES)
-        self.file.write(table)
-        self.file.seek(0)
-        self.file.write(preamble.pack())
-        return preamble.root.hex()
+    def _segments(self, level: int | None) -> Iterator[int]:
+        for tensor in self.tensors:
+            for plane in tensor.layout.planes:
+                size = tensor.layout.plane_nbytes(plane, tensor.shape)
+                yield len(cut(size, compressed=level is not None))

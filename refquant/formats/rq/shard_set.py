@@ -1,0 +1,117 @@
+"""A root and its shards, which appear together or not at all."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from refquant.errors import RefquantError
+from refquant.formats.rq.atomic import check_target, locked_file, named_later, remove_abandoned
+from refquant.formats.rq.contents import read_header
+from refquant.formats.rq.journal import Journal
+from refquant.formats.rq.preamble import FEATURE_SHARDS
+from refquant.formats.rq.split import is_shard_of
+
+__all__ = ["ShardSet", "listed_shards", "shard_set"]
+
+
+class ShardSet:
+    """The files that are being written for one target."""
+
+    def __init__(self, target: Path, journal: Journal) -> None:
+        self.target = target
+        self.created: list[str] = []
+        self._names: set[str] = set()
+        self._outdated: list[str] = []
+        self._journal = journal
+
+    @contextmanager
+    def shard(self) -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
+        """A new file, and the function that is told its name once that is known."""
+        names: list[str] = []
+
+        def destination() -> Path:
+            (name,) = names
+            place = self.target.parent / name
+            if not place.exists():
+                self._journal.will_create(name)
+                self.created.append(name)
+            # What is there has the same digest in its name, so at worst it is mended.
+            self._names.add(name)
+            return place
+
+        with named_later(self.target, destination) as file:
+            yield file, names.append
+
+    @contextmanager
+    def root(self) -> Iterator[IO[bytes]]:
+        """The target itself; `commit` is called before its block ends."""
+        with named_later(self.target, lambda: self.target) as file:
+            yield file
+
+    def commit(self, root: bytes) -> None:
+        """The root is complete: what the target's old shards are for ends when it appears."""
+        mine = {name for name in listed_shards(self.target) if is_shard_of(self.target, name)}
+        unused = mine - self._names
+        self._outdated = sorted(unused - _listed_by_others(self.target)) if unused else []
+        self._journal.will_commit(root, self._outdated)
+
+    def undo(self) -> None:
+        """Remove what has appeared without its root."""
+        _unlink(self.target.parent, self.created)
+
+    def finish(self) -> None:
+        """Remove what the root has replaced."""
+        _unlink(self.target.parent, self._outdated)
+
+
+@contextmanager
+def shard_set(target: Path) -> Iterator[ShardSet]:
+    """Write a set: any number of shards, then the root.
+
+    On any exception the shards that have appeared are removed and what stood at `target` is as
+    it was, with its own shards. What a killed writer leaves, the next one in the folder removes.
+    """
+    check_target(target)
+    remove_abandoned(target.parent)
+    with locked_file(target) as (file, temporary):
+        files = ShardSet(target, Journal(file, target))
+        try:
+            yield files
+        except BaseException:
+            files.undo()
+            raise
+        else:
+            files.finish()
+        finally:
+            with suppress(OSError):
+                if os.name == "nt":
+                    file.close()
+                temporary.unlink()
+
+
+def listed_shards(path: Path) -> tuple[str, ...]:
+    """The names of the shards that an `.rq` file lists; none if it is no such file."""
+    if not path.is_file():
+        return ()
+    try:
+        contents = read_header(path, use_mmap=False)
+    except RefquantError:
+        return ()
+    preamble = contents.preamble
+    if preamble is None or not preamble.features & FEATURE_SHARDS or contents.header is None:
+        return ()
+    return tuple(shard.name for shard in contents.header.shards)
+
+
+def _listed_by_others(target: Path) -> set[str]:
+    """Shards that another root in the folder needs, as a copy of the target does."""
+    others = (path for path in target.parent.glob("*.rq") if path.name != target.name)
+    return {name for path in others for name in listed_shards(path)}
+
+
+def _unlink(folder: Path, names: list[str]) -> None:
+    for name in names:
+        with suppress(OSError):
+            (folder / name).unlink()
