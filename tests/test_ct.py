@@ -35,6 +35,12 @@ def test_every_input_as_the_scalar_oracle_of_floats(share):
     assert check_cases(scheme, partial(oracle.floats, dtype=scheme.parameters["dtype"])) >= 14
 
 
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+@pytest.mark.parametrize(("name", "encode"), [("nvfp4", oracle.nvfp4), ("mxfp4", oracle.mxfp4)])
+def test_every_input_as_the_scalar_oracle_of_fp4(name, encode, dtype):
+    assert check_cases(refquant.scheme(f"ct/{name}[dtype={dtype}]"), partial(encode, dtype=dtype))
+
+
 def stream(words, bits, k):
     """Code `k` of a row of words that leaves no gaps."""
     whole = sum(word << 32 * i for i, word in enumerate(words))
@@ -93,3 +99,30 @@ def test_the_two_packings_agree_where_32_divides():
             for packing in ("dense", "padded")
         )
         assert (dense == padded_one) == same
+
+
+def test_the_number_of_the_tensor_divides():
+    x = np.zeros((1, 32), np.float32)
+    x[0, :17] = 3.0
+    x[0, 16] = 6 * 2.0**-9 * 0.49
+    tensor = refquant.quantize(x, "ct/nvfp4")
+    assert tensor.planes["global_scale"].view("<f4").item() == np.float32(2688) * np.float32(1 / 3)
+    # 448, the largest scale; then one that would be zero, and is 0.125.
+    assert tensor.planes["scales"].ravel().tolist() == [0x7E, 0x36]
+    packed = np.full((2, 8), 0x77, np.uint8)
+    scales, divisor = bytes([0x7E, 0x01]), np.float32(3e38)
+    tensor = refquant.QuantizedTensor.from_planes(
+        "ct/nvfp4",
+        (1, 32),
+        {"packed": packed.tobytes(), "scales": scales, "global_scale": divisor.tobytes()},
+    )
+    expected = [np.float32(s) / divisor * np.float32(6) for s in (448, 2.0**-9)]
+    assert tensor.dequantize().reshape(2, 16)[:, 0].tolist() == expected
+
+
+def test_scales_are_powers_above_seven_quarters():
+    x = np.zeros((4, 32), np.float32)
+    below = np.nextafter(np.float32(1.75), np.float32(0))
+    x[:, 5] = [1.75, below, -1.0, 2.0**-140]
+    tensor = refquant.quantize(x, "ct/mxfp4")
+    assert tensor.planes["scales"].ravel().tolist() == [126, 125, 125, 0]

@@ -5,10 +5,11 @@ Written from the clauses in conformance/registry/evidence/ct.json.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 
 from conformance.oracle import binary
 
-__all__ = ["floats", "integers"]
+__all__ = ["floats", "integers", "mxfp4", "nvfp4"]
 
 Codes = dict[str, list[int]]
 Knobs = Mapping[str, str | int]
@@ -68,3 +69,45 @@ def floats(x: Sequence[float], dtype: str) -> Codes:
             quotient = limited(quotient, -448.0, 448.0)
         codes.append(binary.encode(quotient, binary.FLOAT8_E4M3FN))
     return {"s": [scale_bits(scale, dtype)], "q": codes}
+
+
+def element(quotient: float) -> int:
+    """The nearest E2M1 code, ties to even; NaN and zeros of either sign have code 0."""
+    if quotient == 0 or math.isnan(quotient):
+        return 0
+    return binary.encode(quotient, binary.FLOAT4_E2M1, "saturate")
+
+
+def nvfp4(x: Sequence[float], dtype: str) -> Codes:
+    """The fields of a whole tensor."""
+    r = rounding(dtype)
+    x = [r(v) for v in x]
+    most = max(2.0**-126, *(abs(v) for v in x))
+    divisor = r(binary.multiply(r(binary.divide(1.0, most)), 2688.0))
+    if math.isinf(divisor):
+        divisor = 1.0
+    found: Codes = {"g": [binary.encode(divisor, binary.FLOAT32)], "s": [], "q": []}
+    for start in range(0, len(x), 16):
+        block = x[start : start + 16]
+        sixth = r(binary.divide(max(abs(v) for v in block), 6.0))
+        scale = min(binary.multiply(divisor, sixth), 448.0)
+        known = math.nan if math.isnan(scale) else scale
+        bits = binary.encode(known, binary.FLOAT8_E4M3FN) or 0x20
+        whole = binary.divide(binary.decode(bits, binary.FLOAT8_E4M3FN), divisor)
+        found["s"].append(bits)
+        found["q"] += [element(binary.divide(v, whole)) for v in block]
+    return found
+
+
+def mxfp4(x: Sequence[float], dtype: str) -> Codes:
+    """The fields of a block of 32."""
+    r = rounding(dtype)
+    x = [r(v) for v in x]
+    most = max(abs(v) for v in x)
+    exponent = 128 if math.isinf(most) else -127
+    if 0 < most < math.inf:
+        exponent = binary.floor_log2(Fraction(most))
+        exponent += most >= Fraction(7, 4) * binary.power_of_two(exponent)
+    code = max(exponent + 125, 0)
+    scale = binary.decode(code, binary.FLOAT8_E8M0)
+    return {"s": [code], "q": [element(r(binary.divide(v, scale))) for v in x]}

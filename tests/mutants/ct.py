@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 import refquant
 from refquant.driver import Scheme
-from refquant.layout import Layout, Signed, Unsigned, field
-from refquant.schemes.small_floats import FLOAT8_E5M2
+from refquant.layout import Expression, Layout, Signed, Unsigned, field
+from refquant.schemes.small_floats import FLOAT4_E2M1, FLOAT8_E5M2, FLOAT8_E8M0
 from tests.mutants import Mutant
 from tests.mutants.gptq import with_value
 
@@ -65,6 +65,40 @@ def encoded_fp8(divisor: float, least: float) -> Scheme:
         return {"s": scale.view(np.uint32)[:, None], "q": codes}
 
     return replace(true, encode=encode)
+
+
+FP4 = {"nvfp4": "ct/nvfp4", "mxfp4": "ct/mxfp4"}
+
+
+def scaled(value: Expression) -> Scheme:
+    """NVFP4 under another formula."""
+    true = refquant.scheme(FP4["nvfp4"])
+    return replace(true, layout=replace(true.layout, value=value))
+
+
+def by_modelopt() -> Scheme:
+    """ModelOpt's scales, and a divisor to go with them."""
+    other = refquant.scheme("mx/nvfp4[convention=modelopt]").encode
+
+    def encode(x: F32) -> dict[str, NDArray[np.integer]]:
+        found = dict(other(x)) if other else {}
+        return found | {"g": (np.float32(1) / found["g"].view(np.float32)).view(np.uint32)}
+
+    return replace(refquant.scheme(FP4["nvfp4"]), encode=encode)
+
+
+def mxfp4_by(rule: str) -> Scheme:
+    """MXFP4 with the scales of another rule."""
+    other = refquant.scheme(f"mx/mxfp4[scale={rule}]")
+    return replace(refquant.scheme(FP4["mxfp4"]), encode=other.encode)
+
+
+def biased() -> Scheme:
+    """Scales read with another bias."""
+    true = refquant.scheme(FP4["mxfp4"])
+    scales = field("scales", replace(FLOAT8_E8M0, bias=128), "0", over=32)
+    fields = {**true.layout.fields, "s": scales}
+    return replace(true, layout=Layout(true.planes, fields, true.layout.value))
 
 
 MUTANTS = (
@@ -132,4 +166,39 @@ MUTANTS = (
         "scales are at least 2**-126",
         partial(encoded_fp8, 448.0, 2.0**-126),
     ),
+    Mutant(
+        "ct-nvfp4-multiplier",
+        FP4["nvfp4"],
+        "the number of the tensor is multiplied by",
+        partial(scaled, ("mul", ("mul", "s", "g"), "q")),
+    ),
+    Mutant(
+        "ct-nvfp4-reciprocal",
+        FP4["nvfp4"],
+        "scales are multiplied by the rounded reciprocal of the divisor",
+        partial(scaled, ("mul", ("mul", "s", ("div", 1.0, "g")), "q")),
+    ),
+    Mutant("ct-nvfp4-modelopt", FP4["nvfp4"], "ModelOpt's divisor and scales", by_modelopt),
+    *(
+        Mutant(
+            f"ct-{short}-swapped",
+            name,
+            "first weight in the high half of a byte",
+            partial(with_codes, name, FLOAT4_E2M1, "4", "0"),
+        )
+        for short, name in FP4.items()
+    ),
+    Mutant(
+        "ct-mxfp4-floor",
+        FP4["mxfp4"],
+        "scales by the floor of the logarithm",
+        partial(mxfp4_by, "floor"),
+    ),
+    Mutant(
+        "ct-mxfp4-ceil",
+        FP4["mxfp4"],
+        "scales rounded up",
+        partial(mxfp4_by, "ceil"),
+    ),
+    Mutant("ct-mxfp4-bias", FP4["mxfp4"], "scales with a bias of 128", biased),
 )

@@ -5,10 +5,14 @@ points), quantization/lifecycle/forward_helpers.py (codes), compressors/ (planes
 """
 
 from refquant.driver import Scheme
-from refquant.schemes.ct import floats, integers
+from refquant.schemes.ct import floats, fp4, integers
 from refquant.schemes.names import Family
 
 __all__ = ["FAMILIES", "SCHEMES"]
 
 SCHEMES: tuple[Scheme, ...] = ()
-FAMILIES: tuple[Family, ...] = (*integers.FAMILIES, *floats.FAMILIES)
+FAMILIES: tuple[Family, ...] = (
+    *integers.FAMILIES,
+    *floats.FAMILIES,
+    *fp4.FAMILIES,
+)
