@@ -1,10 +1,22 @@
-"""What is done to weights before their codes are chosen: rotations that spread outliers.
+"""How codes are chosen with more knowledge than the weights: of inputs, or by turning the weights.
 
-Scales that an algorithm chooses belong to a scheme's contract and are knobs of its name, as in
-`aeq/int4[block=32,algorithm=octav]`. What changes the weights themselves, and so what the runtime
-must undo or do to activations too, stands here.
+Scales that an algorithm chooses from the weights alone belong to a scheme's contract and are knobs
+of its name, as in `aeq/int4[block=32,algorithm=octav]`. What needs the layer's inputs (GPTQ), and
+what changes the weights themselves, so that the runtime must undo it or do it to activations too
+(rotations), stands here.
 """
 
+from refquant.calibrate.gptq import GptqOptions, gptq, layer_error
 from refquant.calibrate.hadamard import hadamard_matrix, hadamard_size, rotated
+from refquant.calibrate.levels import Levels, with_codes
 
-__all__ = ["hadamard_matrix", "hadamard_size", "rotated"]
+__all__ = [
+    "GptqOptions",
+    "Levels",
+    "gptq",
+    "hadamard_matrix",
+    "hadamard_size",
+    "layer_error",
+    "rotated",
+    "with_codes",
+]
