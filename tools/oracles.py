@@ -143,6 +143,12 @@ ORACLES = {
         reason="fuzzing of the readers led by the coverage of the package",
         minutes=1,
     ),
+    "numpy_2_1": Oracle(
+        requirements=("numpy==2.1.0", "-e", "."),
+        probe="import numpy, refquant.tensor; assert numpy.__version__ == '2.1.0'",
+        reason="the bytes that the oldest NumPy we allow gives",
+        minutes=1,
+    ),
     "torch": Oracle(
         requirements=("torch==2.13.0", "transformers==5.17.0", "safetensors", "-e", "."),
         probe="import torch, transformers, refquant.tensor",
