@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # Where `make test-all` keeps implementations by others; tests read the same variable.
 export REFQUANT_ORACLES ?= $(CURDIR)/.oracles
+# Whom `make test-all` compared with, and on how many values.
+COMPARED := build/comparisons.json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all check bench docs api demo-model oracles clean
@@ -23,7 +25,9 @@ test: $(READY)  ## the tests that need only this folder
 test-all: $(READY) oracles  ## all tests: also slow ones, and comparisons with others' code
 	@$(BIN)/python tools/oracles.py --report
 	@$(BIN)/refquant pull smollm2-135m || echo "SmolLM2: not pulled, its tests are skipped"
-	@$(BIN)/pytest -q -n 2 -m ""
+	@rm -f $(COMPARED)
+	@REFQUANT_COMPARISONS=$(COMPARED) $(BIN)/pytest -q -n 2 -m ""; tests=$$?; \
+		$(BIN)/python -m tests.comparisons $(COMPARED) && exit $$tests
 
 check: $(READY)  ## style, types, import directions, house rules, freshness of generated text
 	@$(BIN)/ruff check

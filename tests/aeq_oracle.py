@@ -9,7 +9,7 @@ import numpy as np
 import refquant
 from refquant.layout import field_codes, numbers
 
-__all__ = ["ask", "codes_and_parameters", "setting_of"]
+__all__ = ["ask", "ask_values", "codes_and_parameters", "setting_of"]
 
 WORKER = Path(__file__).parent / "differential" / "workers" / "aeq_worker.py"
 
@@ -27,10 +27,30 @@ def setting_of(name):
     }
 
 
+def ask_values(python, folder, tensors):
+    """The values of each tensor's codes and parameters."""
+    given = {}
+    for number, tensor in enumerate(tensors):
+        parts = codes_and_parameters(tensor)
+        parts.setdefault("zero_point", np.zeros(parts["scale"].shape, np.int8))
+        if tensor.scheme.parameters["granularity"] == "channel":
+            parts |= {part: parts[part].reshape(-1) for part in ("scale", "zero_point")}
+        elif tensor.scheme.parameters["granularity"] == "tensor":
+            parts |= {part: parts[part].reshape(1, 1) for part in ("scale", "zero_point")}
+        given |= {f"{number}.{part}": array for part, array in parts.items()}
+    settings = [setting_of(tensor.scheme.name) for tensor in tensors]
+    return [found["values"] for found in answers_of(python, folder, settings, given)]
+
+
 def ask(python, folder, settings, x):  # settings, f32[tensors, rows, columns]
     """One answer for each setting: arrays with an axis for the tensors, by name."""
+    return answers_of(python, folder, settings, {"x": x})
+
+
+def answers_of(python, folder, settings, arrays):
+    """One answer for each setting, by name."""
     request, answer = folder / "request.npz", folder / "answer.npz"
-    np.savez(request, x=x, settings=json.dumps(settings))
+    np.savez(request, settings=json.dumps(settings), **arrays)
     subprocess.run([python, WORKER, request, answer], check=True, capture_output=True)
     with np.load(answer) as found:
         arrays = dict(found)

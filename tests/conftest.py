@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 from refquant import library
-from tests import comparisons
+from tests import comparison_table, comparisons
 from tools import oracles
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -61,29 +61,27 @@ def own_cache_folder(
 
 
 @pytest.fixture
-def compared(record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """`compared(scheme, package, what, values, different)` adds to the table of `make test-all`.
+def compared(record_property: Callable[[str, object], None]) -> comparisons.Compared:
+    """Compares with a package, and notes how much for the table of `make test-all`.
 
-    `what` is "decode" or "encode"; `different` counts values whose bits differ.
+    `compared.decoded(scheme, "package 1.2", ours, theirs)`; see tests/comparisons.py.
     """
-
-    def note(scheme: str, package: str, what: str, values: int, different: int) -> None:
-        record_property(comparisons.PROPERTY, [scheme, package, what, int(values), int(different)])
-
-    return note
+    return comparisons.Compared(record_property)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print who was compared with whom."""
+    """Print who was compared with whom, or write it where REFQUANT_COMPARISONS says."""
     reports = [r for kind in ("passed", "failed") for r in terminalreporter.getreports(kind)]
-    notes = [
-        comparisons.Comparison(*value)
+    rows = comparisons.rows_of(
+        comparisons.Comparison(*value, test=report.nodeid.partition("::")[0])
         for report in reports
         for name, value in report.user_properties
         if name == comparisons.PROPERTY
-    ]
-    lines = comparisons.table(notes)
-    if lines:
+    )
+    place = os.environ.get("REFQUANT_COMPARISONS")
+    if place:
+        comparisons.write(Path(place), rows)
+    elif rows:
         terminalreporter.section("compared with others")
-        for line in lines:
+        for line in comparison_table.report(rows):
             terminalreporter.line(line)

@@ -7,6 +7,7 @@ import pytest
 import refquant
 from conformance.oracle import floats as oracle
 from refquant.testing import SplitMix64, adversarial_inputs
+from tests.tensor_parts import every_distribution
 
 
 @pytest.mark.parametrize("name", ["f32", "f16", "bf16"])
@@ -28,29 +29,38 @@ def every_half():
     return np.arange(1 << 16, dtype=np.uint16)
 
 
-def same(left, right):
-    return (left.view(np.uint32) == right.view(np.uint32)) | (np.isnan(left) & np.isnan(right))
+DTYPES = {
+    "f32": ("numpy 2.4", np.float32),
+    "f16": ("numpy 2.4", np.float16),
+    "bf16": ("ml-dtypes 0.6.0", ml_dtypes.bfloat16),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "package", "dtype"),
-    [("f16", "numpy", np.float16), ("bf16", "ml-dtypes 0.6.0", ml_dtypes.bfloat16)],
-)
-def test_all_codes_decode_and_many_weights_encode_as_elsewhere(name, package, dtype, compared):
-    codes = every_half()
-    tensor = refquant.QuantizedTensor.from_planes(name, (1 << 16,), {"values": codes.tobytes()})
+@pytest.mark.parametrize("name", DTYPES)
+def test_all_codes_decode_and_many_weights_encode_as_elsewhere(name, compared):
+    package, dtype = DTYPES[name]
+    codes = every_half() if name != "f32" else SplitMix64(18).bits(1 << 18).astype(np.uint32)
+    raw = {"values": codes.tobytes()}
+    tensor = refquant.QuantizedTensor.from_planes(name, (codes.size,), raw)
     with np.errstate(invalid="ignore"):
         theirs = codes.view(dtype).astype(np.float32)
-    wrong = ~same(tensor.dequantize(), theirs)
-    compared(f"float/{name}", package, "decode", wrong.size, wrong.sum())
-    assert not wrong.any()
-    patterns = SplitMix64(17).bits(1 << 18).astype(np.uint32)
-    x = np.concatenate(
-        [patterns.view(np.float32), *adversarial_inputs(name, (4, 48)).values()], None
-    )
-    x = x[~np.isnan(x)]
-    with np.errstate(over="ignore"):
-        expected = x.astype(dtype).view(np.uint16)
-    wrong = refquant.quantize(x, name).planes["values"].view("<u2")[:, 0] != expected
-    compared(f"float/{name}", package, "encode", wrong.size, wrong.sum())
-    assert not wrong.any()
+    compared.decoded(f"float/{name}", package, tensor.dequantize(), theirs)
+    patterns = SplitMix64(17).bits(1 << 18).astype(np.uint32).view(np.float32)
+    x = np.concatenate([patterns, *adversarial_inputs(name, (4, 48)).values()], None)
+    check_encoder(name, x, compared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DTYPES)
+def test_all_distributions_encode_as_elsewhere(name, compared):
+    check_encoder(name, every_distribution().reshape(-1), compared)
+
+
+def check_encoder(name, x, compared):
+    """The bits of every number; which bits a NaN gets is no part of it."""
+    package, dtype = DTYPES[name]
+    with np.errstate(over="ignore", invalid="ignore"):
+        theirs = x.astype(dtype)
+    words = refquant.quantize(x, name).planes["values"].view(f"<u{theirs.itemsize}")[:, 0]
+    parts = {"codes": (words, theirs.view(words.dtype), np.isnan(x))}
+    compared.encoded(f"float/{name}", package, x.size, parts)

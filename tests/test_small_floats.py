@@ -9,6 +9,7 @@ from conformance.oracle import small_floats as oracle
 from refquant.layout import field_codes
 from refquant.schemes import small_floats
 from refquant.testing import adversarial_inputs
+from tests.tensor_parts import any_tensor, every_distribution
 
 DTYPES = {
     "f8_e4m3fn": ml_dtypes.float8_e4m3fn,
@@ -55,15 +56,35 @@ def test_codes_and_values_are_the_oracle_s(name):
             assert value.tobytes() == expected.tobytes() or np.isnan([value, expected]).all()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "saturate" not in name])
-def test_codes_and_values_are_those_of_ml_dtypes(name):
-    dtype = DTYPES[parts(name)[0]]
+UNSATURATED = [name for name in NAMES if "saturate" not in name]
+PACKAGE = "ml_dtypes 0.6.0"
+
+
+def check_with_ml_dtypes(name, x, compared):
+    with np.errstate(over="ignore", invalid="ignore"):
+        theirs = x.astype(DTYPES[parts(name)[0]])
+    tensor = refquant.quantize(x, name)
+    compared.encoded(name, PACKAGE, x.size, {"codes": (codes(tensor), theirs.view(np.uint8))})
+    compared.decoded(name, PACKAGE, tensor.dequantize(), theirs.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", UNSATURATED)
+def test_codes_and_values_are_those_of_ml_dtypes(name, compared):
     for x in adversarial_inputs(name, (6, 48)).values():
-        tensor = refquant.quantize(x, name)
-        with np.errstate(over="ignore", invalid="ignore"):
-            theirs = x.astype(dtype)
-        assert (codes(tensor) == theirs.view(np.uint8)).all()
-        assert np.array_equal(tensor.dequantize(), theirs.astype(np.float32), equal_nan=True)
+        check_with_ml_dtypes(name, x, compared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNSATURATED)
+def test_codes_of_all_distributions_are_those_of_ml_dtypes(name, compared):
+    check_with_ml_dtypes(name, every_distribution(), compared)
+
+
+@pytest.mark.parametrize("name", UNSATURATED)
+def test_values_of_any_codes_are_those_of_ml_dtypes(name, compared):
+    tensor, dtype = any_tensor(name), DTYPES[parts(name)[0]]
+    theirs = codes(tensor).astype(np.uint8).view(dtype).astype(np.float32)
+    compared.decoded(name, PACKAGE, tensor.dequantize(), theirs)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 
 from refquant.layout import field_codes, numbers
 
-__all__ = ["ask", "codes_and_parameters", "offset_of", "worker"]
+__all__ = ["ask", "ask_values", "codes_and_parameters", "offset_of", "worker"]
 
 WORKER = Path(__file__).parent / "differential" / "workers" / "torchao_worker.py"
 
@@ -39,11 +39,25 @@ def worker(python):
 
 def ask(process, folder, scheme, x):
     """Codes, scales, zero points (or real offsets) and values, all in plain dtypes."""
+    return answer_of(process, folder, scheme, x.shape[1], x=x)
+
+
+def ask_values(process, folder, tensor):
+    """The values of a tensor's codes and parameters."""
+    width = tensor.shape[1]
+    given = codes_and_parameters(tensor)
+    return answer_of(process, folder, tensor.scheme, width, **given)["values"]
+
+
+def answer_of(process, folder, scheme, width, **arrays):
+    """What the worker makes of arrays."""
     request, answer = folder / "request.npz", folder / "answer.npz"
     settings = {"bits": scheme.layout.fields["q"].element.bits, **scheme.parameters}
     if settings.get("granularity") == "channel":
-        settings["group"] = x.shape[1]
-    np.savez(request, x=x, kind=kind_of(scheme), **settings)
+        settings["group"] = width
+    # The knob `scale` would take the name of the scales.
+    settings["storage"] = settings.pop("scale", "f32")
+    np.savez(request, kind=kind_of(scheme), **settings, **arrays)
     process.stdin.write(f"{request}\t{answer}\n")
     process.stdin.flush()
     assert process.stdout.readline() == "written\n", "the worker has ended; see its messages"
@@ -64,5 +78,6 @@ def codes_and_parameters(tensor):
     }
     if "z" in found:
         shift = offset if layout.fields["z"].element.bits == 1 else 0
-        answer["zero_point"] = numbers(found["z"], layout.fields["z"].element) - shift
+        with np.errstate(invalid="ignore"):
+            answer["zero_point"] = numbers(found["z"], layout.fields["z"].element) - shift
     return answer

@@ -1,19 +1,17 @@
 """compressed-tensors' planes and values bit for bit, and its reading of AutoAWQ files."""
 
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import refquant
 from refquant.numerics import bfloat16_bits, float32_from_bfloat16
-from tests.ggml_inputs import weights
+from tests.tensor_parts import any_tensor, every_distribution
+from tests.worker_process import answering
 
 pytestmark = pytest.mark.differential
 
-WORKER = Path(__file__).parent / "workers" / "ct_worker.py"
-
+PACKAGE = "compressed-tensors 0.20.0"
+WIDTH = 256
 PACKED = [
     f"ct/pack{bits}[{symmetry},{share}{more}]"
     for bits in range(2, 9)
@@ -34,6 +32,12 @@ FLOATS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def ask(oracle, tmp_path_factory):
+    with answering(oracle("ct"), "ct_worker.py", tmp_path_factory.mktemp("ct")) as process:
+        yield process
+
+
 def settings(name):
     """Bits, kind, symmetry, strategy, group and dtype, in the worker's words."""
     scheme = refquant.scheme(name)
@@ -41,60 +45,70 @@ def settings(name):
     kind = {"p": "pack", "i": "int", "f": "float"}[name.removeprefix("ct/")[0]]
     bits = scheme.layout.fields["q"].element.bits
     symmetry = knobs.get("symmetry", "sym")
-    return [bits, kind, symmetry, knobs["granularity"], knobs["group"], knobs["dtype"]]
+    return [str(v) for v in (bits, kind, symmetry, knobs["granularity"], knobs["group"])] + [
+        str(knobs["dtype"])
+    ]
 
 
-@pytest.fixture(scope="module")
-def compared(oracle, tmp_path_factory):
-    """Weights, planes of an AWQ file, and what the package makes of them: one request."""
-    folder = tmp_path_factory.mktemp("ct")
-    x = np.concatenate([part for _, part in weights(128, finite=True)])
-    names = [*PACKED, *PLAIN, *FLOATS]
-    awq = refquant.quantize(x[:128], "awq/int4[group=32]")
-    np.savez(
-        folder / "request.npz",
-        x=x,
-        names=names,
-        settings=np.array([[str(v) for v in settings(name)] for name in names]),
-        awq_qweight=awq.planes["qweight"].view("<i4")[..., 0],
-        awq_qzeros=awq.planes["qzeros"].view("<i4")[..., 0],
-        awq_scales=awq.planes["scales"].view("<f2")[..., 0],
-    )
-    command = [oracle("ct"), WORKER, folder / "request.npz", folder / "answer.npz"]
-    subprocess.run(command, check=True, capture_output=True)
-    with np.load(folder / "answer.npz") as answer:
-        return x, awq, dict(answer)
+def stored(tensor):
+    """Planes under the names and in the types of a checkpoint."""
+    planes, (rows, _) = tensor.planes, tensor.shape
+    pack = "packed" in planes
+    wide = "<f4" if tensor.scheme.parameters["dtype"] == "f32" else "<i2"
+    scales = planes["scales"].view(wide)[..., 0]
+    kind = np.uint8 if tensor.scheme.name.startswith("ct/fp8") else np.int8
+    found = {"weight_scale": scales.reshape(()) if scales.size == 1 else scales}
+    if pack:
+        found["weight_packed"] = planes["packed"].view("<i4").reshape(rows, -1)
+        found["weight_shape"] = np.array(tensor.shape)
+    else:
+        found["weight"] = planes["codes"].reshape(tensor.shape).view(kind)
+    if "zero_points" in planes:
+        zeros = planes["zero_points"]
+        if pack:
+            # Words of many rows stand below each other.
+            words = zeros.view("<i4").reshape(*zeros.shape[:2], -1)
+            found["weight_zero_point"] = words.transpose(0, 2, 1).reshape(-1, words.shape[1])
+        else:
+            points = zeros.view(np.int8)[..., 0]
+            found["weight_zero_point"] = points.reshape(np.shape(found["weight_scale"]))
+    return found
 
 
-def in_words(records, count):
-    """Zero points of a checkpoint: words of many rows that stand below each other."""
-    rows, groups, _ = records.shape
-    words = records.view("<i4").reshape(rows, groups, count)
-    return words.transpose(0, 2, 1).reshape(-1, groups)
+def values_of(tensor):
+    """Our values, rounded once more for bfloat16, as the package's product is."""
+    values = tensor.dequantize()
+    if tensor.scheme.parameters["dtype"] == "bf16":
+        values = float32_from_bfloat16(bfloat16_bits(values))
+    return values
 
 
 @pytest.mark.parametrize("name", [*PACKED, *PLAIN, *FLOATS])
-def test_planes_and_values(name, compared):
-    x, _, answer = compared
+def test_planes_and_values(name, ask, compared):
+    x = every_distribution().reshape(-1, WIDTH)
+    theirs = ask(x=x, settings=settings(name))
     tensor = refquant.quantize(x, name)
-    planes = tensor.planes
-    codes = answer[f"{name}.weight_packed" if "pack" in name else f"{name}.weight"]
-    mine = planes["packed" if "pack" in name else "codes"]
-    assert mine.tobytes() == codes.tobytes()
-    assert planes["scales"].tobytes() == answer[f"{name}.weight_scale"].tobytes()
-    if "zero_points" in planes:
-        zeros = planes["zero_points"]
-        if "pack" in name:
-            zeros = in_words(zeros, zeros.shape[-1] // 4)
-        assert zeros.tobytes() == answer[f"{name}.weight_zero_point"].tobytes()
-    values = tensor.dequantize()
-    if tensor.scheme.parameters["dtype"] == "bf16":  # the package rounds products once more
-        values = float32_from_bfloat16(bfloat16_bits(values))
-    theirs = answer[f"{name}.values"]
-    same = (values == theirs) | (np.isnan(values) & np.isnan(theirs))
-    assert same.all()
+    parts = {}
+    for plane, mine in stored(tensor).items():
+        if plane != "weight_shape":
+            both = (np.ascontiguousarray(part).view(np.uint8) for part in (mine, theirs[plane]))
+            parts[plane] = tuple(both) if mine.ndim else (mine.reshape(1), theirs[plane].reshape(1))
+    compared.encoded(name, PACKAGE, x.size, parts)
+    compared.decoded(name, PACKAGE, values_of(tensor), theirs["values"])
 
 
-def test_awq_files(compared):
-    _, awq, answer = compared
-    assert np.array_equal(awq.dequantize(), answer["awq"])
+@pytest.mark.parametrize("name", [*PACKED, *PLAIN, *FLOATS])
+def test_any_bytes(name, ask, compared):
+    tensor = any_tensor(name, (1024, WIDTH))
+    theirs = ask(settings=settings(name), **stored(tensor))
+    compared.decoded(name, PACKAGE, values_of(tensor), theirs["values"])
+
+
+@pytest.mark.parametrize("group", [32, 64, 128])
+def test_awq_files(group, ask, compared):
+    name = f"awq/int4[group={group}]"
+    tensor = any_tensor(name, (1024, 256))
+    planes = {"awq_qweight": "<i4", "awq_qzeros": "<i4", "awq_scales": "<f2"}
+    request = {n: tensor.planes[n.removeprefix("awq_")].view(t)[..., 0] for n, t in planes.items()}
+    theirs = ask(**request)
+    compared.decoded(name, PACKAGE, tensor.dequantize(), theirs["values"])

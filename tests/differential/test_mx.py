@@ -1,7 +1,6 @@
-"""The MX formats against torchao: scales, elements and values for every rule."""
+"""The MX formats and NVFP4 against torchao and ModelOpt: scales, elements and values."""
 
-import subprocess
-from pathlib import Path
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -9,10 +8,12 @@ import pytest
 import refquant
 from refquant.layout import field_codes
 from tests.ggml_inputs import weights
+from tests.tensor_parts import BLOCKS, any_tensor, every_distribution
+from tests.worker_process import answering
 
 pytestmark = pytest.mark.differential
 
-WORKERS = Path(__file__).parent / "workers"
+PACKAGES = {"torchao": "torchao 0.18.0", "modelopt": "nvidia-modelopt 0.47.0"}
 FORMATS = {
     "mxfp8_e4m3": 448.0,
     "mxfp8_e5m2": 57344.0,
@@ -22,20 +23,26 @@ FORMATS = {
 }
 
 
-def every_distribution():
-    """All finite distributions below each other, as rows of 1024."""
-    return np.concatenate([x.reshape(-1, 1024) for _, x in weights(320, finite=True)])
+@pytest.fixture(scope="module")
+def torchao(oracle, tmp_path_factory):
+    with answering(oracle("torchao"), "mx_worker.py", tmp_path_factory.mktemp("mx")) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
-def torchao(oracle, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mx")
-    x = every_distribution()
-    np.savez(folder / "request.npz", x=x)
-    command = [oracle("torchao"), WORKERS / "mx_worker.py", folder / "request.npz"]
-    subprocess.run([*command, folder / "answer.npz"], check=True, capture_output=True)
-    with np.load(folder / "answer.npz") as found:
-        return x, dict(found)
+def nvfp4(oracle, tmp_path_factory):
+    """`nvfp4("modelopt", ...)`: each package has a process of its own."""
+    with ExitStack() as stack:
+        known = {}
+
+        def ask(name, **request):
+            if name not in known:
+                folder = tmp_path_factory.mktemp(name)
+                process = answering(oracle(name), "nvfp4_worker.py", folder, name)
+                known[name] = stack.enter_context(process)
+            return known[name](**request)
+
+        yield ask
 
 
 def field(tensor, name):
@@ -46,9 +53,10 @@ def field(tensor, name):
 @pytest.mark.parametrize("rule", ["floor", "ceil", "even", "rceil"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_torchao(name, rule, torchao, compared):
-    x, theirs = torchao
+    x = every_distribution()
+    theirs = torchao(x=x, format=name, rule=rule)
     tensor = refquant.quantize(x, f"mx/{name}[scale={rule},least=torchao]")
-    same = field(tensor, "s") == theirs[f"{name} {rule} scale"]
+    same = field(tensor, "s") == theirs["scale"]
     if rule == "rceil":
         # Its logarithm rounds to an integer just above a power of two: the scale stays at half.
         largest = np.abs(x.reshape(*same.shape, 32)).max(axis=2)
@@ -56,33 +64,67 @@ def test_torchao(name, rule, torchao, compared):
         fraction, _ = np.frexp(quotient)
         assert (fraction < 0.5 * (1 + 2.0**-16)).all()
         assert same.mean() > 0.99
+        known = ~same
     else:
-        assert same.all()
-    spread = np.repeat(same, 32, axis=1)
-    codes = np.where(spread, theirs[f"{name} {rule} codes"], field(tensor, "q"))
-    compared(f"mx/{name}", "torchao 0.18.0", "encode", codes.size, (~spread).sum())
-    assert np.array_equal(field(tensor, "q"), codes)
-    values = np.where(spread, theirs[f"{name} {rule} values"], tensor.dequantize())
-    assert np.array_equal(tensor.dequantize(), values)
+        known = np.zeros_like(same)
+    spread = np.repeat(known, 32, axis=1)
+    parts = {
+        "scales": (field(tensor, "s"), theirs["scale"], known),
+        "codes": (field(tensor, "q"), theirs["codes"], spread),
+    }
+    compared.encoded(tensor.scheme.name, PACKAGES["torchao"], x.size, parts)
+    values = np.where(spread, tensor.dequantize(), theirs["values"])
+    compared.decoded(tensor.scheme.name, PACKAGES["torchao"], tensor.dequantize(), values)
 
 
-@pytest.mark.parametrize("convention", ["modelopt", "torchao"])
-def test_nvfp4(convention, oracle, tmp_path):
-    tensors = {name: x.reshape(-1, 1024) for name, x in weights(320, finite=True)}
-    np.savez(tmp_path / "request.npz", **tensors)
-    command = [oracle(convention), WORKERS / "nvfp4_worker.py", convention]
-    command += [tmp_path / "request.npz", tmp_path / "answer.npz"]
-    subprocess.run(command, check=True, capture_output=True)
-    with np.load(tmp_path / "answer.npz") as found:
-        theirs = dict(found)
-    for name, x in tensors.items():
-        tensor = refquant.quantize(x, f"mx/nvfp4[convention={convention}]")
-        for plane in ("tensor_scale", "scales"):
-            bits = theirs[f"{name} {plane}"].reshape(-1).view(np.uint8)
-            assert np.array_equal(tensor.planes[plane].reshape(-1), bits), (name, plane)
-        packed = theirs[f"{name} codes"].reshape(-1)
-        codes = np.stack([packed & 15, packed >> 4], axis=1).reshape(x.shape)
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_bytes(name, torchao, compared):
+    tensor = any_tensor(f"mx/{name}[scale=floor,least=torchao]")
+    codes, scale = (field(tensor, part).astype(np.uint8) for part in "qs")
+    theirs = torchao(format=name, codes=codes, scale=scale)["values"]
+    compared.decoded(tensor.scheme.name, PACKAGES["torchao"], tensor.dequantize(), theirs)
+
+
+def unsigned(convention, ours, theirs):
+    """Zeros of code 8, which ModelOpt reads without their sign."""
+    return (convention == "modelopt") & (ours == 0) & (theirs == 0)
+
+
+@pytest.mark.parametrize("convention", PACKAGES)
+def test_nvfp4(convention, nvfp4, compared):
+    scheme, package = f"mx/nvfp4[convention={convention}]", PACKAGES[convention]
+    for title, flat in weights(BLOCKS, finite=True):
+        x = flat.reshape(-1, 1024)
+        theirs = {key: array[0] for key, array in nvfp4(convention, x=x[None]).items()}
+        tensor = refquant.quantize(x, scheme)
+        codes = np.stack([theirs["codes"] & 15, theirs["codes"] >> 4], axis=-1).reshape(x.shape)
         # In torchao zeros of tensors too small for a finite reciprocal are NaN, of any code.
-        known = (x != 0) | (np.abs(x).max() > 1e-30)
-        assert np.array_equal(field(tensor, "q")[known], codes[known]), name
-        assert np.array_equal(tensor.dequantize()[known], theirs[f"{name} values"][known]), name
+        unknown = (x == 0) & (np.abs(x).max() <= 1e-30)
+        parts = {
+            "tensor's scale": (
+                tensor.planes["tensor_scale"].view("<f4"),
+                theirs["tensor_scale"].reshape(1),
+            ),
+            "scales": (tensor.planes["scales"], theirs["scales"]),
+            "codes": (field(tensor, "q"), codes, unknown),
+        }
+        compared.encoded(scheme, package, x.size, parts, title=title)
+        ours, values = tensor.dequantize(), theirs["values"]
+        known = unknown | unsigned(convention, ours, values)
+        compared.decoded(scheme, package, ours, values, known=known, title=title)
+
+
+@pytest.mark.parametrize("convention", PACKAGES)
+def test_any_bytes_of_nvfp4(convention, nvfp4, compared):
+    scheme = f"mx/nvfp4[convention={convention}]"
+    tensors = [any_tensor(scheme, (64, 256), seed) for seed in range(24)]
+    theirs = nvfp4(
+        convention,
+        codes=np.stack([t.planes["codes"].reshape(64, -1) for t in tensors]),
+        scales=np.stack([t.planes["scales"].reshape(64, -1) for t in tensors]),
+        tensor_scale=np.stack([t.planes["tensor_scale"].view("<f4").reshape(()) for t in tensors]),
+    )["values"]
+    for tensor, values in zip(tensors, theirs, strict=True):
+        ours = tensor.dequantize()
+        known = unsigned(convention, ours, values)
+        compared.decoded(scheme, PACKAGES[convention], ours, values, known=known)

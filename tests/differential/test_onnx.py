@@ -1,19 +1,15 @@
 """ONNX's tensors against the reference evaluator and ONNX Runtime: codes, bytes and values."""
 
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import refquant
-from refquant.layout import field_codes, numbers
-from tests.ggml_inputs import weights
+from tests.tensor_parts import any_tensor, every_distribution, field_numbers
+from tests.worker_process import answering
 
 pytestmark = pytest.mark.differential
 
-WORKER = Path(__file__).parent / "workers" / "onnx_worker.py"
-
+REFERENCE, RUNTIME = "onnx 1.23.2", "onnxruntime 1.31.1"
 LINEAR = [
     f"onnx/{kind}[{symmetry},{share}]"
     for kind in ("int4", "uint4", "int8", "uint8", "int16")
@@ -29,70 +25,81 @@ MATMUL = [
 AXES = {"channel": (0, 0), "tensor": (0, 0), "block": (1, 32)}
 
 
-def codes(tensor, name):
-    field = tensor.layout.fields[name]
-    found = field_codes(tensor.layout, name, tensor.planes[field.plane], tensor.shape)
-    return numbers(found, field.element)
-
-
-def asked_of(x):
-    """What the worker needs for every name: parameters as we chose them, planes of MatMulNBits."""
-    request, settings = {}, []
-    for name in LINEAR:
-        tensor, knobs = refquant.quantize(x, name), refquant.scheme(name).parameters
-        share = str(knobs["granularity"])
-        shape = {"channel": (-1,), "tensor": (), "block": (len(x), -1)}[share]
-        request[f"{name}.scale"] = codes(tensor, "s").reshape(shape)
-        if "z" in tensor.layout.fields:
-            request[f"{name}.zero"] = codes(tensor, "z").reshape(shape).astype(np.int32)
-        settings.append([name.partition("[")[0].removeprefix("onnx/"), *AXES[share]])
-    for name in MATMUL:
-        tensor = refquant.quantize(x[:128], name)
-        scales = tensor.planes["scales"].view("<f4")[..., 0]
-        zeros = tensor.planes.get("zero_points", np.zeros((0, 0, 1), np.uint8))[..., 0]
-        request |= {f"{name}.b": tensor.planes["b"], f"{name}.scales": scales}
-        request[f"{name}.zero_points"] = zeros
-        settings.append(["matmul", name[len("onnx/matmul")], tensor.scheme.parameters["block"]])
-    return request, np.array([[str(v) for v in row] for row in settings])
-
-
 @pytest.fixture(scope="module")
-def compared(oracle, tmp_path_factory):
-    """Weights and what ONNX makes of them: one request."""
-    folder = tmp_path_factory.mktemp("onnx")
-    # Blocks that ONNX Runtime decodes to infinities would spoil whole rows of a product.
-    x = np.concatenate([part for _, part in weights(128, finite=True)])
-    x = np.clip(x, np.float32(-1e30), np.float32(1e30))
-    request, settings = asked_of(x)
-    np.savez(folder / "request.npz", x=x, names=[*LINEAR, *MATMUL], settings=settings, **request)
-    command = [oracle("onnx"), WORKER, folder / "request.npz", folder / "answer.npz"]
-    subprocess.run(command, check=True, capture_output=True)
-    with np.load(folder / "answer.npz") as answer:
-        return x, dict(answer)
+def ask(oracle, tmp_path_factory):
+    with answering(oracle("onnx"), "onnx_worker.py", tmp_path_factory.mktemp("onnx")) as process:
+        yield process
+
+
+def parameters(tensor):
+    """Scale, zero point and where they stand, as the operators take them."""
+    share = str(tensor.scheme.parameters["granularity"])
+    shape = {"channel": (-1,), "tensor": (), "block": (len(tensor.planes["codes"]), -1)}[share]
+    axis, block = AXES[share]
+    found = {"scale": field_numbers(tensor, "s").reshape(shape), "axis": axis, "block": block}
+    if "z" in tensor.layout.fields:
+        found["zero"] = field_numbers(tensor, "z").reshape(shape).astype(np.int32)
+    return found | {"kind": tensor.scheme.name.partition("[")[0].removeprefix("onnx/")}
 
 
 @pytest.mark.parametrize("name", LINEAR)
-def test_codes_bytes_and_values(name, compared):
-    x, theirs = compared
+def test_codes_bytes_and_values(name, ask, compared):
+    x = every_distribution()
     tensor = refquant.quantize(x, name)
-    assert np.array_equal(codes(tensor, "q"), theirs[f"{name}.codes"])
-    assert tensor.planes["codes"].tobytes() == theirs[f"{name}.bytes"].tobytes()
-    for who in ("values", "runtime"):
-        assert np.array_equal(tensor.dequantize(), theirs[f"{name}.{who}"])
+    theirs = ask(x=x, **parameters(tensor))
+    parts = {
+        "codes": (field_numbers(tensor, "q").astype(np.int32), theirs["codes"]),
+        "bytes": (tensor.planes["codes"], theirs["bytes"]),
+    }
+    compared.encoded(name, REFERENCE, x.size, parts)
+    for package, key in ((REFERENCE, "values"), (RUNTIME, "runtime")):
+        compared.decoded(name, package, tensor.dequantize(), theirs[key])
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_any_bytes(name, ask, compared):
+    tensor = any_tensor(name)
+    theirs = ask(q=field_numbers(tensor, "q").astype(np.int32), **parameters(tensor))
+    for package, key in ((REFERENCE, "values"), (RUNTIME, "runtime")):
+        compared.decoded(name, package, tensor.dequantize(), theirs[key])
 
 
 @pytest.mark.parametrize("name", MATMUL)
-def test_weights_of_matmul(name, compared):
-    x, theirs = compared
-    assert np.array_equal(refquant.quantize(x[:128], name).dequantize(), theirs[f"{name}.values"])
+def test_weights_of_matmul(name, ask, compared):
+    """Scales are finite here: one weight that is not would spoil a whole row of the product."""
+    tensor, rng = any_tensor(name, (512, 512)), np.random.default_rng(3)
+    planes = dict(tensor.planes)
+    places = planes["scales"].shape[:-1]
+    scales = rng.standard_normal(places) * 2.0 ** rng.integers(-130, 100, places)
+    planes["scales"] = scales.astype("<f4")[..., None].view(np.uint8)
+    tensor = refquant.QuantizedTensor(tensor.scheme, tensor.shape, planes)
+    zeros = planes.get("zero_points", np.zeros((0, 0, 1), np.uint8))[..., 0]
+    theirs = ask(
+        kind="matmul",
+        bits=name[len("onnx/matmul")],
+        block=tensor.scheme.parameters["block"],
+        b=planes["b"],
+        scales=planes["scales"].view("<f4")[..., 0],
+        zero_points=zeros,
+    )["values"]
+    ours = tensor.dequantize()
+    # Sums of zeros forget the sign of a zero.
+    compared.decoded(name, RUNTIME, ours, theirs, known=(ours == 0) & (theirs == 0))
 
 
-def test_dynamic_quantization(compared):
-    x, theirs = compared
+def test_dynamic_quantization(ask, compared):
+    x, name = every_distribution(), "onnx/dynamic_uint8"
+    theirs = ask(kind="dynamic", x=x)
     for k, part in enumerate(np.split(x, len(x) // 4)):
-        tensor = refquant.quantize(part, "onnx/dynamic_uint8")
-        assert np.array_equal(codes(tensor, "s").item(), theirs["dynamic.s"][k])
-        assert codes(tensor, "z").item() == theirs["dynamic.z"][k]
-        assert np.array_equal(codes(tensor, "q"), theirs["dynamic.y"][k])
-        if part.any():
-            assert np.array_equal(codes(tensor, "q"), theirs["dynamic.reference_y"][k])
+        tensor = refquant.quantize(part, name)
+        mine = {key: field_numbers(tensor, key).reshape(-1) for key in "qsz"}
+        # A range beyond the largest number has an infinite scale there, and here the largest.
+        beyond = bool(np.isinf(theirs["s"][k]).any())
+        for package, before, zeros in ((RUNTIME, "", False), (REFERENCE, "reference_", True)):
+            # The reference gives a tensor of zeros another scale.
+            known = beyond or (zeros and not part.any())
+            both = {
+                key: (ours, theirs[before + key.replace("q", "y")][k], np.full(ours.size, known))
+                for key, ours in mine.items()
+            }
+            compared.encoded(name, package, part.size, both)

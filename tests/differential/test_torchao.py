@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import refquant
-from tests.ggml_inputs import weights
-from tests.torchao_oracle import ask, codes_and_parameters, worker
+from tests.tensor_parts import any_tensor, every_distribution
+from tests.torchao_oracle import ask, ask_values, codes_and_parameters, worker
 
 pytestmark = pytest.mark.differential
 
@@ -35,31 +35,31 @@ TORCHCHAT = [
 ]
 
 
-def every_distribution(width=1024):
-    """All distributions below each other."""
-    return np.concatenate([x.reshape(-1, 1024) for _, x in weights(1280, finite=True)])[:, :width]
-
-
 @pytest.fixture(scope="module")
 def torchao(oracle):
     with worker(oracle("torchao")) as process:
         yield process
 
 
+def package_of(name):
+    return "torch 2.13.0" if name in TORCHCHAT else "torchao 0.18.0"
+
+
 @pytest.mark.parametrize("name", [*AFFINE, *TINYGEMM, *TORCHCHAT])
 def test_everything_equals_the_origin(name, torchao, tmp_path, compared):
     x = every_distribution(1000 if name in TORCHCHAT else 1024)
     theirs = ask(torchao, tmp_path, refquant.scheme(name), x)
-    package = "torch 2.13.0" if name in TORCHCHAT else "torchao 0.18.0"
     tensor = refquant.quantize(x, name)
-    for key, ours in codes_and_parameters(tensor).items():
-        note(compared, name, package, "encode", ours, theirs[key])
-    note(compared, name, package, "decode", tensor.dequantize(), theirs["values"])
+    parts = {
+        key: (np.asarray(ours, theirs[key].dtype), theirs[key])
+        for key, ours in codes_and_parameters(tensor).items()
+    }
+    compared.encoded(name, package_of(name), x.size, parts)
+    compared.decoded(name, package_of(name), tensor.dequantize(), theirs["values"])
 
 
-def note(compared, name, package, what, ours, theirs):
-    """Every value the same, NaN for NaN."""
-    ours, theirs = ours.reshape(-1), theirs.reshape(-1)
-    wrong = (ours != theirs) & ~(np.isnan(ours) & np.isnan(theirs))
-    compared(name, package, what, wrong.size, wrong.sum())
-    assert not wrong.any()
+@pytest.mark.parametrize("name", [*AFFINE, *TINYGEMM, *TORCHCHAT])
+def test_any_bytes(name, torchao, tmp_path, compared):
+    tensor = any_tensor(name, (256, 1000 if name in TORCHCHAT else 1024))
+    theirs = ask_values(torchao, tmp_path, tensor)
+    compared.decoded(name, package_of(name), tensor.dequantize(), theirs)

@@ -4,7 +4,9 @@ The request holds tensors `x`, f32[tensors, rows, columns], and `settings`, a li
 {bits, symmetric, granularity (CHANNELWISE, TENSORWISE or BLOCKWISE_n), algorithm (minmax, octav,
 mse or hadamard), limit}. For setting number i the answer holds `i.codes`, `i.scale`,
 `i.zero_point`, `i.values` and `i.packed`, each with an axis for the tensors; for hadamard the
-rotated weights `i.rotated`; for octav the clips after 1 to 10 iterations, `i.clips`.
+rotated weights `i.rotated`; for octav the clips after 1 to 10 iterations, `i.clips`. Where a
+request has no `x` it holds `i.codes`, `i.scale` and `i.zero_point` of one tensor each, and the
+answer `i.values`.
 """
 
 import json
@@ -69,9 +71,28 @@ def clips(x, setting, count):
     return octav._guess_clipping_with_octav(grouped, setting["bits"], axis, count, 3.0).reshape(-1)
 
 
+def values(asked, number, setting):
+    """What the package reads from given codes and parameters."""
+    codes, scale, zero = (asked[f"{number}.{part}"] for part in ("codes", "scale", "zero_point"))
+    kind, _, block = setting["granularity"].partition("_")
+    found = qtyping.UniformQuantParams(
+        num_bits=setting["bits"],
+        quantized_dimension={"CHANNELWISE": 0, "TENSORWISE": None, "BLOCKWISE": 1}[kind],
+        scale=scale,
+        zero_point=zero,
+        symmetric=setting["symmetric"],
+        block_size=int(block or 0),
+    )
+    return uniform.uniform_dequantize(codes.astype(np.int32), found)
+
+
 def main():
     asked, answers = np.load(sys.argv[1]), {}
     for number, setting in enumerate(json.loads(str(asked["settings"]))):
+        if "x" not in asked:
+            with np.errstate(all="ignore"):
+                answers[f"{number}.values"] = values(asked, number, setting)
+            continue
         with np.errstate(all="ignore"):
             parts = [quantized(x, setting) for x in asked["x"]]
         for key in parts[0]:

@@ -1,8 +1,9 @@
 """Runs bitsandbytes: `bnb_worker.py REQUEST.npz ANSWER.npz`, in its environment, on the CPU.
 
-The request holds weights `x`. The answer has, for each kind and block size, the bytes, `absmax`
-and the values that the package decodes them to. `dynamic8` is the formula of its default backend
-in torch operations: its CPU kernel looks codes up in a coarser table (`native` holds its codes).
+The request holds `kind`, `block` and weights `x`, or bytes `codes` with `absmax` of `shape`. The
+answer has the bytes, `absmax` and the values that the package decodes them to. `dynamic8` is the
+formula of its default backend in torch operations: its CPU kernel looks codes up in a coarser
+table.
 """
 
 import sys
@@ -11,7 +12,11 @@ import numpy as np
 import torch
 from bitsandbytes import functional
 
-KINDS = {"nf4": (32, 64, 128, 4096), "fp4": (32, 64, 128, 4096), "dynamic8": (64, 256, 4096)}
+
+def dynamic_state(absmax, block):
+    return functional.QuantState(
+        absmax=absmax, code=functional.create_dynamic_map(), blocksize=block, dtype=torch.float32
+    )
 
 
 def four_bit(x, kind, block):
@@ -26,21 +31,31 @@ def dynamic(x, block):
     scaled = torch.clamp(blocks * (1.0 / absmax.clamp(min=1e-38).view(-1, 1)), -1, 1)
     codes = torch.bucketize(scaled, (table[:-1] + table[1:]) / 2, out_int32=True)
     codes = codes.to(torch.uint8).reshape(x.shape)
-    state = functional.QuantState(absmax=absmax, code=table, blocksize=block, dtype=x.dtype)
-    native, _ = functional.quantize_blockwise(x, code=table.clone(), blocksize=block)
-    return codes.reshape(-1), absmax, functional.dequantize_blockwise(codes, state), native
+    values = functional.dequantize_blockwise(codes, dynamic_state(absmax, block))
+    return codes.reshape(-1), absmax, values
+
+
+def decoded(asked, kind, block):
+    codes, absmax = (torch.from_numpy(asked[part]) for part in ("codes", "absmax"))
+    shape = tuple(map(int, asked["shape"]))
+    if kind == "dynamic8":
+        return functional.dequantize_blockwise(codes.reshape(shape), dynamic_state(absmax, block))
+    state = functional.QuantState(
+        absmax=absmax, shape=shape, dtype=torch.float32, blocksize=block, quant_type=kind
+    )
+    return functional.dequantize_4bit(codes.reshape(-1, 1), state)
 
 
 def main():
-    x = torch.from_numpy(np.load(sys.argv[1])["x"])
-    answer = {}
-    for kind, blocks in KINDS.items():
-        for block in blocks:
-            found = dynamic(x, block) if kind == "dynamic8" else four_bit(x, kind, block)
-            names = ("codes", "absmax", "values", "native")
-            for name, part in zip(names, found, strict=False):
-                answer[f"{kind} {block} {name}"] = part.numpy()
-    np.savez(sys.argv[2], **answer)
+    asked = np.load(sys.argv[1])
+    kind, block = str(asked["kind"]), int(asked["block"])
+    if "x" not in asked:
+        np.savez(sys.argv[2], values=decoded(asked, kind, block).numpy())
+        return
+    x = torch.from_numpy(asked["x"])
+    found = dynamic(x, block) if kind == "dynamic8" else four_bit(x, kind, block)
+    names = ("codes", "absmax", "values")
+    np.savez(sys.argv[2], **{n: part.numpy() for n, part in zip(names, found, strict=True)})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Runs compressed-tensors on weights: `ct_worker.py REQUEST.npz ANSWER.npz`, in its environment.
 
-The request holds `x`, `names` and for each name its settings in a row of `settings` (bits, kind,
-symmetric, strategy, group, dtype as text); also `awq_qweight`, `awq_qzeros`, `awq_scales` of an
-AutoAWQ file. The answer holds the planes of each name and its values, and those of the AWQ file.
+The request holds `settings` (bits, kind, symmetric, strategy, group, dtype as text) and weights
+`x`, or the planes `weight`, `weight_packed`, `weight_scale` and so on; or `awq_qweight`,
+`awq_qzeros`, `awq_scales` of an AutoAWQ file. The answer holds the planes and `values`.
 """
 
 import sys
@@ -24,28 +24,44 @@ def plain(tensor):
     return tensor.view(views.get(tensor.dtype, tensor.dtype)).contiguous().numpy()
 
 
-def run(x, bits, kind, symmetric, strategy, group, dtype):
-    args = QuantizationArgs(
+def arguments(bits, kind, symmetric, strategy, group):
+    return QuantizationArgs(
         num_bits=int(bits),
         type="float" if kind == "float" else "int",
         symmetric=symmetric == "sym",
         strategy=strategy,
         group_size=int(group) if strategy == "group" else None,
     )
-    x = x.to(DTYPES[dtype])
-    rows = {"group": x.unflatten(-1, (-1, int(group))), "channel": x, "tensor": x.reshape(1, -1)}
-    parts = rows[strategy]
+
+
+def chosen(x, args):
+    """The state that is compressed: weights with their scales and zero points."""
+    group, strategy = args.group_size, str(getattr(args.strategy, "value", args.strategy))
+    parts = {
+        "group": x.unflatten(-1, (-1, group)) if group else x,
+        "channel": x,
+        "tensor": x.reshape(1, -1),
+    }[strategy]
     keep = strategy != "group"
     low, high = parts.amin(-1, keepdim=keep), parts.amax(-1, keepdim=keep)
     if strategy == "tensor":
         low, high = low.reshape(()), high.reshape(())
     scale, zero = calculate_qparams(low, high, args)
-    scheme = QuantizationScheme(targets=["Linear"], weights=args)
-    compressor = PackedQuantizationCompressor if kind == "pack" else NaiveQuantizationCompressor
-    state = {"weight": x, "weight_scale": scale, "weight_zero_point": zero}
-    packed = compressor.compress(state, scheme)
-    values = compressor.decompress(packed, scheme)["weight"]
-    return packed, values
+    return {"weight": x, "weight_scale": scale, "weight_zero_point": zero}
+
+
+def stored(asked, dtype):
+    """Planes of a request as tensors of the types that a checkpoint has."""
+    state = {
+        name: torch.from_numpy(asked[name]) for name in asked.files if name.startswith("weight")
+    }
+    if dtype == "bf16":
+        state["weight_scale"] = state["weight_scale"].view(torch.bfloat16)
+    if "weight" in state and state["weight"].dtype == torch.uint8:
+        state["weight"] = state["weight"].view(torch.float8_e4m3fn)
+    if "weight_shape" in state:
+        state["weight_shape"] = torch.Size(state["weight_shape"].tolist())
+    return state
 
 
 def awq(asked):
@@ -64,14 +80,22 @@ def awq(asked):
 
 def main():
     asked = np.load(sys.argv[1])
-    x = torch.from_numpy(asked["x"])
-    answer = {"awq": awq(asked)}
-    for name, settings in zip(asked["names"], asked["settings"], strict=True):
-        packed, values = run(x, *map(str, settings))
-        for key, tensor in packed.items():
-            answer[f"{name}.{key}"] = plain(tensor)
-        answer[f"{name}.values"] = values.float().numpy()
-    np.savez(sys.argv[2], **answer)
+    if "awq_qweight" in asked:
+        np.savez(sys.argv[2], values=awq(asked))
+        return
+    *settings, dtype = map(str, asked["settings"])
+    args = arguments(*settings)
+    scheme = QuantizationScheme(targets=["Linear"], weights=args)
+    pack = settings[1] == "pack"
+    compressor = PackedQuantizationCompressor if pack else NaiveQuantizationCompressor
+    if "x" in asked:
+        state = chosen(torch.from_numpy(asked["x"]).to(DTYPES[dtype]), args)
+        state = compressor.compress(state, scheme)
+        answer = {key: plain(tensor) for key, tensor in state.items()}
+    else:
+        state, answer = stored(asked, dtype), {}
+    values = compressor.decompress(state, scheme)["weight"].float().numpy()
+    np.savez(sys.argv[2], **answer, values=values)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Casts binary32 to torch's 8-bit floats: `float8_worker.py REQUEST.npz ANSWER.npz`."""
+"""Casts binary32 to torch's 8-bit floats and back: `float8_worker.py REQUEST.npz ANSWER.npz`.
+
+The request holds the `dtype`, and weights `x` or bytes `codes`.
+"""
 
 import sys
 
@@ -14,9 +17,14 @@ DTYPES = {
 
 
 def main():
-    x = torch.from_numpy(np.load(sys.argv[1])["x"])
-    codes = {name: x.to(dtype).view(torch.uint8).numpy() for name, dtype in DTYPES.items()}
-    np.savez(sys.argv[2], **codes)
+    asked = dict(np.load(sys.argv[1]))
+    dtype = DTYPES[str(asked["dtype"])]
+    if "x" in asked:
+        codes = torch.from_numpy(asked["x"]).to(dtype).view(torch.uint8)
+        np.savez(sys.argv[2], codes=codes.numpy())
+    else:
+        values = torch.from_numpy(asked["codes"]).view(dtype).to(torch.float32)
+        np.savez(sys.argv[2], values=values.numpy())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Runs MLX: `mlx_worker.py REQUEST.npz ANSWER.npz`, in its environment, on the CPU.
 
-The request holds weights `x`, the names of what to run, and random bytes to decode for the modes
-of block floats. Half-precision arrays are answered as their bits.
+The request holds weights `x`, or words `codes` with `scales` (and `biases`), and either `bits`,
+`group` and `dtype` of the affine mode or the `mode` of block floats. Half-precision arrays are
+asked and answered as their bits.
 """
 
 import sys
@@ -19,38 +20,37 @@ def plain(array):
     return np.array(array)
 
 
-def affine(x, bits, group, dtype):
-    words, scales, biases = mx.quantize(x.astype(DTYPES[dtype]), group_size=group, bits=bits)
-    values = mx.dequantize(words, scales, biases, group_size=group, bits=bits)
+def affine(asked):
+    settings = {"group_size": int(asked["group"]), "bits": int(asked["bits"])}
+    dtype = DTYPES[str(asked["dtype"])]
+    if "x" in asked:
+        words, scales, biases = mx.quantize(mx.array(asked["x"]).astype(dtype), **settings)
+    else:
+        words = mx.array(asked["codes"])
+        scales, biases = (mx.array(asked[part]).view(dtype) for part in ("scales", "biases"))
+    values = mx.dequantize(words, scales, biases, **settings)
     return {"codes": words, "scales": scales, "biases": biases, "values": values}
 
 
-def block_floats(x, mode, request):
+def block_floats(asked):
+    mode = str(asked["mode"])
     settings = {
         "mode": mode,
         "group_size": 16 if mode == "nvfp4" else 32,
         "bits": 8 if mode == "mxfp8" else 4,
     }
-    words, scales = mx.quantize(x, **settings)
+    if "x" in asked:
+        words, scales = mx.quantize(mx.array(asked["x"]), **settings)
+    else:
+        words, scales = mx.array(asked["codes"]), mx.array(asked["scales"])
     values = mx.dequantize(words, scales, **settings, dtype=mx.float32)
-    random_words = mx.array(request[f"{mode} words"])
-    random_scales = mx.array(request[f"{mode} scales"])
-    decoded = mx.dequantize(random_words, random_scales, **settings, dtype=mx.float32)
-    return {"codes": words, "scales": scales, "values": values, "decoded": decoded}
+    return {"codes": words, "scales": scales, "values": values}
 
 
 def main():
-    request = np.load(sys.argv[1])
-    x = mx.array(request["x"])
-    answer = {}
-    for name in request["names"].tolist():
-        if name in ("mxfp4", "mxfp8", "nvfp4"):
-            found = block_floats(x, name, request)
-        else:
-            bits, group, dtype = name.split()
-            found = affine(x, int(bits), int(group), dtype)
-        answer |= {f"{name} {part}": plain(array) for part, array in found.items()}
-    np.savez(sys.argv[2], **answer)
+    asked = dict(np.load(sys.argv[1]))
+    found = block_floats(asked) if "mode" in asked else affine(asked)
+    np.savez(sys.argv[2], **{part: plain(array) for part, array in found.items()})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Runs torchao's MX casts: `mx_worker.py REQUEST.npz ANSWER.npz`, in torchao's environment.
 
-The answer holds scale bytes, unpacked codes and values for every format and every rule.
+The request holds a `format`, and weights `x` with a `rule` or bytes `codes` and `scale`. The answer
+holds scale bytes, unpacked codes and values.
 """
 
 import sys
@@ -21,17 +22,24 @@ FORMATS = {
 
 
 def main():
-    x = torch.from_numpy(np.load(sys.argv[1])["x"])
-    answer = {}
-    for name, dtype in FORMATS.items():
-        for rule in ("floor", "ceil", "even", "rceil"):
-            scale, data = to_mx(x, dtype, 32, ScaleCalculationMode[rule.upper()])
-            codes = kernels.unpack_uint4(data) if name == "mxfp4" else data
-            answer[f"{name} {rule} scale"] = scale.view(torch.uint8).numpy()
-            answer[f"{name} {rule} codes"] = codes.view(torch.uint8).numpy()
-            values = to_dtype(data, scale, dtype, 32, torch.float32)
-            answer[f"{name} {rule} values"] = values.numpy()
-    np.savez(sys.argv[2], **answer)
+    asked = dict(np.load(sys.argv[1]))
+    name, answer = str(asked["format"]), {}
+    dtype = FORMATS[name]
+    if "x" in asked:
+        mode = ScaleCalculationMode[str(asked["rule"]).upper()]
+        scale, data = to_mx(torch.from_numpy(asked["x"]), dtype, 32, mode)
+        codes = kernels.unpack_uint4(data) if name == "mxfp4" else data
+        answer = {
+            "scale": scale.view(torch.uint8).numpy(),
+            "codes": codes.view(torch.uint8).numpy(),
+        }
+    else:
+        codes, scale = (torch.from_numpy(asked[part]) for part in ("codes", "scale"))
+        scale = scale.view(torch.float8_e8m0fnu)
+        data = kernels.pack_uint4(codes) if name == "mxfp4" else codes
+        data = data.view(dtype) if name.startswith("mxfp8") else data
+    values = to_dtype(data, scale, dtype, 32, torch.float32).numpy()
+    np.savez(sys.argv[2], **answer, values=values)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Runs ONNX's reference evaluator and ONNX Runtime: `onnx_worker.py REQUEST.npz ANSWER.npz`.
 
-The request holds weights `x`, `names`, and for each name `<name>.scale`, `<name>.zero` (or none),
-and a row of `settings` (type, axis, block). The answer holds codes and values by both, and the
-bytes of the code tensor. For `matmul` names it holds products with an identity matrix, for
-`dynamic` the outputs of DynamicQuantizeLinear for each of the parts of 4 rows.
+The request holds `kind`. For an integer type it holds weights `x` or codes `q`, `scale`, `zero`
+(or none), `axis` and `block`; the answer holds codes and values by both, and the bytes of the code
+tensor. For `matmul` the answer is a product with an identity matrix, for `dynamic` the outputs of
+DynamicQuantizeLinear for each of the parts of 4 rows.
 """
 
 import sys
 
 import ml_dtypes
 import numpy as np
-import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -33,6 +32,20 @@ def run(found, feeds):
         found.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     return session.run(None, feeds)
+
+
+def decoded(q, scale, zero, kind, axis, block):
+    """Values of given codes by both."""
+    dtype = np.dtype(NUMPY.get(kind, kind))
+    constants = [numpy_helper.from_array(q.astype(dtype), "q"), numpy_helper.from_array(scale, "s")]
+    if zero is not None:
+        constants.append(numpy_helper.from_array(zero.astype(dtype), "z"))
+    more = {"axis": axis} | ({"block_size": block} if block else {})
+    node = helper.make_node("DequantizeLinear", [c.name for c in constants], ["y"], **more)
+    whole = model([node], [], [("y", TensorProto.FLOAT, q.shape)], constants)
+    with np.errstate(all="ignore"):
+        values = ReferenceEvaluator(whole).run(None, {})[0]
+    return {"values": values, "runtime": run(whole, {})[0]}
 
 
 def linear(x, scale, zero, kind, axis, block):
@@ -65,17 +78,28 @@ def linear(x, scale, zero, kind, axis, block):
 
 
 def dynamic(x):
+    """Codes, scale and zero point of every 4 rows, by both."""
+    parts = np.split(x, len(x) // 4)
     node = helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "s", "z"])
-    kinds = [("y", TensorProto.UINT8, x.shape), ("s", TensorProto.FLOAT, []), ("z", 2, [])]
-    whole = model([node], [("x", TensorProto.FLOAT, x.shape)], kinds, [])
-    mine = dict(zip(("y", "s", "z"), run(whole, {"x": x}), strict=True))
-    reference = ReferenceEvaluator(whole).run(None, {"x": x})
-    return mine | {f"reference_{k}": v for k, v in zip("ysz", reference, strict=True)}
+    kinds = [("y", TensorProto.UINT8, parts[0].shape)]
+    kinds += [("s", TensorProto.FLOAT, []), ("z", TensorProto.UINT8, [])]
+    whole = model([node], [("x", TensorProto.FLOAT, parts[0].shape)], kinds, [])
+    session = onnxruntime.InferenceSession(
+        whole.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    reference = ReferenceEvaluator(whole)
+    found = {key: [] for key in ("y", "s", "z", "reference_y", "reference_s", "reference_z")}
+    for part in parts:
+        both = [*session.run(None, {"x": part}), *reference.run(None, {"x": part})]
+        for key, array in zip(found, both, strict=True):
+            found[key].append(array)
+    return {key: np.stack(arrays) for key, arrays in found.items()}
 
 
-def matmul(asked, name, bits, block):
+def matmul(asked):
     """The weights, as products with an identity matrix."""
-    planes = [asked[f"{name}.{plane}"] for plane in ("b", "scales", "zero_points")]
+    bits, block = int(asked["bits"]), int(asked["block"])
+    planes = [asked[plane] for plane in ("b", "scales", "zero_points")]
     outputs, blocks, _ = planes[0].shape
     inputs = blocks * block
     constants = [
@@ -104,18 +128,16 @@ def matmul(asked, name, bits, block):
 
 
 def main():
-    asked = np.load(sys.argv[1])
-    x, answer = asked["x"], {"version": onnx.__version__}
-    for name, row in zip(asked["names"], asked["settings"], strict=True):
-        kind, axis, block = str(row[0]), int(row[1]), int(row[2])
-        if kind.startswith("matmul"):
-            answer[f"{name}.values"] = matmul(asked, name, axis, block)
-            continue
-        zero = asked.get(f"{name}.zero", None)
-        found = linear(x, asked[f"{name}.scale"], zero, kind, axis, block)
-        answer |= {f"{name}.{key}": value for key, value in found.items()}
-    parts = [dynamic(part) for part in np.split(x, len(x) // 4)]
-    answer |= {f"dynamic.{key}": np.stack([part[key] for part in parts]) for key in parts[0]}
+    asked = dict(np.load(sys.argv[1]))
+    kind = str(asked["kind"])
+    if kind == "matmul":
+        answer = {"values": matmul(asked)}
+    elif kind == "dynamic":
+        answer = dynamic(asked["x"])
+    else:
+        function, first = (linear, "x") if "x" in asked else (decoded, "q")
+        given = asked[first], asked["scale"], asked.get("zero")
+        answer = function(*given, kind, int(asked["axis"]), int(asked["block"]))
     np.savez(sys.argv[2], **answer)
 
 

@@ -1,7 +1,9 @@
 """Runs torch-to-nnef and torch on weights: `t2n_worker.py REQUEST.npz ANSWER.npz`.
 
-The request holds `x`; the answer Q40 blocks as bytes in both packings with their values, and for
-`x` cut into tensors of 4 rows, the codes and parameters of torch's 8-bit affine types.
+The request holds `kind`. For `q40` it holds weights `x`, and the answer blocks as bytes in both
+packings with their values; or `codes` and `scale`, and the answer their values. For `quint8` and
+`qint8` the answer holds codes and parameters of `x` cut into tensors of 4 rows, or the values of
+`codes` under each of some `scale` and `zero`.
 """
 
 import sys
@@ -12,6 +14,10 @@ from torch.ao.quantization.observer import MinMaxObserver
 from torch_to_nnef.tensor.quant import base, fp_to_tract_q4_0_with_min_max_calibration
 
 ROWS = 4
+TYPES = {
+    "quint8": (torch.quint8, torch.per_tensor_affine),
+    "qint8": (torch.qint8, torch.per_tensor_symmetric),
+}
 
 
 def q40(x):
@@ -25,6 +31,12 @@ def q40(x):
     return {"q40": current, "q40_legacy": legacy, "q40_values": values.numpy()}
 
 
+def q40_values(codes, scale):
+    """What the package reads from codes and scales of groups."""
+    plain = getattr(base.QScalePerGroupF16, "_dequantize_original", base.QScalePerGroupF16)
+    return plain(torch.from_numpy(codes), torch.from_numpy(scale), 32, 4, torch.float32).numpy()
+
+
 def affine(x, dtype, mapping):
     observer = MinMaxObserver(dtype=dtype, qscheme=mapping)
     observer(x)
@@ -33,19 +45,35 @@ def affine(x, dtype, mapping):
     return found.int_repr().numpy(), scale.numpy(), zero.numpy(), found.dequantize().numpy()
 
 
+def affine_values(codes, scales, zeros):
+    """Values of the same codes under each scale and zero point."""
+    make = torch._make_per_tensor_quantized_tensor
+    plain = torch.from_numpy(codes)
+    return np.stack(
+        [
+            make(plain, float(scale), int(zero)).dequantize().numpy()
+            for scale, zero in zip(scales, zeros, strict=True)
+        ]
+    )
+
+
 def main():
-    x = torch.from_numpy(np.load(sys.argv[1])["x"])
-    answer = q40(x)
-    kinds = {
-        "quint8": (torch.quint8, torch.per_tensor_affine),
-        "qint8": (torch.qint8, torch.per_tensor_symmetric),
-    }
-    for name, (dtype, mapping) in kinds.items():
-        parts = [affine(part, dtype, mapping) for part in x.split(ROWS)]
-        for key, found in zip(
-            ("codes", "scales", "zeros", "values"), zip(*parts, strict=True), strict=True
-        ):
-            answer[f"{name}_{key}"] = np.stack(found)
+    asked = dict(np.load(sys.argv[1]))
+    kind = str(asked["kind"])
+    if kind == "q40":
+        if "x" in asked:
+            answer = q40(torch.from_numpy(asked["x"]))
+        else:
+            answer = {"values": q40_values(asked["codes"], asked["scale"])}
+    elif "x" in asked:
+        parts = [affine(part, *TYPES[kind]) for part in torch.from_numpy(asked["x"]).split(ROWS)]
+        names = ("codes", "scales", "zeros", "values")
+        answer = {
+            n: np.stack(found) for n, found in zip(names, zip(*parts, strict=True), strict=True)
+        }
+    else:
+        given = (asked[part] for part in ("codes", "scale", "zero"))
+        answer = {"values": affine_values(*given)}
     np.savez(sys.argv[2], **answer)
 
 

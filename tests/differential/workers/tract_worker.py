@@ -1,8 +1,8 @@
 """Runs tract on weights and on its block formats: `tract_worker.py REQUEST.npz ANSWER.npz`.
 
-The request holds weights `x` and blocks `q40` and `q8_1` of `shape`. The answer holds the bytes
-that tract's transform `block_quant` makes of `x`, and the products of an identity matrix with the
-matrices that were read from blocks, which are their values.
+The request holds weights `x`, and the answer the bytes that tract's transform `block_quant` makes
+of them; or blocks `q40` or `q8_1` of a matrix of `shape`, and the answer its rows, gathered one by
+one, which are their values.
 """
 
 import struct
@@ -45,21 +45,34 @@ def archive(folder, graph, kind, content, shape):
     return tract.nnef().load(str(folder))
 
 
+def encoded(folder, x):
+    """The bytes of a matrix in tract's file."""
+    model = archive(folder / "plain", GRAPH, PLAIN, x.tobytes(), x.shape)
+    model.transform("block_quant")
+    tract.nnef().write_model_to_dir(model, str(folder / "written"))
+    written = next((folder / "written").glob("*.dat")).read_bytes()
+    return {
+        "header": np.frombuffer(written[:128], np.uint8),
+        "q40": np.frombuffer(written[128:], np.uint8),
+    }
+
+
+def decoded(folder, kind, blocks, shape):
+    """All rows of a matrix that was read from blocks."""
+    model = archive(folder / "blocks", ROWS, kind, blocks.tobytes(), shape)
+    indices = np.arange(shape[0], dtype=np.int64)
+    return {"values": model.into_runnable().run([indices])[0].to_numpy()}
+
+
 def main():
-    asked = np.load(sys.argv[1])
-    x, shape = asked["x"], tuple(map(int, asked["x"].shape))
+    asked = dict(np.load(sys.argv[1]))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        model = archive(folder / "plain", GRAPH, PLAIN, x.tobytes(), shape)
-        model.transform("block_quant")
-        tract.nnef().write_model_to_dir(model, str(folder / "written"))
-        written = next((folder / "written").glob("*.dat")).read_bytes()
-        answer = {"header": np.frombuffer(written[:128], np.uint8)}
-        answer["q40"] = np.frombuffer(written[128:], np.uint8)
-        indices = np.arange(shape[0], dtype=np.int64)
-        for name, kind in (("q40", Q40), ("q8_1", Q8_1)):
-            model = archive(folder / name, ROWS, kind, asked[name].tobytes(), shape)
-            answer[f"{name}_values"] = model.into_runnable().run([indices])[0].to_numpy()
+        if "x" in asked:
+            answer = encoded(folder, asked["x"])
+        else:
+            name, kind = ("q40", Q40) if "q40" in asked else ("q8_1", Q8_1)
+            answer = decoded(folder, kind, asked[name], tuple(map(int, asked["shape"])))
     np.savez(sys.argv[2], **answer)
 
 
