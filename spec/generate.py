@@ -74,7 +74,7 @@ def _fields(family: Family) -> str:
     rows = (
         (
             f"`{field.name}`",
-            field.law.replace("'", "`"),
+            field.law.replace("'", "`") + (", or left out" if field.optional else ""),
             field.meaning,
             f"`{field.gguf}`" if field.gguf else "",
             f"`{field.hugging_face}`" if field.hugging_face else "",
@@ -88,9 +88,12 @@ def _tensors(family: Family) -> str:
     """The tensors of a model family, and what Hugging Face calls them."""
     rows = (
         (
-            f"`{tensor.name}`" + (f", unless `{tensor.absent_if}`" if tensor.absent_if else ""),
+            f"`{tensor.name}`"
+            + (f", if `{tensor.present_if}`" if tensor.present_if else "")
+            + (f", unless `{tensor.absent_if}`" if tensor.absent_if else ""),
             f"`{tensor.formula}`",
-            f"`{tensor.hugging_face}`",
+            (f"`{tensor.hugging_face}`" if tensor.hugging_face else "")
+            + ("" if tensor.form == "as it is" else f", {tensor.form}"),
         )
         for tensor in family.tensor_specs
     )

@@ -109,15 +109,13 @@ def test_the_newer_place_of_rope_theta_is_read():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_scaling"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_scaling"),
-        ({"attention_bias": True}, "attention_bias"),
-        ({"mlp_bias": True}, "mlp_bias"),
+        ({"rope_scaling": {"rope_type": "longrope", "factor": 8.0}}, "longrope"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "dynamic"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "mscale": 1.0}}, "mscale"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
-        ({"model_type": "mistral"}, "sliding_window"),
-        ({"sliding_window": 4096}, "sliding_window"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "every n-th"),
         ({"intermediate_size": [1, 2]}, "intermediate_size"),
     ],
 )
@@ -127,17 +125,91 @@ def test_unsupported_configurations_are_named(change, named):
 
 
 @pytest.mark.parametrize("window", [None, 0, 8192, 10**6])
-def test_a_window_that_hides_nothing_is_accepted(window):
-    LLAMA.from_hugging_face(SMOLLM2_CONFIG | {"sliding_window": window})
+def test_a_window_that_hides_nothing_is_left_out(window):
+    assert "window" not in LLAMA.from_hugging_face(SMOLLM2_CONFIG | {"sliding_window": window})
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048}
+
+
+@pytest.mark.parametrize(
+    ("change", "fields"),
+    [
+        ({"sliding_window": 4096}, {"window": 4096}),
+        ({"model_type": "mistral"}, {"window": 4096}),
+        (
+            {"attention_bias": True},
+            {"query_key_value_bias": True, "attention_output_bias": True},
+        ),
+        ({"mlp_bias": True}, {"feedforward_bias": True}),
+        (
+            {"rope_scaling": {"type": "linear", "factor": 2}},
+            {"rope_scaling": "linear", "rope_factor": 2.0},
+        ),
+        (
+            {"rope_scaling": LLAMA3},
+            {
+                "rope_scaling": "llama3",
+                "rope_factor": 8.0,
+                "rope_original_context": 8192,
+                "rope_low_frequency": 1.0,
+                "rope_high_frequency": 4.0,
+            },
+        ),
+        (
+            {"rope_scaling": YARN},
+            {
+                "rope_scaling": "yarn",
+                "rope_factor": 4.0,
+                "rope_original_context": 2048,
+                "rope_beta_fast": 32.0,
+                "rope_beta_slow": 1.0,
+                "rope_truncated": True,
+                "rope_size": 1.138629436111989,
+            },
+        ),
+        ({"model_type": "mixtral"}, {"experts": 8, "experts_used": 2}),
+    ],
+)
+def test_features_of_a_configuration_become_fields(change, fields):
+    found = LLAMA.from_hugging_face(SMOLLM2_CONFIG | change)
+    LLAMA.check_fields(found)
+    plain = LLAMA.from_hugging_face(SMOLLM2_CONFIG)
+    assert {name: found[name] for name in found.keys() - plain.keys()} == fields
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "fields"),
+    [
+        ({"llama.attention.sliding_window": 4096}, (), {"window": 4096}),
+        ({}, ("rope_freqs.weight",), {"rope_factors": True}),
+        ({}, ("blk.0.attn_q.bias",), {"query_key_value_bias": True}),
+        ({"llama.rope.scale_linear": 4.0}, (), {"rope_scaling": "linear", "rope_factor": 4.0}),
+        (
+            {"llama.expert_count": 8, "llama.expert_used_count": 2},
+            (),
+            {"experts": 8, "experts_used": 2},
+        ),
+    ],
+)
+def test_features_of_gguf_metadata_become_fields(change, names, fields):
+    found = LLAMA.from_gguf(SMOLLM2_GGUF | change, names)
+    LLAMA.check_fields(found)
+    plain = LLAMA.from_gguf(SMOLLM2_GGUF, ())
+    assert {name: found[name] for name in found.keys() - plain.keys()} == fields
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"llama.rope.scaling.type": "yarn"}, "rope_scaling"),
-        ({"llama.rope.scale_linear": 4.0}, "rope_scaling"),
-        ({"llama.expert_count": 8}, "expert"),
-        ({"llama.attention.sliding_window": 4096}, "sliding_window"),
+        ({"llama.rope.scaling.type": "longrope"}, "longrope"),
         ({"llama.rope.dimension_count": 32}, "dimension_count"),
         ({"llama.attention.value_length": 32}, "value_length"),
         ({"llama.attention.head_count_kv": [3, 4]}, "one value for each layer"),
@@ -181,7 +253,13 @@ def test_a_head_width_that_cannot_be_derived_is_refused():
         ({"tied_embeddings": 1}, "true or false"),
         ({"key_value_heads": 3}, "multiple of key_value_heads"),
         ({"head_width": 5}, "even"),
-        ({"rope_scaling": 1.0}, "no field"),
+        ({"rope_stretching": 1.0}, "no field"),
+        ({"rope_scaling": "linear"}, "rope_scaling must be those"),
+        ({"rope_factor": 2.0}, "rope_scaling must be those"),
+        ({"window_period": 2}, "beside a window"),
+        ({"experts_used": 2}, "experts_used"),
+        ({"experts_used": 3, "experts": 2}, "experts_used"),
+        ({"layers": 4096, "experts": 17, "experts_used": 2}, "all layers together"),
     ],
 )
 def test_unlawful_fields_are_refused(change, message):
@@ -226,7 +304,7 @@ def test_wrong_tensors_are_named(change, name, said):
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["rope_freqs.weight", "blk.1.attn_q.bias"])
+@pytest.mark.parametrize("name", ["rope_factors_long.weight", "blk.1.attn_q_norm.weight"])
 def test_tensors_of_unsupported_features_are_told_from_damage(name):
     fields = llama_fields()
     with pytest.raises(UnsupportedError, match=name):

@@ -57,7 +57,7 @@ def weights(dtype: str = "F32", **config: object) -> dict[str, made.Entry]:
     found = {}
     for seed, one in enumerate(names):
         raw = np.random.default_rng(seed).bytes(width * int(np.prod(one.shape)))
-        found[one.hugging_face] = (dtype, one.shape, raw)
+        found[one.hugging_face[0]] = (dtype, one.shape, raw)
     return found
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refquant.runtime import attention, llama, load_model, ops
+from refquant.runtime import attention, blocks, load_model, ops, rope
 from tests.runtime_models import checkpoint_of, llama_fields, random_checkpoint, random_tensors
 from tests.runtime_oracle import Llama
 
@@ -141,30 +141,30 @@ def test_later_tokens_do_not_reach_earlier_ones():
 
 WRONG = {
     "the other rope style": (
-        llama,
+        rope,
         "rotate",
         lambda x, table, _style: ops.rotate(x, table, "halves"),
     ),
     "every other position": (
-        llama,
+        rope,
         "rope_table",
-        lambda start, n, width, theta: ops.rope_table(start, 2 * n, width, theta)[::2],
+        lambda start, n, turns, size: ops.rope_table(start, 2 * n, turns, size)[::2],
     ),
     "no causal mask": (
         attention,
         "_attend_tile",
-        lambda q, k, v: attention.softmax(q.swapaxes(0, 1) @ k.T).swapaxes(0, 1) @ v,
+        lambda q, k, v, *_: attention.softmax(q.swapaxes(0, 1) @ k.T).swapaxes(0, 1) @ v,
     ),
     "key heads in the wrong order": (
-        llama,
+        blocks,
         "attend",
-        lambda q, k, v: attention.attend(q, k[::-1], v[::-1]),
+        lambda q, k, v, *rest: attention.attend(q, k[::-1], v[::-1], *rest),
     ),
-    "epsilon left out": (llama, "rms_norm", lambda x, w, _epsilon: ops.rms_norm(x, w, 0.0)),
+    "epsilon left out": (blocks, "rms_norm", lambda x, w, _epsilon: ops.rms_norm(x, w, 0.0)),
     "gate and up exchanged": (
-        llama,
-        "swiglu",
-        lambda x: ops.swiglu(np.roll(x, x.shape[1] // 2, axis=1)),
+        blocks,
+        "GATES",
+        {"silu": lambda x: ops.swiglu(np.roll(x, x.shape[1] // 2, axis=1))},
     ),
 }
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from refquant.runtime import ops
-from refquant.runtime.attention import attend
+from refquant.runtime.attention import Sight, attend
+from refquant.runtime.rope import frequencies
 from tests.runtime_oracle import EXP_ULPS, U
 
 
@@ -46,7 +47,7 @@ def test_rms_norm_of_nothing_is_nothing():
 
 def test_late_positions_turn_by_their_exact_angles():
     # At position 10**6 a float32 angle would be off by up to 0.03 radians.
-    table = ops.rope_table(10**6, 2, 64, 10000.0)
+    table = ops.rope_table(10**6, 2, frequencies(10000.0, 64))
     angle = np.longdouble(10**6) * np.longdouble(10000.0) ** (-np.longdouble(2) * 7 / 64)
     assert abs(table[0, 7].real - np.cos(angle)) <= U
     assert abs(table[0, 7].imag - np.sin(angle)) <= U
@@ -68,7 +69,16 @@ def test_attention_reads_the_group_of_its_head():
     values = np.stack([np.full((3, 2), 1.0), np.full((3, 2), 2.0)]).astype(np.float32)
     for tokens in (1, 3):
         queries = np.ones((tokens, 4, 2), np.float32)
-        assert attend(queries, keys, values)[0].tolist() == [1, 1, 1, 1, 2, 2, 2, 2]
+        assert attend(queries, keys, values, Sight(divisor=2.0))[0].tolist() == [
+            1,
+            1,
+            1,
+            1,
+            2,
+            2,
+            2,
+            2,
+        ]
 
 
 def test_results_stay_float32():
@@ -76,4 +86,7 @@ def test_results_stay_float32():
     assert ops.rms_norm(x, x[0], 1e-5).dtype == np.float32
     assert ops.swiglu(x).dtype == np.float32
     assert ops.softmax(x).dtype == np.float32
-    assert ops.rotate(x[:, None], ops.rope_table(0, 3, 4, 1e4), "halves").dtype == np.float32
+    assert (
+        ops.rotate(x[:, None], ops.rope_table(0, 3, frequencies(1e4, 4)), "halves").dtype
+        == np.float32
+    )

@@ -7,7 +7,9 @@ forward pass for it.
 from collections.abc import Mapping
 from typing import Final
 
+from refquant.architectures.bert import BERT
 from refquant.architectures.check import check_tensors
+from refquant.architectures.diffusion import DREAM, LLADA, SDAR
 from refquant.architectures.family import (
     Architecture,
     Family,
@@ -16,7 +18,14 @@ from refquant.architectures.family import (
     ModelTensor,
     TensorSpec,
 )
+from refquant.architectures.gemma import GEMMA2, GEMMA3
+from refquant.architectures.gpt2 import GPT2
+from refquant.architectures.gpt_oss import GPT_OSS
 from refquant.architectures.llama import LLAMA
+from refquant.architectures.phi3 import PHI3
+from refquant.architectures.qwen2 import QWEN2
+from refquant.architectures.qwen3 import QWEN3
+from refquant.architectures.qwen3_moe import QWEN3_MOE
 from refquant.errors import UnsupportedError
 
 __all__ = [
@@ -33,7 +42,21 @@ __all__ = [
     "family_of_hugging_face",
 ]
 
-FAMILIES: Final[Mapping[str, Family]] = {"llama": LLAMA}
+FAMILIES: Final[Mapping[str, Family]] = {
+    "llama": LLAMA,
+    "qwen2": QWEN2,
+    "qwen3": QWEN3,
+    "qwen3_moe": QWEN3_MOE,
+    "gemma2": GEMMA2,
+    "gemma3": GEMMA3,
+    "phi3": PHI3,
+    "gpt2": GPT2,
+    "gpt_oss": GPT_OSS,
+    "dream": DREAM,
+    "llada": LLADA,
+    "sdar": SDAR,
+    "bert": BERT,
+}
 
 
 def family_named(name: str) -> Family:

@@ -5,6 +5,7 @@ which tensors such a model has and their shapes as products of those numbers, an
 or a Hugging Face directory writes the same facts.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,23 @@ from typing import Literal, cast
 
 from refquant.errors import FormatError
 
-__all__ = ["Architecture", "Family", "FieldSpec", "FieldValue", "ModelTensor", "TensorSpec"]
+__all__ = [
+    "Architecture",
+    "Family",
+    "FieldSpec",
+    "FieldValue",
+    "HuggingFaceForm",
+    "ModelTensor",
+    "TensorSpec",
+]
 
 FieldValue = int | float | str | bool
 FieldKind = Literal["count", "number", "flag", "choice"]
+HuggingFaceForm = Literal[
+    "as it is", "transposed", "even", "odd", "even, transposed", "odd, transposed"
+]
+"""How a Hugging Face file holds a tensor of ours: `transposed` exchanges the last two axes, `even`
+and `odd` take every second element of the last axis, from the first or the second on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +47,8 @@ class FieldSpec:
 
     A `count` is an integer in 1..`maximum`, a `number` a finite float above zero, a `flag` a bool
     and a `choice` one of `choices`. `gguf` and `hugging_face` are the keys under which the other
-    formats keep it, empty where they imply it.
+    formats keep it, empty where they imply it. An `optional` field stands for something that not
+    every model has, and a model without it leaves the field out.
     """
 
     name: str
@@ -43,6 +58,7 @@ class FieldSpec:
     hugging_face: str = ""
     maximum: int = 2**31 - 1
     choices: tuple[str, ...] = ()
+    optional: bool = False
 
     @property
     def law(self) -> str:
@@ -70,14 +86,19 @@ class FieldSpec:
 class TensorSpec:
     """One tensor of a model, or one per layer if its name holds `{layer}`.
 
-    Each entry of `shape` is a product of field names, outermost axis first as in NumPy; a linear
-    map is stored [outputs, inputs]. The tensor is absent from models whose flag `absent_if` is set.
+    Each entry of `shape` is a sum of products of numbers and field names, or a product's half,
+    outermost axis first as in NumPy; a linear map is stored [outputs, inputs]. The tensor is
+    absent from models that have the field `absent_if`, and present only in those that have the
+    field `present_if`; a flag counts if it is set. `form` says how `hugging_face` holds it; a name
+    there with `{expert}` is one tensor for each expert, stacked in order.
     """
 
     name: str
     shape: tuple[str, ...]
     hugging_face: str
     absent_if: str = ""
+    present_if: str = ""
+    form: HuggingFaceForm = "as it is"
 
     @property
     def formula(self) -> str:
@@ -87,12 +108,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelTensor:
-    """One tensor of one model: names, shape, and the formula that the shape comes from."""
+    """One tensor of one model: names, shape, and the formula that the shape comes from.
+
+    `hugging_face` are the tensors, in order, that a Hugging Face file holds for it under `form`.
+    """
 
     name: str
     shape: tuple[int, ...]
     formula: str
-    hugging_face: str
+    hugging_face: tuple[str, ...]
+    form: HuggingFaceForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +127,9 @@ class Family:
     `rules` are relations between fields, each with the sentence that is printed when it fails.
     `unsupported_tensors` maps names (with `{layer}`) that a valid file of this kind may hold to
     the feature they stand for. `ignored_hugging_face` are endings of tensor names that Hugging
-    Face files carry and no model needs. `from_gguf(metadata, tensor_names)` and
+    Face files carry and no model needs; `hugging_face_prefix` stands before all names in files
+    that hold the model inside of another one. `constants` are facts that hold for every model of
+    the family, and so no file states them. `from_gguf(metadata, tensor_names)` and
     `from_hugging_face(config)` return the fields, or raise FormatError for missing or ill-typed
     metadata and UnsupportedError for a feature this family's runtime does not have.
     """
@@ -118,16 +145,20 @@ class Family:
     ignored_hugging_face: tuple[str, ...]
     from_gguf: Callable[[Mapping[str, object], Collection[str]], dict[str, FieldValue]]
     from_hugging_face: Callable[[Mapping[str, object]], dict[str, FieldValue]]
+    constants: Mapping[str, FieldValue] = dataclasses.field(default_factory=dict)
+    hugging_face_prefix: str = ""
 
     def check_fields(self, fields: Mapping[str, object], *, where: str = "architecture") -> None:
         """Raise FormatError E_ARCH_FIELD unless `fields` are complete, typed and consistent."""
         known = [spec.name for spec in self.fields]
         if unknown := sorted(set(fields) - set(known)):
             raise _field_error(f"family {self.name} has no field {unknown[0]!r}", where)
-        if missing := [name for name in known if name not in fields]:
+        if missing := [
+            spec.name for spec in self.fields if spec.name not in fields and not spec.optional
+        ]:
             raise _field_error(f"family {self.name} needs the field {missing[0]!r}", where)
         for spec in self.fields:
-            if not spec.accepts(fields[spec.name]):
+            if spec.name in fields and not spec.accepts(fields[spec.name]):
                 found = f"{spec.name} is {fields[spec.name]!r}"
                 raise _field_error(f"{found}, expected {spec.law}", where)
         values = cast(Mapping[str, FieldValue], fields)
@@ -137,13 +168,19 @@ class Family:
 
     def model_tensors(self, fields: Mapping[str, FieldValue]) -> list[ModelTensor]:
         """Every tensor of a model with these fields, in file order: layer by layer."""
-        present = [spec for spec in self.tensor_specs if not fields.get(spec.absent_if, False)]
+        present = [
+            spec
+            for spec in self.tensor_specs
+            if not fields.get(spec.absent_if, False)
+            and (spec.present_if == "" or fields.get(spec.present_if, False))
+        ]
         return [
             ModelTensor(
                 name=spec.name.format(layer=layer),
-                shape=tuple(_product(formula, fields) for formula in spec.shape),
+                shape=tuple(_length(formula, fields) for formula in spec.shape),
                 formula=spec.formula,
-                hugging_face=spec.hugging_face.format(layer=layer),
+                hugging_face=_sources(spec.hugging_face, layer, fields),
+                form=spec.form,
             )
             for repeated, specs in _runs(present)
             for layer in range(int(fields["layers"]) if repeated else 1)
@@ -155,8 +192,12 @@ class Family:
         return {tensor.name: tensor.shape for tensor in self.model_tensors(fields)}
 
     def hugging_face_names(self, fields: Mapping[str, FieldValue]) -> dict[str, str]:
-        """Hugging Face's name of every tensor, mapped to ours."""
-        return {tensor.hugging_face: tensor.name for tensor in self.model_tensors(fields)}
+        """Hugging Face's name of every tensor, mapped to ours (the last of ours that it is in)."""
+        return {
+            name: tensor.name
+            for tensor in self.model_tensors(fields)
+            for name in tensor.hugging_face
+        }
 
 
 def _field_error(message: str, where: str) -> FormatError:
@@ -169,5 +210,19 @@ def _runs(specs: Iterable[TensorSpec]) -> list[tuple[bool, list[TensorSpec]]]:
     return [(repeated, list(run)) for repeated, run in runs]
 
 
-def _product(formula: str, fields: Mapping[str, FieldValue]) -> int:
-    return math.prod(int(fields[name]) for name in formula.split(" * "))
+def _sources(pattern: str, layer: int, fields: Mapping[str, FieldValue]) -> tuple[str, ...]:
+    if "{expert}" not in pattern:
+        return (pattern.format(layer=layer),)
+    return tuple(
+        pattern.format(layer=layer, expert=expert) for expert in range(int(fields["experts"]))
+    )
+
+
+def _length(formula: str, fields: Mapping[str, FieldValue]) -> int:
+    """`a * b + 2 * c`, or `a / 2`: no more than that."""
+    whole, _, divisor = formula.partition(" / ")
+    products = [
+        math.prod(int(name) if name.isdigit() else int(fields[name]) for name in term.split(" * "))
+        for term in whole.split(" + ")
+    ]
+    return sum(products) // int(divisor or 1)

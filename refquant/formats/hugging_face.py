@@ -16,6 +16,7 @@ from typing import Final
 from refquant.architectures import Architecture, Family, check, family_of_hugging_face
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
+from refquant.formats.hugging_face_forms import Source, rearranged, source_of
 from refquant.formats.lazy import LazyTensors, is_readable, tensor_over
 from refquant.formats.mapped import shown
 from refquant.formats.safetensors import StoredTensor, read_safetensors
@@ -75,9 +76,12 @@ def _open(folder: Path, *, use_mmap: bool) -> Checkpoint:
     )
 
 
-def _tensor(stored: StoredTensor) -> QuantizedTensor:
+def _tensor(stored: StoredTensor | Source) -> QuantizedTensor:
     scheme = SCHEMES.get(stored.dtype)
-    return tensor_over(stored.name, stored.dtype, scheme, stored.shape, stored.data)
+    if isinstance(stored, StoredTensor):
+        return tensor_over(stored.name, stored.dtype, scheme, stored.shape, stored.data)
+    data = rearranged(stored)
+    return tensor_over(stored.parts[0].name, stored.dtype, scheme, stored.shape, data)
 
 
 def _read_text(folder: Path, name: str) -> bytes | None:
@@ -154,7 +158,7 @@ class _Model:
     """The tensors under our names, and what was left aside knowingly."""
 
     architecture: Architecture | None
-    tensors: Mapping[str, StoredTensor]
+    tensors: Mapping[str, StoredTensor | Source]
     aliases: Mapping[str, str]
     notes: Mapping[str, object]
 
@@ -171,13 +175,19 @@ def _name_tensors(
         missing["architecture_missing"] = str(error)
         return _Model(None, stored, {}, {})
     tied = architecture.fields.get("tied_embeddings") is True
-    names = family.hugging_face_names(architecture.fields)
-    unread = [name for name in stored if name not in names]
+    sources = {
+        model.name: source
+        for model in family.model_tensors(architecture.fields)
+        if (source := source_of(model, stored, family.hugging_face_prefix)) is not None
+    }
+    place = {name: number for number, name in enumerate(stored)}
+    sources = dict(sorted(sources.items(), key=lambda item: place[item[1].parts[0].name]))
+    read = {one.name for source in sources.values() for one in source.parts}
+    unread = [name for name in stored if name not in read]
     _refuse_unknown(family, unread, tied=tied)
-    tensors = {names[name]: one for name, one in stored.items() if name in names}
-    check(architecture, {name: one.shape for name, one in tensors.items()})
+    check(architecture, {name: source.shape for name, source in sources.items()})
     aliases = {"output.weight": "token_embd.weight"} if tied else {}
-    return _Model(architecture, tensors, aliases, {"unread_tensors": unread} if unread else {})
+    return _Model(architecture, sources, aliases, {"unread_tensors": unread} if unread else {})
 
 
 def _refuse_unknown(family: Family, unread: Iterable[str], *, tied: bool) -> None:

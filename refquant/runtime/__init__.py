@@ -1,16 +1,20 @@
 """Running a model: weights, forward pass, cache, sampling, text.
 
-Read in this order: `ops.py` and `linear.py` (arithmetic), `attention.py`, `llama.py` (the whole
-forward pass), `cache.py`, `weights.py` and `model.py` (from a file to something that runs),
-`sampling.py` and `generate.py` (the loop), `text_stream.py` and `tokenizer.py` (text).
+Read in this order: `ops.py` and `linear.py` (arithmetic), `attention.py`, `rope.py` and `blocks.py`
+(the parts of a layer), `decoder.py` (the whole forward pass), `cache.py`, `weights.py`, `parts.py`,
+`decoder_weights.py` and `model.py` (from a file to something that runs), `sampling.py` and
+`generate.py` (the loop), `text_stream.py` and `tokenizer.py` (text). Beside them `encoder.py`
+(text to vectors).
 """
 
+from refquant.runtime.encoder import Encoder, load_encoder
 from refquant.runtime.generate import GenerateOptions, Generation, Step, Timings, generate
 from refquant.runtime.model import Model, load_model
 from refquant.runtime.sampling import SamplingOptions
 from refquant.runtime.tokenizer import Tokenizer
 
 __all__ = [
+    "Encoder",
     "GenerateOptions",
     "Generation",
     "Model",
@@ -19,5 +23,6 @@ __all__ = [
     "Timings",
     "Tokenizer",
     "generate",
+    "load_encoder",
     "load_model",
 ]

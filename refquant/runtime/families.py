@@ -1,7 +1,7 @@
 """The one table from a family's name to the code that runs it.
 
-To add a family: describe it in `refquant/architectures/`, write its forward pass and the reader of
-its weights beside `llama.py` and `llama_weights.py`, and give it a line here.
+To add a family: describe it in `refquant/architectures/`. A decoder whose layers are made of the
+parts of `blocks.py` needs no more than its line here; another kind of model its own forward pass.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,31 +13,48 @@ from numpy.typing import NDArray
 from refquant.architectures import Architecture
 from refquant.formats.checkpoint import Checkpoint
 from refquant.runtime.cache import Cache
-from refquant.runtime.config import LlamaConfig
-from refquant.runtime.llama import Llama
-from refquant.runtime.llama_weights import read_llama
+from refquant.runtime.decoder import Watch, watch_nothing
+from refquant.runtime.decoder_weights import read_decoder
 from refquant.runtime.ops import Floats
 from refquant.runtime.weights import WeightMode
 
-__all__ = ["LOADERS", "Network"]
+__all__ = ["ENCODERS", "LOADERS", "Network"]
 
 
 class Network(Protocol):
-    """What every family offers."""
+    """What every family that writes text offers."""
 
     def new_cache(self, capacity: int) -> Cache:
         """Room for the keys and values of `capacity` positions."""
 
-    def forward(self, tokens: NDArray[np.int64], cache: Cache, *, last_only: bool) -> Floats:
-        """Logits f32[t, v] for the token after each of `tokens`, or f32[1, v] after the last."""
+    def forward(
+        self,
+        tokens: NDArray[np.int64],
+        cache: Cache,
+        *,
+        last_only: bool,
+        watch: Watch = watch_nothing,
+    ) -> Floats:
+        """Logits f32[t, v] for the token after each of `tokens`, or f32[1, v] after the last.
+
+        `watch` is shown the state behind each layer.
+        """
 
 
-def load_llama(checkpoint: Checkpoint, architecture: Architecture, mode: WeightMode) -> Llama:
-    """A llama model out of a checkpoint whose tensors have been checked."""
-    config = LlamaConfig.from_architecture(architecture)
-    return Llama(config, read_llama(checkpoint, config, mode))
-
+ENCODERS: Final = frozenset({"bert"})
+"""The families that turn text into vectors; `encoder.py` runs them."""
 
 LOADERS: Final[Mapping[str, Callable[[Checkpoint, Architecture, WeightMode], Network]]] = {
-    "llama": load_llama,
+    "llama": read_decoder,
+    "qwen2": read_decoder,
+    "qwen3": read_decoder,
+    "qwen3_moe": read_decoder,
+    "gemma2": read_decoder,
+    "gemma3": read_decoder,
+    "phi3": read_decoder,
+    "gpt2": read_decoder,
+    "gpt_oss": read_decoder,
+    "dream": read_decoder,
+    "llada": read_decoder,
+    "sdar": read_decoder,
 }

@@ -11,7 +11,8 @@ from refquant.architectures import Architecture, check
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint
 from refquant.runtime.cache import Cache
-from refquant.runtime.families import LOADERS, Network
+from refquant.runtime.decoder import Watch, watch_nothing
+from refquant.runtime.families import ENCODERS, LOADERS, Network
 from refquant.runtime.ops import Floats
 from refquant.runtime.weights import WeightMode, require_finite
 
@@ -45,10 +46,18 @@ class Model:
         return self.network.new_cache(self.context if capacity is None else capacity)
 
     def forward(
-        self, ids: Sequence[int] | NDArray[np.int64], cache: Cache
+        self,
+        ids: Sequence[int] | NDArray[np.int64],
+        cache: Cache,
+        *,
+        watch: Watch = watch_nothing,
     ) -> Floats:  # i64[t] -> f32[t, v]
-        """Logits for the token after each of `ids`, which go behind what `cache` holds."""
-        return self._run(ids, cache, last_only=False)
+        """Logits for the token after each of `ids`, which go behind what `cache` holds.
+
+        `watch(name, state)` is shown the state f32[t, d] behind the embedding ("embedding"), each
+        layer ("blk.0", ...) and the last norm ("output_norm"), and must not change it.
+        """
+        return self._run(ids, cache, last_only=False, watch=watch)
 
     def next_logits(
         self, ids: Sequence[int] | NDArray[np.int64], cache: Cache
@@ -58,13 +67,18 @@ class Model:
         return last
 
     def _run(
-        self, ids: Sequence[int] | NDArray[np.int64], cache: Cache, *, last_only: bool
+        self,
+        ids: Sequence[int] | NDArray[np.int64],
+        cache: Cache,
+        *,
+        last_only: bool,
+        watch: Watch = watch_nothing,
     ) -> Floats:
         tokens = self._checked_tokens(ids)
         start = cache.length
         # What is not finite shows in the logits, and gets an error instead of a warning.
         with np.errstate(over="ignore", invalid="ignore"):
-            logits = self.network.forward(tokens, cache, last_only=last_only)
+            logits = self.network.forward(tokens, cache, last_only=last_only, watch=watch)
         if not np.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():
             cache.truncate(start)
             raise self._explain_not_finite()
@@ -107,6 +121,11 @@ def load_model(checkpoint: Checkpoint, weights: WeightMode = "float32") -> Model
     architecture = checkpoint.architecture
     if architecture is None:
         raise UnsupportedError("this file names no model architecture, so it holds nothing to run")
+    if architecture.family in ENCODERS:
+        raise UnsupportedError(
+            f"a model of family {architecture.family} writes no text; it makes embeddings "
+            "(refquant.runtime.load_encoder)"
+        )
     check(architecture, _shapes(checkpoint, architecture))
     network = LOADERS[architecture.family](checkpoint, architecture, weights)
     return Model(architecture, network, checkpoint, weights)

@@ -4,15 +4,49 @@ Letters of the shape comments: t tokens, h heads, d a vector's length, k inputs 
 linear map, v vocabulary. `...` stands for any leading axes.
 """
 
-from typing import Literal
+import math
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Floats", "RopeStyle", "rms_norm", "rope_table", "rotate", "silu", "softmax", "swiglu"]
+__all__ = [
+    "GATES",
+    "Floats",
+    "RopeStyle",
+    "clamped_swiglu",
+    "geglu",
+    "gelu",
+    "gelu_tanh",
+    "layer_norm",
+    "products",
+    "rms_norm",
+    "rope_table",
+    "rotate",
+    "silu",
+    "soft_cap",
+    "softmax",
+    "swiglu",
+    "unit",
+]
 
 Floats = NDArray[np.float32]
 RopeStyle = Literal["interleaved", "halves"]
+
+# The tanh form of GELU (Hendrycks and Gimpel, 2016): sqrt(2 / pi) and the cubic term's share.
+GELU_STEEPNESS: Final = np.float32(math.sqrt(2 / math.pi))
+GELU_CUBIC: Final = np.float32(0.044715)
+
+# gpt-oss: steepness of its sigmoid, and the size beyond which gate and up are cut off.
+CLAMPED_STEEPNESS: Final = np.float32(1.702)
+CLAMPED_LIMIT: Final = np.float32(7.0)
+
+
+def products(x: Floats, y: Floats) -> Floats:  # f32[..., t, k], f32[..., k, n] -> f32[..., t, n]
+    """The products of matrices, one for each of the leading axes."""
+    z: Floats = np.matmul(x, y)
+    return z
 
 
 def rms_norm(
@@ -26,6 +60,22 @@ def rms_norm(
     root = np.sqrt(mean_square + np.float32(epsilon))
     normal: Floats = x / root[..., np.newaxis]
     return np.multiply(normal, weight, out=normal)
+
+
+def layer_norm(
+    x: Floats, weight: Floats, bias: Floats, epsilon: float
+) -> Floats:  # f32[..., d], f32[d], f32[d] -> f32[..., d]
+    """Each vector with its mean taken off, divided by its deviation, scaled and moved.
+
+    y = (x - mean(x)) / sqrt(mean((x - mean(x))**2) + epsilon) * weight + bias.
+    """
+    part = np.float32(1 / x.shape[-1])
+    centred: Floats = x - (np.add.reduce(x, axis=-1) * part)[..., np.newaxis]
+    root = np.sqrt(np.vecdot(centred, centred) * part + np.float32(epsilon))
+    centred /= root[..., np.newaxis]
+    centred *= weight
+    centred += bias
+    return centred
 
 
 def silu(x: Floats) -> Floats:  # f32[...] -> f32[...]
@@ -44,25 +94,97 @@ def swiglu(gate_up: Floats) -> Floats:  # f32[t, 2 * d] -> f32[t, d]
     return np.multiply(gated, gate_up[..., half:], out=gated)
 
 
-def softmax(x: Floats, out: Floats | None = None) -> Floats:  # f32[..., n] -> f32[..., n]
-    """Exponentials that sum to one along the last axis; the largest is taken off first."""
+def gelu_tanh(x: Floats) -> Floats:  # f32[...] -> f32[...]
+    """GELU in its tanh form: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))."""
+    bent: Floats = GELU_STEEPNESS * (x + GELU_CUBIC * (x * x * x))
+    np.tanh(bent, out=bent)
+    bent += np.float32(1)
+    bent *= np.float32(0.5) * x
+    return bent
+
+
+def gelu(x: Floats) -> Floats:  # f32[...] -> f32[...]
+    """GELU, x / 2 * (1 + erf(x / sqrt(2))); the error function is computed in float64."""
+    scaled = x.astype(np.float64) * math.sqrt(0.5)
+    share = np.array([math.erf(value) for value in scaled.ravel().tolist()]).reshape(x.shape)
+    part: Floats = (0.5 + 0.5 * share).astype(np.float32)
+    return np.multiply(x, part, out=part)
+
+
+def geglu(gate_up: Floats) -> Floats:  # f32[t, 2 * d] -> f32[t, d]
+    """The gated vector gelu_tanh(gate) * up, for a row that holds gate and up side by side."""
+    half = gate_up.shape[-1] // 2
+    gated = gelu_tanh(gate_up[..., :half])
+    return np.multiply(gated, gate_up[..., half:], out=gated)
+
+
+def clamped_swiglu(gate_up: Floats) -> Floats:  # f32[t, 2 * d] -> f32[t, d]
+    """gpt-oss's gate: g / (1 + exp(-1.702 g)) * (u + 1), g at most 7 and u within 7 of zero."""
+    half = gate_up.shape[-1] // 2
+    gate = np.minimum(gate_up[..., :half], CLAMPED_LIMIT)
+    up: Floats = np.clip(gate_up[..., half:], -CLAMPED_LIMIT, CLAMPED_LIMIT)
+    denominator: Floats = gate * -CLAMPED_STEEPNESS
+    with np.errstate(over="ignore"):  # exp = inf far below zero gives the right limit, -0.
+        np.exp(denominator, out=denominator)
+    denominator += np.float32(1)
+    np.divide(gate, denominator, out=gate)
+    up += np.float32(1)
+    return np.multiply(gate, up, out=up)
+
+
+GATES: Final[Mapping[str, Callable[[Floats], Floats]]] = {
+    "silu": swiglu,
+    "gelu_tanh": geglu,
+    "clamped_silu": clamped_swiglu,
+}
+"""From gate and up side by side to the gated vector, by the name of the activation."""
+
+
+def soft_cap(x: Floats, cap: float) -> Floats:  # f32[...] -> f32[...]
+    """The number cap * tanh(x / cap): nearly x where it is small, never beyond the cap."""
+    capped: Floats = x / np.float32(cap)
+    np.tanh(capped, out=capped)
+    capped *= np.float32(cap)
+    return capped
+
+
+def softmax(
+    x: Floats, out: Floats | None = None, sink: Floats | None = None
+) -> Floats:  # f32[..., n], f32[..., n]?, f32[...]? -> f32[..., n]
+    """Exponentials that sum to one along the last axis; the largest is taken off first.
+
+    A `sink` is one more number of each row, which takes its share of the sum and is left out.
+    """
     largest = np.maximum.reduce(x, axis=-1, keepdims=True)
+    if sink is not None:
+        largest = np.maximum(largest, sink[..., np.newaxis])
     weights = np.subtract(x, largest, out=out)
     np.exp(weights, out=weights)
-    weights /= np.add.reduce(weights, axis=-1, keepdims=True)
+    whole = np.add.reduce(weights, axis=-1, keepdims=True)
+    if sink is not None:
+        whole = whole + np.exp(sink[..., np.newaxis] - largest)
+    weights /= whole
     return weights
 
 
-def rope_table(start: int, tokens: int, head_width: int, theta: float) -> NDArray[np.complex64]:
-    """Unit complex numbers, c64[tokens, head_width / 2], by which pairs of elements rotate.
+def unit(x: Floats) -> Floats:  # f32[..., d] -> f32[..., d]
+    """Each vector brought to length 1; one without length stays as it is."""
+    length = np.sqrt(np.vecdot(x, x))[..., np.newaxis]
+    brought: Floats = np.divide(x, np.where(length > 0, length, np.float32(1)), dtype=np.float32)
+    return brought
 
-    Entry [p, i] is exp(1j * (start + p) * theta ** (-2 * i / head_width)), computed in float64
-    and rounded once: the angle of a late position keeps its low bits.
+
+def rope_table(
+    start: int, tokens: int, frequencies: NDArray[np.float64], size: float = 1.0
+) -> NDArray[np.complex64]:  # int, int, f64[n], float -> c64[t, n]
+    """Complex numbers of length `size` by which pairs of elements rotate, one for each frequency.
+
+    Entry [p, i] is size * exp(1j * (start + p) * frequencies[i]), computed in float64 and rounded
+    once: the angle of a late position keeps its low bits.
     """
-    exponents = np.arange(0, head_width, 2, dtype=np.float64) / head_width
     positions = np.arange(start, start + tokens, dtype=np.float64)
-    angles = positions[:, np.newaxis] * theta**-exponents
-    return (np.cos(angles) + 1j * np.sin(angles)).astype(np.complex64)
+    angles = positions[:, np.newaxis] * frequencies
+    return (size * np.cos(angles) + 1j * (size * np.sin(angles))).astype(np.complex64)
 
 
 def rotate(

@@ -13,7 +13,7 @@ from refquant.errors import FormatError
 from refquant.formats.checkpoint import Checkpoint
 from refquant.runtime.linear import Matrix, Scratch, pack_rows
 from refquant.runtime.ops import Floats
-from refquant.tensor import QuantizedTensor
+from refquant.tensor import QuantizedTensor, quantize
 
 __all__ = ["WeightMode", "WeightReader", "require_finite"]
 
@@ -69,3 +69,29 @@ class WeightReader:
             require_finite(part.dequantize(out=rows), name)
             start += part.shape[0]
         return stacked
+
+    def expert_matrices(self, *names: str) -> list[Matrix]:
+        """For each expert, its slices [n, k] of tensors [experts, n, k], row upon row."""
+        parts = [stored_tensor(self.checkpoint, name) for name in names]
+        experts = range(parts[0].shape[0])
+        if self.mode == "packed":
+            return [
+                pack_rows([_slice(part, expert) for part in parts], self.scratch)
+                for expert in experts
+            ]
+        whole = [
+            require_finite(part.dequantize(), name) for name, part in zip(names, parts, strict=True)
+        ]
+        if len(whole) == 1:
+            return list(whole[0])
+        return [np.concatenate([part[expert] for part in whole]) for expert in experts]
+
+
+def _slice(tensor: QuantizedTensor, expert: int) -> QuantizedTensor:
+    """One expert's matrix; its bytes where records do not reach across experts, else its values."""
+    planes = tensor.layout.planes.values()
+    if all(plane.order is None and len(plane.block) < len(tensor.shape) for plane in planes):
+        one = tensor.rows(expert, expert + 1)
+        bytes_of = {name: plane[0] for name, plane in one.planes.items()}
+        return QuantizedTensor(tensor.scheme, tensor.shape[1:], bytes_of, tensor.axis - 1)
+    return quantize(tensor.rows(expert, expert + 1).dequantize()[0], "float/f32")
