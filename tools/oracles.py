@@ -119,6 +119,13 @@ ORACLES = {
         reason="codes, scales and zeros of HQQ without its solver",
         minutes=3,
     ),
+    "gptq": Oracle(
+        requirements=("torch==2.13.0", "transformers==5.17.0", "auto-gptq==0.7.1", "numpy"),
+        # The package itself imports kernels of a GPU; its layers stand alone.
+        probe="import torch, transformers, importlib.util as u; assert u.find_spec('auto_gptq')",
+        reason="words and values of AutoGPTQ's linear layers, with act-order",
+        minutes=4,
+    ),
     "ct": Oracle(
         requirements=(
             "torch==2.13.0",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from conformance.oracle import binary
 
-__all__ = ["awq", "gptq", "round_to_nearest"]
+__all__ = ["act_order", "awq", "code_of_rows", "gptq", "round_to_nearest", "value"]
 
 Codes = dict[str, list[int]]
 
@@ -49,3 +49,25 @@ def awq(x: Sequence[float]) -> Codes:
     """The fields of a group of AWQ's int4."""
     scale, zero, codes = round_to_nearest(x, 4, "asym", 0)
     return {"s": [scale], "z": [zero], "q": codes}
+
+
+def act_order(importance: Sequence[float], group: int) -> list[int]:
+    """The group of each input: the most important `group` inputs are group 0, and so on."""
+    order = sorted(range(len(importance)), key=lambda i: (-importance[i], i))
+    places = {place: k // group for k, place in enumerate(order)}
+    return [places[i] for i in range(len(importance))]
+
+
+def code_of_rows(column: Sequence[int], bits: int, k: int) -> int:
+    """Code k of a column of words, low bits first; a code may begin in one and end in the next."""
+    first, shift = divmod(bits * k, 32)
+    low = column[first] >> shift
+    high = column[first + 1] << (32 - shift) if shift + bits > 32 else 0
+    return (low | high) & (2**bits - 1)
+
+
+def value(scale: int, zero: int, code: int, v: str) -> float:
+    """`scale * (code - zero)`, one added to a zero point of version 1."""
+    return binary.multiply(
+        binary.decode(scale, binary.FLOAT16), float(code - zero - (1 if v == "1" else 0))
+    )

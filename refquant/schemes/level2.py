@@ -206,6 +206,18 @@ class Gathered(Operator):
     title = "the group of each input named by an index"
     weighted = True
 
+    def fitting_shape(self, rows: int) -> Shape:
+        """Four groups of inputs, and outputs for whole words of any width."""
+        del rows
+        return (32, 4 * (self.group or 8))
+
+    def why_not(self, shape: Shape, axis: int) -> str | None:
+        """Groups are whole."""
+        reason = super().why_not(shape, axis)
+        if reason is None and self.group and shape[-1] % self.group:
+            reason = f"axis {axis} has {shape[-1]} weights, expected a multiple of {self.group}"
+        return reason
+
     def stored(self, layout: Layout, shape: Shape, below: Mapping[str, Shape]) -> dict[str, Shape]:
         """The planes of groups in order, and the index."""
         del layout

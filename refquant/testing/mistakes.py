@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from refquant.tensor import QuantizedTensor
 from refquant.testing import wrong_formulas, wrong_numbers, wrong_places
 from refquant.testing.reading import Suspect, read
+from refquant.testing.wrong_operators import wrong_operators, wrong_vectors
 
 __all__ = ["Mistake", "probable_mistake"]
 
@@ -47,9 +48,14 @@ def probable_mistake(actual: F32, tensor: QuantizedTensor) -> Mistake | None:
 
     `tensor` holds the bytes that were decoded; `actual` is what came out, of its shape.
     """
-    actual, tensor = tensor.arranged(actual), tensor.expanded
     expected = tensor.dequantize()
     with np.errstate(all="ignore"):
+        if tensor.scheme.operators:
+            found = _nearest(actual, expected, wrong_operators(tensor))
+            if found is not None:
+                return found
+            actual, tensor = tensor.arranged(actual), tensor.expanded
+            expected = tensor.dequantize()
         return _nearest(actual, expected, _suspects(tensor, expected))
 
 
@@ -98,6 +104,7 @@ def _suspects(tensor: QuantizedTensor, expected: F32) -> Iterator[Suspect]:
     yield from wrong_places.wrong_headers(tensor, right)
     yield from wrong_places.wrong_sides(tensor, right)
     yield from wrong_formulas.wrong_formulas(right)
+    yield from wrong_vectors(right)
     yield from wrong_numbers.wrong_exchanges(right)
     yield from wrong_numbers.wrong_floats(right)
     yield from wrong_numbers.wrong_tables(right)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.numerics import float16_bits, float32_from_float16
+from refquant.schemes.quads import extremes
 
 __all__ = ["LARGEST_SCALE", "LEAST_SCALE", "round_to_nearest"]
 
@@ -32,8 +33,8 @@ def round_to_nearest(
     least `least_zero`. A group of zeros gets the scale of the range -1..1.
     """
     top = np.float32((1 << bits) - 1)
-    low = np.minimum(np.minimum.reduce(x, axis=1), np.float32(0))
-    high = np.maximum(np.maximum.reduce(x, axis=1), np.float32(0))
+    low, high = extremes(x)
+    low, high = np.minimum(low, np.float32(0)), np.maximum(high, np.float32(0))
     if symmetric:
         high = np.maximum(-low, high)
         low = -high
