@@ -22,6 +22,8 @@ from tests.test_layout_values import assert_same_bits, gridded, random_planes
 
 EVERY = {found.name: found for found in (*schemes_with_codebooks(), *map(refquant.scheme, ALIASES))}
 ENCODERS = [name for name, found in EVERY.items() if found.can_encode]
+POWERS = "float/f8_e8m0"
+"""The scheme that has neither zero nor signs."""
 MOST_WEIGHTS = 1536
 
 
@@ -94,6 +96,7 @@ def test_what_is_encoded_can_be_decoded_and_keeps_spare_bits_zero(name):
     scheme = EVERY[name]
     shape = fitting_shape(scheme, rows=3)
     x = np.random.default_rng(8).normal(size=shape).astype(np.float32)
+    x = np.abs(x) if name.startswith(POWERS) else x
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         tensor = refquant.quantize(x, scheme)
         values = tensor.dequantize()
@@ -117,7 +120,7 @@ def test_encoding_is_a_function_of_the_group_alone(name):
         assert_same_bits(whole[row : row + 1], alone)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", [name for name in ENCODERS if not name.startswith(POWERS)])
 def test_zeros_and_negative_zeros_decode_to_zeros(name):
     scheme = EVERY[name]
     x = np.zeros(fitting_shape(scheme), np.float32)

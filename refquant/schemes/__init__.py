@@ -24,6 +24,7 @@ from refquant.schemes import (
     mlx,
     mx,
     onnx,
+    powers,
     small_floats,
     t2n,
     torchao,
@@ -67,6 +68,7 @@ FAMILIES: Mapping[str, Family] = {
     for family in (
         affine.AFFINE,
         *small_floats.FAMILIES,
+        *powers.FAMILIES,
         *ggml.FAMILIES,
         *aeq.FAMILIES,
         *torchao.FAMILIES,

@@ -79,4 +79,33 @@ def mutants() -> Iterator[Mutant]:
             yield Mutant(f"{short}-swapped", name, "codes packed high bits first", swapped(name))
 
 
-MUTANTS = tuple(mutants())
+E8M0 = "float/f8_e8m0[rounding=nearest]"
+
+
+def biased_power() -> Scheme:
+    """E8M0 read with a bias one larger."""
+    other = replace(element_of(E8M0), bias=128)
+    return replace(refquant.scheme(E8M0), layout=packed_layout(other))
+
+
+def encoded_as(knobs: str) -> Scheme:
+    """E8M0 with the encoder of other knobs."""
+    other = refquant.scheme(f"float/f8_e8m0[{knobs}]")
+    return replace(refquant.scheme(E8M0), encode=other.encode)
+
+
+def to_even(x: F32, element: Minifloat) -> F32:
+    """Middles below an odd code's power lose a bit, so that the even code is nearer."""
+    bits = x.view(np.uint32)
+    odd = (bits >> np.uint32(23)) & np.uint32(1) == 0
+    middle = (bits & np.uint32(0x7FFFFF)) == np.uint32(0x400000)
+    return (bits - (odd & middle).astype(np.uint32)).view(np.float32)
+
+
+MUTANTS = (
+    *mutants(),
+    Mutant("f8-e8m0-bias", E8M0, "decoded with a bias one larger", biased_power),
+    Mutant("f8-e8m0-even", E8M0, "middles go to the even code", before(E8M0, to_even)),
+    Mutant("f8-e8m0-floor", E8M0, "the power below", lambda: encoded_as("rounding=floor")),
+    Mutant("f8-e8m0-zero", E8M0, "zeros have code 0", lambda: encoded_as("outside=magnitude")),
+)
