@@ -20,7 +20,7 @@ from refquant.schemes import scheme
 
 __all__ = ["FORMS", "plan", "write_version"]
 
-TENSORS = 6
+TENSORS = 4
 BYTES = 1 << 20
 
 
@@ -42,6 +42,7 @@ def plan(number):
 FORMS = {
     "raw": lambda path, number: write(path, plan(number)),
     "zstd": lambda path, number: write(path, plan(number), compression="zstd", level=1),
+    "sharded": lambda path, number: write(path, plan(number), shard_size=5 << 19),
 }
 
 

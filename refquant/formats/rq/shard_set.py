@@ -76,13 +76,13 @@ def shard_set(target: Path) -> Iterator[ShardSet]:
     check_target(target)
     remove_abandoned(target.parent)
     with locked_file(target) as (file, temporary):
-        files = ShardSet(target, Journal(file, target))
         try:
-            yield files
-        except BaseException:
-            files.undo()
-            raise
-        else:
+            files = ShardSet(target, Journal(file, target))
+            try:
+                yield files
+            except BaseException:
+                files.undo()
+                raise
             files.finish()
         finally:
             with suppress(OSError):
