@@ -103,7 +103,7 @@ class Scheme:
         size = shape or (4096, 4096)
         if self.operators:
             stored = stored_shapes(self.layout, self.operators, size)
-            return Fraction(8 * sum(map(prod, stored.values())), prod(size))
+            return Fraction(8 * sum(map(prod, stored.values())), prod(size))  # exact: integers
         return self.layout.bits_per_weight(size)
 
     def why_not(self, shape: tuple[int, ...], axis: int = -1) -> str | None:

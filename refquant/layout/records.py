@@ -224,63 +224,64 @@ def _sign_extend(codes: Codes, bits: int) -> Codes:
 
 
 def pack_field(field: Field, codes: Codes, records: Bytes) -> None:  # code[r, count], u8[r, bytes]
-    """Add the codes of `field` to `records`, whose bits for this field must still be zero.
-
-    Codes that come as columns (the transpose of a C-contiguous array) are packed as columns.
-    """
+    """Add the codes of `field` to `records`, whose bits for this field must still be zero."""
     if isinstance(field.element, Digits):
         codes = _undigits(codes, field, field.element)
-    dtype = np.dtype(f"u{codes.dtype.itemsize}")
-    as_columns = codes.flags.f_contiguous and not codes.flags.c_contiguous
-    unsigned = codes.T.view(dtype) if as_columns else np.ascontiguousarray(codes).view(dtype)
+    unsigned = code_rows(codes)
     start = 0
     for piece in field.pieces:
-        wanted = slice(start, start + piece[0].count)
-        part = unsigned[wanted] if as_columns else unsigned[:, wanted]
+        part = unsigned[:, start : start + piece[0].count]
         start += piece[0].count
         low = 0
         for run in piece:
-            shifted = part >> dtype.type(low) if low else part
+            shifted = part >> unsigned.dtype.type(low) if low else part
             low += run.bits
             if is_scattered(run):
-                pack_scattered(run, shifted.T if as_columns else shifted, records)
-                continue
-            for byte, stored, whole in _packed_bytes(
-                run, shifted, len(records), as_columns=as_columns
-            ):
-                _add_bytes(records, byte, compile_slice(run), stored, whole=whole)
+                pack_scattered(run, shifted, records)
+            else:
+                _pack_slice(run, shifted, records)
 
 
-def _packed_bytes(
-    run: Slice, codes: Codes, count: int, *, as_columns: bool
-) -> Iterator[tuple[int, Bytes, bool]]:
-    """First byte, the bytes of all records there, and whether the slice fills them."""
+def _pack_slice(run: Slice, codes: Codes, records: Bytes) -> None:
     moves = compile_slice(run)
-    grid = (
-        codes.reshape(*moves.target, count) if as_columns else codes.reshape(count, *moves.target)
-    )
+    first, shift, _ = moves.steps[0]
+    if moves.bits == 8 * codes.itemsize and shift == 0 and len(moves.steps) == 1:
+        stored = np.ascontiguousarray(codes, codes.dtype.newbyteorder("<")).view(np.uint8)
+        shape, strides = (*moves.shape, codes.itemsize), (*moves.strides, 1)
+        scatter(stored, records, first, shape, strides)
+        return
+    for byte, part, whole in _packed_bytes(moves, codes):
+        if not whole:
+            held = gather(records, byte, moves.shape, moves.strides).view(np.uint8)
+            np.bitwise_or(part, held.reshape(part.shape), out=part)
+        scatter(part, records, byte, moves.shape, moves.strides)
+
+
+def _packed_bytes(moves: Moves, codes: Codes) -> Iterator[tuple[int, Bytes, bool]]:
+    """First byte, the bytes of all records there, and whether the slice fills them."""
+    grid = codes.reshape(len(codes), *moves.target)
     parts: dict[int, Bytes] = {}
     filled: dict[int, int] = {}
     for first, shift, place in moves.steps:
-        value = grid[place] if as_columns else _contiguous(grid[(slice(None), *place)])
+        value = _contiguous(grid[(slice(None), *place)])
         for k, piece in enumerate(_split(value, shift, moves.bits)):
             byte = first + k
             parts[byte] = parts[byte] | piece if byte in parts else piece
             mask = ((1 << moves.bits) - 1) << shift >> 8 * k & 255
             filled[byte] = filled.get(byte, 0) | mask
     for byte, part in parts.items():
-        flat = part.reshape(-1, count) if as_columns else part.reshape(count, -1)
-        yield byte, byte_rows(flat) if as_columns else flat, filled[byte] == 255
+        yield byte, part.reshape(len(codes), -1), filled[byte] == 255
 
 
 def _split(value: Codes, shift: int, bits: int) -> list[Bytes]:
-    """The bytes that hold `bits` bits of each code from bit `shift` on."""
+    """The bytes that hold `bits` bits of each code from bit `shift` on, in fresh memory."""
     width = (shift + bits + 7) // 8
     if width == 1:
         narrow = value.astype(np.uint8, copy=False)
-        if shift + bits < 8:
-            narrow = narrow & np.uint8((1 << bits) - 1)
-        return [narrow << np.uint8(shift) if shift else narrow]
+        if shift + bits == 8:
+            # NumPy shifts bytes to the left one by one, but multiplies many at once.
+            return [narrow * np.uint8(1 << shift)]
+        return [(narrow & np.uint8((1 << bits) - 1)) * np.uint8(1 << shift)]
     wide = _clipped(value.astype(np.uint64), bits) << np.uint64(shift)
     return [(wide >> np.uint64(8 * k)).astype(np.uint8) for k in range(width)]
 
@@ -293,23 +294,16 @@ def _contiguous(value: Codes) -> Codes:
     return np.ascontiguousarray(items).view(value.dtype)
 
 
-def byte_rows(columns: Bytes) -> Bytes:  # u8[n, r] -> u8[r, n]
-    """The transpose in C order; four bytes at a time where that goes, which is faster by far."""
-    if columns.shape[0] % 4:
-        return np.ascontiguousarray(columns.T)
-    fours = columns.reshape(-1, 4, columns.shape[1])
+def code_rows(codes: Codes) -> Codes:  # code[r, n] -> unsigned code[r, n], contiguous
+    """The codes in C order; a transpose takes four bytes at a time, which is faster by far."""
+    count, dtype = codes.shape[1], np.dtype(f"u{codes.dtype.itemsize}")
+    if codes.flags.c_contiguous or not codes.flags.f_contiguous or codes.itemsize > 1 or count % 4:
+        return np.ascontiguousarray(codes).view(dtype)
+    fours = codes.T.view(np.uint8).reshape(-1, 4, len(codes))
     words = fours[:, 0].astype(np.uint32)
     for k in range(1, 4):
         words |= fours[:, k].astype(np.uint32) << np.uint32(8 * k)
     return np.ascontiguousarray(words.T, "<u4").view(np.uint8)
-
-
-def _add_bytes(records: Bytes, first: int, moves: Moves, part: Bytes, *, whole: bool) -> None:
-    """Set the bits of `part` at `first + i*s0 + j*s1 + ...` of every record."""
-    if not whole:
-        stored = gather(records, first, moves.shape, moves.strides).view(np.uint8)
-        part = part | stored.reshape(part.shape)
-    scatter(part, records, first, moves.shape, moves.strides)
 
 
 def _clipped(codes: Codes, bits: int) -> Codes:

@@ -122,7 +122,7 @@ def _to_tensor(
     counts: tuple[int, ...],
     order: tuple[int, ...] | None,
 ) -> Codes:
-    if sum(n > 1 for n in inner) <= 1 and inner[:-1] == (1,) * (len(inner) - 1) and not order:
+    if _along_last_axis(inner, order):
         whole = codes.reshape(*grid[:-1], grid[-1] * inner[-1])
     else:
         stored = _unordered(codes, grid, inner, order)
@@ -151,23 +151,33 @@ def pack_codes(
     """Write one field's codes into records that are still zero there; the inverse of unpacking."""
     field = layout.fields[name]
     plane = layout.planes[field.plane]
-    blocks, overs = aligned(plane.block, shape), aligned(field.over, shape)
-    grid = tuple(-(-n // b) for n, b in zip(shape, blocks, strict=True))
-    inner = tuple(b // o for b, o in zip(blocks, overs, strict=True))
+    grid, inner, counts = _geometry(plane.block, field.over, shape)
     whole = tuple(g * i for g, i in zip(grid, inner, strict=True))
-    if codes.shape != whole:
+    if counts != whole:
         padded = np.zeros(whole, codes.dtype)
-        padded[tuple(slice(n) for n in codes.shape)] = codes
+        padded[tuple(slice(n) for n in counts)] = codes
         codes = padded
-    rank = len(shape)
-    cut = codes.reshape([n for g, i in zip(grid, inner, strict=True) for n in (g, i)])
-    fixed = rank - len(plane.order or ())
-    stored = (*range(fixed), *(fixed + axis for axis in plane.order or ()))
-    turned = cut.transpose(*(2 * a for a in stored), *(2 * a + 1 for a in range(rank)))
-    flat = turned.reshape(-1, prod(inner))
+    flat = _from_tensor(codes, grid, inner, plane.order).reshape(-1, prod(inner))
     if field.count > prod(inner):
         flat = np.pad(flat, ((0, 0), (0, field.count - prod(inner))))
     pack_field(field, flat, records.reshape(-1, plane.bytes))
+
+
+def _from_tensor(
+    codes: Codes, grid: tuple[int, ...], inner: tuple[int, ...], order: tuple[int, ...] | None
+) -> Codes:  # -> code[*grid in stored order, *inner]
+    if _along_last_axis(inner, order):
+        return codes
+    rank = len(grid)
+    cut = codes.reshape([n for g, i in zip(grid, inner, strict=True) for n in (g, i)])
+    fixed = rank - len(order or ())
+    stored = (*range(fixed), *(fixed + axis for axis in order or ()))
+    return cut.transpose(*(2 * a for a in stored), *(2 * a + 1 for a in range(rank)))
+
+
+def _along_last_axis(inner: tuple[int, ...], order: tuple[int, ...] | None) -> bool:
+    """Whether the codes of the tensor, one after the other, are those of record after record."""
+    return not order and inner[:-1] == (1,) * (len(inner) - 1)
 
 
 def numbers(codes: Codes, element: Element) -> F32:  # code[...] -> f32[...]

@@ -33,6 +33,7 @@ from refquant.numerics import (
 )
 from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
 from refquant.schemes.names import Family, Knob
+from refquant.schemes.quads import extremes, extremes_and_zero
 
 __all__ = ["AFFINE", "KNOBS", "Rule", "affine_point"]
 
@@ -184,10 +185,9 @@ class Rule:
         return np.asarray(np.clip(lowest - self._rounded(quotient), self.qmin, self.qmax))
 
     def _extremes(self, x: F32) -> tuple[F32, F32]:  # f32[g, n] -> f32[g], f32[g]
-        low, high = np.minimum.reduce(x, axis=1), np.maximum.reduce(x, axis=1)
         if self["extent"] == "zero" or self["symmetry"] == "sym":
-            return np.minimum(low, np.float32(0)), np.maximum(high, np.float32(0))
-        return low, high
+            return extremes_and_zero(x)
+        return extremes(x)
 
     def _scale(self, low: F32, high: F32) -> F32:  # f32[g], f32[g] -> f32[g]
         if self["symmetry"] == "asym":

@@ -1,8 +1,10 @@
 """The exact zone uses only operations whose result IEEE 754 defines without freedom.
 
 `log2`, `exp`, `pow` and their kin differ between mathematical libraries; `sum`, `mean`, `dot` and
-`@` depend on an order of additions that a library is free to choose. A line that uses one on
-purpose, because its operands are integers for example, says so: `# exact: the reason`.
+`@` depend on an order of additions that a library is free to choose. The least or largest number of
+a group, where that is a zero, may have either sign; magnitudes have one sign, and `extremes` of
+refquant/schemes/quads.py takes the first. A line that uses one of these on purpose, because its
+operands are integers for example, says so: `# exact: the reason`.
 
 Python's own `sum` and `**` are exact on Python's integers. Rooms that count bits and bytes with
 them all the time (COUNTING) may do so without a comment; where weights are computed, they may not.
@@ -36,6 +38,7 @@ REDUCTIONS = {
     *("dot", "vdot", "inner", "matmul", "tensordot", "einsum", "convolve"),
 }
 FORBIDDEN = ELEMENTARY | REDUCTIONS
+EXTREMES = {"minimum", "maximum", "fmin", "fmax"}
 
 
 def _name(function):
@@ -50,11 +53,22 @@ def _is_exact_power(node):
     return isinstance(base, ast.Constant) and (isinstance(base.value, int) or base.value == 2.0)
 
 
+def _is_free_extreme(call):
+    """Whether a call reduces numbers, other than magnitudes, to their least or largest."""
+    function = call.func
+    if _name(function) != "reduce" or _name(function.value) not in EXTREMES:
+        return False
+    operand = call.args[0]
+    return not (isinstance(operand, ast.Call) and _name(operand.func) == "abs")
+
+
 def _use(node, *, counting):
     """What a node of the syntax tree does that the exact zone forbids, or an empty string."""
     if isinstance(node, ast.Call):
         builtin = isinstance(node.func, ast.Name)
         allowed = counting and builtin and _name(node.func) == "sum"
+        if _is_free_extreme(node):
+            return f"{_name(node.func.value)}.reduce()"
         return f"{_name(node.func)}()" if _name(node.func) in FORBIDDEN and not allowed else ""
     if not isinstance(node, (ast.BinOp, ast.AugAssign)):
         return ""
@@ -87,6 +101,7 @@ def violations(source, *, counting=False):
         "x **= 2",
         "y = np.einsum('i,i', a, b)",
         "y = math.pow(2.0, e)",
+        "y = np.maximum.reduce(x, axis=1)",
     ],
 )
 def test_the_lint_finds(source):
@@ -95,7 +110,10 @@ def test_the_lint_finds(source):
 
 @pytest.mark.parametrize(
     "source",
-    ["y = np.ldexp(x, 3)", "y = 2**bits", "y = x.sum()  # exact: integers", "y = a * b + c"],
+    [
+        *("y = np.ldexp(x, 3)", "y = 2**bits", "y = x.sum()  # exact: integers", "y = a * b + c"),
+        "y = np.maximum.reduce(np.abs(x), axis=1)",
+    ],
 )
 def test_the_lint_allows(source):
     assert not violations(source)

@@ -13,6 +13,7 @@ from refquant.numerics import float16_bits
 from refquant.schemes.ggml import fp4, iq4, k_affine, k_symmetric
 from refquant.schemes.ggml.columns import columns
 from refquant.schemes.ggml.fits import fit_affine
+from refquant.schemes.quads import quads
 from tests.mutants import Mutant
 from tests.mutants.ggml import F32, NIBBLES, PAIRS, Build, Codes, encoded, mutant, relaid
 
@@ -91,7 +92,7 @@ def floor_of_log2(x: F32, _: Encoder) -> Codes:
     """The exact exponent of the largest weight, held within 0..255."""
     largest = np.abs(x).max(axis=1)
     code = np.where(largest > 0, np.frexp(largest)[1] - 1 + 125, 0).clip(0, 254).astype(np.uint8)
-    return {"e": code, "q": fp4.nearest_codes(columns(x, 32), fp4.HALF_POWERS[code])}
+    return {"e": code, "q": fp4.nearest_codes(quads(x), fp4.HALF_POWERS[code])}
 
 
 def signed_zeros(x: F32, encode: Encoder) -> Codes:

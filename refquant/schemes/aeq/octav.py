@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from refquant.schemes.aeq.sums import folded_sum
 from refquant.schemes.affine import Rule
+from refquant.schemes.quads import extremes, magnitude_of
 
 __all__ = ["clips", "next_clips", "scales", "settled"]
 
@@ -76,7 +77,7 @@ def settled(last: F32, clip: F32) -> bool:
 def scales(x: F32, rule: Rule) -> F32:  # f32[g, n] -> f32[g]
     """Scales before their storage: the largest magnitude or the clip, the smaller, over qmax."""
     bits = int(rule["bits"])
-    largest = np.maximum(-np.minimum.reduce(x, axis=1), np.maximum.reduce(x, axis=1))
+    largest = magnitude_of(*extremes(x))
     limit = clips(x, bits, one_group=rule["granularity"] == "tensor")
     if rule["granularity"] == "group":
         # The origin's limit of float16 scales; the codes it allows for are those of `bits` + 1.

@@ -30,7 +30,7 @@ def encode(x: F32) -> Mapping[str, NDArray[np.integer]]:  # f32[1, n] -> s u32[1
     """The sign of every weight, 0 where it is below 1e-6 in magnitude."""
     magnitude = np.abs(x)
     codes = np.where(magnitude < LEAST, np.uint8(1), np.where(x > 0, np.uint8(2), np.uint8(0)))
-    scale = np.maximum.reduce(magnitude, axis=1)
+    scale = np.maximum.reduce(magnitude, axis=1)  # exact: magnitudes
     return {"s": scale.view(np.uint32)[:, None], "q": codes}
 
 

@@ -20,6 +20,7 @@ from refquant.numerics import bfloat16_bits, float32_from_bfloat16
 from refquant.schemes.affine import WHOLE_TENSOR
 from refquant.schemes.floats import BFLOAT16, FLOAT32
 from refquant.schemes.names import Family, Knob
+from refquant.schemes.quads import extremes_and_zero, magnitude_of
 
 __all__ = ["DTYPE", "EPSILON", "FAMILIES", "GROUP", "in_dtype", "scale_bits", "share_of"]
 
@@ -68,11 +69,10 @@ class Rule:
         rounded = partial(in_dtype, dtype)
         x = rounded(x)
         least, most = np.float32(-(1 << (self.bits - 1))), np.float32((1 << (self.bits - 1)) - 1)
-        low = np.minimum(np.minimum.reduce(x, axis=1), np.float32(0))
-        high = np.maximum(np.maximum.reduce(x, axis=1), np.float32(0))
+        low, high = extremes_and_zero(x)
         found: dict[str, NDArray[np.integer]] = {}
         if self.knobs["symmetry"] == "sym":
-            scale = rounded(np.maximum(-low, high) / ((most - least) / np.float32(2)))
+            scale = rounded(magnitude_of(low, high) / ((most - least) / np.float32(2)))
             zero = np.zeros_like(scale)
         else:
             scale = rounded(rounded(high - low) / (most - least))

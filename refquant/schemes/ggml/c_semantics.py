@@ -61,7 +61,7 @@ def first_extreme_of_rows(rows: F32) -> F32:  # f32[n, b] -> f32[b]
 
 def loop_max(magnitude: F32) -> F32:  # f32[b, n] -> f32[b]
     """The result of `m = m > v ? m : v` over a block, from 0: a NaN restarts the maximum."""
-    largest = np.asarray(np.maximum.reduce(magnitude, axis=1))
+    largest = np.asarray(np.maximum.reduce(magnitude, axis=1))  # exact: magnitudes
     broken = np.isnan(largest)
     if broken.any():
         running = np.zeros(np.count_nonzero(broken), np.float32)

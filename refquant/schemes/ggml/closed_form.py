@@ -1,7 +1,7 @@
 """The rules of ggml's oldest formats: codes by one multiplication and one truncation.
 
-Codes are chosen with the scale before its rounding to float16. Ordinary blocks are treated as
-columns, all at once; the few that need C's loop to the letter are done again.
+Codes are chosen with the scale before its rounding to float16. Ordinary blocks are treated all at
+once; the few that need C's loop to the letter are done again.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from refquant.schemes.ggml.c_semantics import cast_int8, first_extreme, half_bits, reciprocal
 from refquant.schemes.ggml.columns import columns, importance_weights
 from refquant.schemes.ggml.fits import AffineSearch, fit_affine, fit_symmetric
+from refquant.schemes.quads import from_quads, magnitude_of, over_quads, quad_extremes, quads
 
 __all__ = ["around_zero", "around_zero_weighted", "between_extremes", "between_extremes_weighted"]
 
@@ -22,20 +23,21 @@ LARGEST = np.finfo(np.float32).max
 
 def around_zero(x: F32, half: int) -> tuple[U16, U8]:  # f32[b, n] -> u16[b], u8[b, n]
     """Scale and codes 0..2 * half - 1: the first weight of largest magnitude gets code 0."""
-    parts = columns(x, x.shape[1])
-    high, low = np.maximum.reduce(parts, axis=0), np.minimum.reduce(parts, axis=0)
-    extreme = np.where(high > -low, high, np.where(low == 0, np.float32(0), low))
-    scale = np.divide(extreme, np.float32(-half))
+    parts = quads(x)
+    low, high = quad_extremes(parts)
+    # The magnitude over `half`, negative where the extreme is positive, and for zeros.
+    sign = (high < -low) * np.float32(2) - np.float32(1)
+    scale = magnitude_of(low, high) * (sign / np.float32(half))
     inverse = reciprocal(scale)
-    parts *= inverse
+    parts *= over_quads(inverse)
     parts += np.float32(half + 0.5)
-    codes = np.minimum(parts.astype(np.uint8), np.uint8(2 * half - 1))
+    codes = from_quads(np.clip(parts.astype(np.uint8), np.uint8(0), np.uint8(2 * half - 1)))
     bits = half_bits(scale)
     # Which of two opposite extremes comes first, only a search tells; NaN fails all comparisons.
-    odd = ~((high != -low) | (low == 0)) | ~(np.abs(inverse) < np.inf) | ~(high - low < np.inf)
-    if odd.any():
-        bits[odd], codes.T[odd] = _around_zero_slowly(x[odd], half)
-    return bits, codes.T
+    usual = ((high != -low) | (low == 0)) & (np.abs(inverse) < np.inf) & (high - low < np.inf)
+    if not usual.all():
+        bits[~usual], codes[~usual] = _around_zero_slowly(x[~usual], half)
+    return bits, codes
 
 
 def _around_zero_slowly(x: F32, half: int) -> tuple[U16, U8]:  # f32[b, n] -> u16[b], u8[b, n]
@@ -59,19 +61,19 @@ def between_extremes(
     x: F32, top: int, limit: int
 ) -> tuple[U16, U16, U8]:  # f32[b, n] -> u16[b], u16[b], u8[b, n]
     """Scale, minimum and codes: 0 is the least weight, `top` the largest; NaN is passed over."""
-    parts = columns(x, x.shape[1])
-    high, least = np.maximum.reduce(parts, axis=0), np.minimum.reduce(parts, axis=0)
+    parts = quads(x)
+    least, high = quad_extremes(parts)
     scale = (high - least) / np.float32(top)
     inverse = reciprocal(scale)
-    parts -= least
-    parts *= inverse
+    parts -= over_quads(least)
+    parts *= over_quads(inverse)
     parts += np.float32(0.5)
-    codes = np.minimum(parts.astype(np.uint8), np.uint8(limit))
+    codes = from_quads(np.clip(parts.astype(np.uint8), np.uint8(0), np.uint8(limit)))
     bits, minima = half_bits(scale), half_bits(least)
     odd = ~(inverse < np.inf) | ~(scale < np.inf) | (least == 0)
     if odd.any():
-        bits[odd], minima[odd], codes.T[odd] = _between_extremes_slowly(x[odd], top, limit)
-    return bits, minima, codes.T
+        bits[odd], minima[odd], codes[odd] = _between_extremes_slowly(x[odd], top, limit)
+    return bits, minima, codes
 
 
 def _between_extremes_slowly(

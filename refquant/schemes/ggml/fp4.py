@@ -7,7 +7,7 @@ rounded distances in the order of codes, so a tie goes to the smaller magnitude 
 written. Used by llama.cpp for gpt-oss and for checkpoints converted from ModelOpt.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Unsigned, field
 from refquant.numerics import minifloat_values
-from refquant.schemes.ggml.columns import columns
+from refquant.schemes.quads import from_quads, magnitude_of, over_quads, quad_extremes, quads
 
 __all__ = ["MXFP4", "NVFP4", "SCHEMES"]
 
@@ -47,18 +47,42 @@ def _half_e4m3() -> F32:  # -> f32[256]
 HALF_E4M3 = _half_e4m3()
 
 
-def nearest_codes(parts: F32, scale: F32) -> U8:  # f32[n, m], f32[m] -> u8[m, n]
+def nearest_codes(parts: F32, scale: F32) -> U8:  # f32[n / 4, 4 * m], f32[m] -> u8[m, n]
     """The code whose value times `scale` is nearest to each weight, the first of equals."""
-    magnitude = np.abs(parts)
+    codes = _counted(parts, np.abs(parts), [over_quads(middle * scale) for middle in MIDDLES])
+    return _tried(codes, parts, scale, ~(magnitude_of(*quad_extremes(parts)) <= FAR * scale))
+
+
+def _nearest_codes_of_powers(parts: F32, scale: F32, largest: F32) -> U8:
+    """As `nearest_codes`, for powers of two: weights over them are exact where it matters."""
+    inverse = np.float32(1) / scale
+    codes = _counted(parts, np.abs(parts) * over_quads(inverse), [*MIDDLES])
+    exact = (inverse < np.inf) | (largest == 0)
+    return _tried(codes, parts, scale, ~(largest <= FAR * scale) | ~exact)
+
+
+def _counted(parts: F32, magnitude: F32, bounds: Sequence[F32 | np.float32]) -> U8:
+    """Codes in rows: how many bounds a magnitude exceeds, and bit 3 for the sign."""
     codes = np.zeros(parts.shape, np.uint8)
-    for middle in MIDDLES:
-        codes += (magnitude > middle * scale).view(np.uint8)
-    codes += np.minimum(codes, np.uint8(1)) * ((parts < 0).view(np.uint8) << np.uint8(3))
-    rows = codes.T
-    far = ~(np.maximum.reduce(magnitude, axis=0) <= FAR * scale)
+    for bound in bounds:
+        codes += (magnitude > bound).view(np.uint8)
+    negative = (parts < 0).view(np.uint8)
+    negative &= (codes > 0).view(np.uint8)
+    negative *= np.uint8(8)
+    codes += negative
+    return from_quads(codes)
+
+
+def _tried(codes: U8, parts: F32, scale: F32, far: NDArray[np.bool_]) -> U8:
+    """The codes, those of groups that are `far` found by comparing all distances."""
     if far.any():
-        rows[far] = _nearest_by_trial(parts[:, far], scale[far]).T
-    return rows
+        chosen = (
+            parts.reshape(len(parts), -1, 4)[:, far]
+            .transpose(0, 2, 1)
+            .reshape(-1, np.count_nonzero(far))
+        )
+        codes[far] = _nearest_by_trial(chosen, scale[far]).T
+    return codes
 
 
 def _nearest_by_trial(parts: F32, scale: F32) -> U8:  # f32[n, m], f32[m] -> u8[n, m]
@@ -97,19 +121,24 @@ def floor_of_log2(x: F32) -> NDArray[np.int64]:  # f32[m] -> i64[m]
     return exponent
 
 
-def _largest(parts: F32) -> F32:  # f32[n, m] -> f32[m]
-    largest: F32 = np.fmax.reduce(np.abs(parts), axis=0, initial=np.float32(0))
-    return largest
+def _passing_over_nan(largest: F32, parts: F32) -> F32:  # f32[m], f32[n / 4, 4 * m] -> f32[m]
+    """The largest magnitudes again, of the numbers alone in groups with a NaN."""
+    if not np.isnan(largest).any():
+        return largest
+    by_place = np.fmax.reduce(np.abs(parts), axis=0, initial=np.float32(0))
+    found: F32 = np.fmax.reduce(by_place.reshape(-1, 4), axis=1)  # exact: magnitudes
+    return found
 
 
 def encode_mxfp4(x: F32) -> Codes:  # f32[b, 32] -> e u8[b], q u4[b, 32]
     """Scale `2**(floor(log2(largest)) - 2)`; outside of 0..255 its code wraps, as C's cast does."""
-    parts = columns(x, MX_BLOCK)
-    largest = _largest(parts)
+    parts = quads(x)
+    extent = magnitude_of(*quad_extremes(parts))
+    largest = _passing_over_nan(extent, parts)
     usable = (largest > 0) & np.isfinite(largest)
     exponent = floor_of_log2(np.where(usable, largest, np.float32(1)))
     code = np.where(usable, (exponent + 125) & 255, 0).astype(np.uint8)
-    return {"e": code, "q": nearest_codes(parts, HALF_POWERS[code])}
+    return {"e": code, "q": _nearest_codes_of_powers(parts, HALF_POWERS[code], extent)}
 
 
 MXFP4 = Scheme(
@@ -144,8 +173,9 @@ def e4m3_code(x: F32) -> U8:  # f32[m] -> u8[m]
 
 def encode_nvfp4(x: F32) -> Codes:  # f32[b, 64] -> s u8[b, 4], q u4[b, 64]
     """The scale of 16 weights is a sixth of the largest, rounded; there is no tensor scale."""
-    parts = columns(x, NV_PART)
-    code = e4m3_code(_largest(parts) / np.float32(6))
+    parts = quads(x.reshape(-1, NV_PART))
+    largest = _passing_over_nan(magnitude_of(*quad_extremes(parts)), parts)
+    code = e4m3_code(largest / np.float32(6))
     return {"s": code, "q": nearest_codes(parts, HALF_E4M3[code]).reshape(-1, NV_BLOCK)}
 
 

@@ -63,7 +63,7 @@ def _own_weights(x: F32, recipe: Recipe) -> F32:  # f32[n, m] -> f32[n, m]
 
 def _units(scale: F32, top: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
     """The float16 unit of each super-block's scales, f32[b, s], and the scales counted in it."""
-    largest = np.fmax.reduce(scale, axis=1)
+    largest = np.fmax.reduce(scale, axis=1)  # exact: zeros become +0.0
     largest[~(largest > ZERO)] = ZERO
     inverse: F32 = np.divide(
         np.float32(top), largest, out=np.zeros_like(largest), where=largest > ZERO

@@ -22,7 +22,7 @@ from refquant.schemes.ggml.c_semantics import (
     nearest_exact,
     reciprocal,
 )
-from refquant.schemes.ggml.columns import columns
+from refquant.schemes.quads import from_quads, magnitude_of, over_quads, quad_extremes, quads
 
 __all__ = ["Q8_0", "Q8_1", "Q8_K", "SCHEMES"]
 
@@ -36,16 +36,15 @@ SIGN, BELOW_HALF = np.uint32(0x8000_0000), np.uint32(0x3EFF_FFFF)
 
 
 def _scale_and_codes(x: F32) -> tuple[F32, NDArray[np.int8]]:  # f32[b, 32] -> f32[b], i8[b, 32]
-    parts = columns(x, BLOCK)
-    high, low = np.maximum.reduce(parts, axis=0), np.minimum.reduce(parts, axis=0)
-    scale: F32 = np.abs(np.maximum(high, -low)) / np.float32(127)
+    parts = quads(x)
+    scale: F32 = magnitude_of(*quad_extremes(parts)) / np.float32(127)
     inverse = reciprocal(scale)
-    parts *= inverse
+    parts *= over_quads(inverse)
     # To the nearest, ties away from zero: the sum with just less than one half is truncated.
     sign = parts.view(np.uint32) & SIGN
     sign |= BELOW_HALF
     parts += sign.view(np.float32)
-    codes = parts.astype(np.int8).T
+    codes = from_quads(parts.astype(np.int8))
     odd = ~(inverse < np.inf) | ~(scale < np.inf)
     if odd.any():
         scale[odd], codes[odd] = _slowly(x[odd])

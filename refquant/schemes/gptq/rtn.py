@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.numerics import float16_bits, float32_from_float16
-from refquant.schemes.quads import extremes
+from refquant.schemes.quads import extremes_and_zero
 
 __all__ = ["LARGEST_SCALE", "LEAST_SCALE", "round_to_nearest"]
 
@@ -33,8 +33,7 @@ def round_to_nearest(
     least `least_zero`. A group of zeros gets the scale of the range -1..1.
     """
     top = np.float32((1 << bits) - 1)
-    low, high = extremes(x)
-    low, high = np.minimum(low, np.float32(0)), np.maximum(high, np.float32(0))
+    low, high = extremes_and_zero(x)
     if symmetric:
         high = np.maximum(-low, high)
         low = -high

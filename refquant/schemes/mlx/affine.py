@@ -23,6 +23,7 @@ from refquant.numerics import (
 )
 from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
 from refquant.schemes.names import Family, Knob
+from refquant.schemes.quads import extremes
 
 __all__ = ["FAMILIES"]
 
@@ -54,7 +55,7 @@ class Rule:
     ) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s code[g, 1], b code[g, 1], q u8[g, n]
         """Codes between the smallest and the largest weight, anchored at the larger edge."""
         x = self._rounded(x)
-        low, high = np.minimum.reduce(x, axis=1), np.maximum.reduce(x, axis=1)
+        low, high = extremes(x)
         steps = np.float32(self.largest)
         scale = np.maximum((high - low) / steps, LEAST_SCALE)
         below = np.abs(low) > np.abs(high)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.schemes.quads import extremes_and_zero
+
 __all__ = ["Rule"]
 
 F32 = NDArray[np.float32]
@@ -33,8 +35,7 @@ class Rule:
         steps = np.float32((1 << self.bits) - 1)
         least = np.float32(-(1 << (self.bits - 1)) if self.signed else 0)
         most = least + steps
-        low = np.minimum(np.minimum.reduce(x, axis=1), np.float32(0))
-        high = np.maximum(np.maximum.reduce(x, axis=1), np.float32(0))
+        low, high = extremes_and_zero(x)
         if self.symmetric:
             scale = np.maximum(-low, high) / np.float32((1 << (self.bits - 1)) - 1)
         else:

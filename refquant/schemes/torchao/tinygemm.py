@@ -16,6 +16,7 @@ from refquant.layout import Layout, Plane, Unsigned, field
 from refquant.numerics import bfloat16_bits, float32_from_bfloat16
 from refquant.schemes.floats import BFLOAT16, FLOAT32
 from refquant.schemes.names import Family, Knob
+from refquant.schemes.quads import extremes
 
 __all__ = ["FAMILIES"]
 
@@ -55,7 +56,7 @@ class Rule:
         stored = bfloat16 if self.knobs["scale"] == "bf16" else unchanged
         mixed = weights if self.knobs["scale"] == "bf16" else unchanged
         x = weights(x)
-        low, high = np.minimum.reduce(x, axis=1), np.maximum.reduce(x, axis=1)
+        low, high = extremes(x)
         extent = weights(high - low)
         scale = np.maximum(weights(extent / np.float32(15)), weights(np.asarray(LEAST_SCALE)))
         offset = stored(weights(low + weights(scale * np.float32(8))))
