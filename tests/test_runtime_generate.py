@@ -24,6 +24,7 @@ class Scripted:
 
     context = 64
     vocabulary = 258
+    fills_masks = False
 
     def __init__(self, ids):
         self.ids = list(ids)

@@ -4,9 +4,10 @@ Read in this order: `ops.py` and `linear.py` (arithmetic), `attention.py`, `rope
 (the parts of a layer), `decoder.py` (the whole forward pass), `cache.py`, `weights.py`, `parts.py`,
 `decoder_weights.py` and `model.py` (from a file to something that runs), `sampling.py` and
 `generate.py` (the loop), `text_stream.py` and `tokenizer.py` (text). Beside them `encoder.py`
-(text to vectors).
+(text to vectors) and `diffusion.py` (filling in masks).
 """
 
+from refquant.runtime.diffusion import DiffusionOptions
 from refquant.runtime.encoder import Encoder, load_encoder
 from refquant.runtime.generate import GenerateOptions, Generation, Step, Timings, generate
 from refquant.runtime.model import Model, load_model
@@ -14,6 +15,7 @@ from refquant.runtime.sampling import SamplingOptions
 from refquant.runtime.tokenizer import Tokenizer
 
 __all__ = [
+    "DiffusionOptions",
     "Encoder",
     "GenerateOptions",
     "Generation",

@@ -3,6 +3,7 @@
 Query head q reads the keys and values of head q // (heads / key_value_heads).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,7 +54,7 @@ def attend(
     """
     tokens, heads, width = queries.shape
     groups, length = keys.shape[:2]
-    scaled = queries * np.float32(sight.divisor**-0.5)
+    scaled = queries * np.float32(1 / math.sqrt(sight.divisor))
     by_group = scaled.reshape(tokens, groups, heads // groups, width)
     sink = None if sinks is None else sinks.reshape(groups, heads // groups)
     if tokens == 1:

@@ -74,11 +74,11 @@ class Decoder:
         tokens: NDArray[np.int64],
         cache: Cache,
         *,
-        last_only: bool,
+        rows: NDArray[np.int64] | None = None,
         watch: Watch = watch_nothing,
     ) -> Floats:
-        """Logits for the token after each of `tokens`, or after the last only."""
-        return forward(tokens, self, cache, last_only=last_only, watch=watch)
+        """Logits of every token, or of those at the places `rows` among them."""
+        return forward(tokens, self, cache, rows=rows, watch=watch)
 
 
 def forward(
@@ -86,10 +86,10 @@ def forward(
     model: Decoder,
     cache: Cache,
     *,
-    last_only: bool = False,
+    rows: NDArray[np.int64] | None = None,
     watch: Watch = watch_nothing,
-) -> Floats:  # i64[t] -> f32[t, v] or f32[1, v]; the latter for the last token only
-    """Logits for the token after each of `tokens`, which go behind what the cache holds."""
+) -> Floats:  # i64[t] -> f32[t, v] or f32[m, v]; the latter for m `rows`
+    """Logits of `tokens`, which go behind what the cache holds: of all, or of those at `rows`."""
     cache.check_room(len(tokens))
     x = _embedded(tokens, model, cache.length)
     watch("embedding", x)
@@ -102,7 +102,7 @@ def forward(
         x = _block(x, block, table, partial(cache.write, layer))
         watch(f"blk.{layer}", x)
     cache.advance(len(tokens))
-    x = normalize(x[-1:] if last_only else x, model.output_norm)
+    x = normalize(x if rows is None else x[rows], model.output_norm)
     watch("output_norm", x)
     logits = linear(x, model.output)
     return logits if model.logit_cap is None else soft_cap(logits, model.logit_cap)

@@ -32,10 +32,10 @@ class Network(Protocol):
         tokens: NDArray[np.int64],
         cache: Cache,
         *,
-        last_only: bool,
+        rows: NDArray[np.int64] | None = None,
         watch: Watch = watch_nothing,
     ) -> Floats:
-        """Logits f32[t, v] for the token after each of `tokens`, or f32[1, v] after the last.
+        """Logits f32[t, v] of all `tokens`, or f32[m, v] of those at the m places `rows`.
 
         `watch` is shown the state behind each layer.
         """

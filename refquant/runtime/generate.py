@@ -3,9 +3,10 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from refquant.errors import LimitError, UsageError
+from refquant.runtime.diffusion import BlockWriter, DiffusionOptions
 from refquant.runtime.model import Model
 from refquant.runtime.sampling import Sampler, SamplingOptions
 from refquant.runtime.text_stream import StopFilter
@@ -70,6 +71,33 @@ class Timings:
         return self.prompt_tokens / self.prefill_seconds if self.prefill_seconds > 0.0 else 0.0
 
 
+class Writer(Protocol):
+    """Gives the tokens of a text, one after another."""
+
+    def next(self) -> int:
+        """The next token."""
+
+
+class OneByOne:
+    """Computes a token from all earlier ones, as most models do."""
+
+    def __init__(
+        self, model: Model, prompt: Sequence[int], max_tokens: int, sampler: Sampler
+    ) -> None:
+        self._model, self._sampler = model, sampler
+        self._cache = model.new_cache(len(prompt) + max_tokens)
+        self._pending = list(prompt)
+        self._seen = set(prompt)
+
+    def next(self) -> int:
+        """The next token."""
+        logits = self._model.next_logits(self._pending, self._cache)
+        token = self._sampler.choose(logits, self._seen)
+        self._seen.add(token)
+        self._pending = [token]
+        return token
+
+
 class Generation(Iterator[Step]):
     """The steps of one text; `timings` and `finish` tell how it went, so far."""
 
@@ -79,16 +107,19 @@ class Generation(Iterator[Step]):
         prompt: Sequence[int],
         options: GenerateOptions,
         tokenizer: Tokenizer | None,
+        diffusion: DiffusionOptions,
     ) -> None:
         _check_request(model, prompt, options, tokenizer)
         self.finish: Finish = ""
         self.timings = Timings(prompt_tokens=len(prompt))
-        self._model = model
         self._options = options
-        self._sampler = Sampler(options)
-        self._cache = model.new_cache(len(prompt) + options.max_tokens)
-        self._pending = list(prompt)
-        self._seen = set(prompt)
+        self._writer: Writer
+        if model.fills_masks:
+            self._writer = BlockWriter(
+                model, prompt, options.max_tokens, Sampler(options), diffusion
+            )
+        else:
+            self._writer = OneByOne(model, prompt, options.max_tokens, Sampler(options))
         self._ends = () if tokenizer is None or options.ignore_eos else tokenizer.eos
         self._decoder = None if tokenizer is None else tokenizer.decoder()
         self._filter = StopFilter(options.stop)
@@ -98,11 +129,8 @@ class Generation(Iterator[Step]):
         if self.finish:
             raise StopIteration
         started = time.perf_counter()
-        logits = self._model.next_logits(self._pending, self._cache)
+        token = self._writer.next()
         computed = time.perf_counter()
-        token = self._sampler.choose(logits, self._seen)
-        self._seen.add(token)
-        self._pending = [token]
         step = self._step(token)
         self._note(started, computed, time.perf_counter())
         return step
@@ -156,10 +184,14 @@ def generate(
     options: GenerateOptions | None = None,
     *,
     tokenizer: Tokenizer | None = None,
+    diffusion: DiffusionOptions | None = None,
 ) -> Generation:
     """An iterator over the tokens that `model` writes after `prompt` (token ids).
 
+    `diffusion` says how models that fill in masks go about it; others do not heed it.
     Without a tokenizer the steps have no text and only `max_tokens` ends them. Raises UsageError
     or LimitError before any work starts if the request cannot be met.
     """
-    return Generation(model, prompt, options or GenerateOptions(), tokenizer)
+    return Generation(
+        model, prompt, options or GenerateOptions(), tokenizer, diffusion or DiffusionOptions()
+    )

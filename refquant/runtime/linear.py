@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from refquant.layout.tiles import row_unit
+from refquant.runtime.arithmetic_mode import primitives
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor
 
@@ -66,8 +67,7 @@ def linear(x: Floats, w: Matrix) -> Floats:  # f32[t, k], f32[n, k] -> f32[t, n]
     """The products of every row of x with every row of w."""
     if isinstance(w, PackedMatrix):
         return _linear_packed(x, w)
-    y: Floats = x @ w.T
-    return y
+    return primitives().row_products(x, w)
 
 
 def _linear_packed(x: Floats, w: PackedMatrix) -> Floats:  # f32[t, k], packed[n, k] -> f32[t, n]
@@ -75,7 +75,7 @@ def _linear_packed(x: Floats, w: PackedMatrix) -> Floats:  # f32[t, k], packed[n
     for tile in w.tiles:
         rows = w.scratch.rows(tile.stop - tile.start, w.shape[1])
         tile.rows.dequantize(out=rows, threads=1)
-        np.matmul(x, rows.T, out=y[:, tile.start : tile.stop])
+        y[:, tile.start : tile.stop] = primitives().row_products(x, rows)
     return y
 
 

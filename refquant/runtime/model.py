@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from refquant.architectures import Architecture, check
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint
+from refquant.runtime.arithmetic_mode import ArithmeticMode, arithmetic
 from refquant.runtime.cache import Cache
 from refquant.runtime.decoder import Watch, watch_nothing
 from refquant.runtime.families import ENCODERS, LOADERS, Network
@@ -18,18 +19,22 @@ from refquant.runtime.weights import WeightMode, require_finite
 
 __all__ = ["Model", "load_model"]
 
+LAST: Final = np.array([-1])
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A language model: token ids in, logits out.
 
-    `checkpoint` is where the weights came from; `weight_mode` says how they are held.
+    `checkpoint` is where the weights came from; `weight_mode` says how they are held, and
+    `arithmetic_mode` how sums are rounded.
     """
 
     architecture: Architecture
     network: Network = field(repr=False)
     checkpoint: Checkpoint = field(repr=False)
     weight_mode: WeightMode
+    arithmetic_mode: ArithmeticMode = "fast"
 
     @property
     def vocabulary(self) -> int:
@@ -41,6 +46,11 @@ class Model:
         """How many positions the model was trained for."""
         return int(self.architecture.fields["context"])
 
+    @property
+    def fills_masks(self) -> bool:
+        """True if it writes by filling in masks, false if one token after another."""
+        return "mask_token" in self.architecture.fields
+
     def new_cache(self, capacity: int | None = None) -> Cache:
         """Room for the keys and values of `capacity` positions; the whole context by default."""
         return self.network.new_cache(self.context if capacity is None else capacity)
@@ -50,20 +60,22 @@ class Model:
         ids: Sequence[int] | NDArray[np.int64],
         cache: Cache,
         *,
+        rows: NDArray[np.int64] | None = None,
         watch: Watch = watch_nothing,
-    ) -> Floats:  # i64[t] -> f32[t, v]
+    ) -> Floats:  # i64[t] -> f32[t, v] or f32[m, v]; the latter for m `rows`
         """Logits for the token after each of `ids`, which go behind what `cache` holds.
 
+        With `rows`, places among `ids`, only those are computed.
         `watch(name, state)` is shown the state f32[t, d] behind the embedding ("embedding"), each
         layer ("blk.0", ...) and the last norm ("output_norm"), and must not change it.
         """
-        return self._run(ids, cache, last_only=False, watch=watch)
+        return self._run(ids, cache, rows=rows, watch=watch)
 
     def next_logits(
         self, ids: Sequence[int] | NDArray[np.int64], cache: Cache
     ) -> Floats:  # i64[t] -> f32[v]
         """Logits for the token after the last of `ids`; spares the output matrix the others."""
-        last: Floats = self._run(ids, cache, last_only=True)[-1]
+        last: Floats = self._run(ids, cache, rows=LAST)[-1]
         return last
 
     def _run(
@@ -71,14 +83,14 @@ class Model:
         ids: Sequence[int] | NDArray[np.int64],
         cache: Cache,
         *,
-        last_only: bool,
+        rows: NDArray[np.int64] | None,
         watch: Watch = watch_nothing,
     ) -> Floats:
         tokens = self._checked_tokens(ids)
         start = cache.length
         # What is not finite shows in the logits, and gets an error instead of a warning.
-        with np.errstate(over="ignore", invalid="ignore"):
-            logits = self.network.forward(tokens, cache, last_only=last_only, watch=watch)
+        with np.errstate(over="ignore", invalid="ignore"), arithmetic(self.arithmetic_mode):
+            logits = self.network.forward(tokens, cache, rows=rows, watch=watch)
         if not np.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():
             cache.truncate(start)
             raise self._explain_not_finite()
@@ -109,11 +121,16 @@ class Model:
 WEIGHT_MODES: Final[tuple[str, ...]] = get_args(WeightMode)
 
 
-def load_model(checkpoint: Checkpoint, weights: WeightMode = "float32") -> Model:
+def load_model(
+    checkpoint: Checkpoint,
+    weights: WeightMode = "float32",
+    arithmetic_mode: ArithmeticMode = "fast",
+) -> Model:
     """The model that a checkpoint describes, ready to run.
 
     `weights` is `float32` (each tensor decoded once; quickest) or `packed` (decoded tile by tile
-    while computing; least memory). Raises UnsupportedError for a checkpoint without a known
+    while computing; least memory). `arithmetic_mode` is `fast`, or `exact` for logits that are the
+    same bits on every machine. Raises UnsupportedError for a checkpoint without a known
     architecture, FormatError for tensors that are not this architecture's, or not finite.
     """
     if weights not in WEIGHT_MODES:
@@ -127,8 +144,9 @@ def load_model(checkpoint: Checkpoint, weights: WeightMode = "float32") -> Model
             "(refquant.runtime.load_encoder)"
         )
     check(architecture, _shapes(checkpoint, architecture))
-    network = LOADERS[architecture.family](checkpoint, architecture, weights)
-    return Model(architecture, network, checkpoint, weights)
+    with arithmetic(arithmetic_mode):
+        network = LOADERS[architecture.family](checkpoint, architecture, weights)
+    return Model(architecture, network, checkpoint, weights, arithmetic_mode)
 
 
 def _shapes(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, tuple[int, ...]]:

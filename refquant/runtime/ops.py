@@ -11,6 +11,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.runtime.arithmetic_mode import primitives
+
 __all__ = [
     "GATES",
     "Floats",
@@ -38,6 +40,8 @@ RopeStyle = Literal["interleaved", "halves"]
 GELU_STEEPNESS: Final = np.float32(math.sqrt(2 / math.pi))
 GELU_CUBIC: Final = np.float32(0.044715)
 
+ROOT_OF_HALF: Final = np.float32(math.sqrt(0.5))
+
 # gpt-oss: steepness of its sigmoid, and the size beyond which gate and up are cut off.
 CLAMPED_STEEPNESS: Final = np.float32(1.702)
 CLAMPED_LIMIT: Final = np.float32(7.0)
@@ -45,8 +49,7 @@ CLAMPED_LIMIT: Final = np.float32(7.0)
 
 def products(x: Floats, y: Floats) -> Floats:  # f32[..., t, k], f32[..., k, n] -> f32[..., t, n]
     """The products of matrices, one for each of the leading axes."""
-    z: Floats = np.matmul(x, y)
-    return z
+    return primitives().products(x, y)
 
 
 def rms_norm(
@@ -56,7 +59,7 @@ def rms_norm(
 
     y = x / sqrt(mean(x**2) + epsilon) * weight.
     """
-    mean_square = np.vecdot(x, x) * np.float32(1 / x.shape[-1])  # [...]
+    mean_square = primitives().sum_of_squares(x) * np.float32(1 / x.shape[-1])  # [...]
     root = np.sqrt(mean_square + np.float32(epsilon))
     normal: Floats = x / root[..., np.newaxis]
     return np.multiply(normal, weight, out=normal)
@@ -70,8 +73,8 @@ def layer_norm(
     y = (x - mean(x)) / sqrt(mean((x - mean(x))**2) + epsilon) * weight + bias.
     """
     part = np.float32(1 / x.shape[-1])
-    centred: Floats = x - (np.add.reduce(x, axis=-1) * part)[..., np.newaxis]
-    root = np.sqrt(np.vecdot(centred, centred) * part + np.float32(epsilon))
+    centred: Floats = x - (primitives().sum_rows(x) * part)[..., np.newaxis]
+    root = np.sqrt(primitives().sum_of_squares(centred) * part + np.float32(epsilon))
     centred /= root[..., np.newaxis]
     centred *= weight
     centred += bias
@@ -82,7 +85,7 @@ def silu(x: Floats) -> Floats:  # f32[...] -> f32[...]
     """The sigmoid linear unit, x / (1 + exp(-x))."""
     denominator = np.negative(x)
     with np.errstate(over="ignore"):  # exp(-x) = inf below -88 gives the right limit, -0.
-        np.exp(denominator, out=denominator)
+        primitives().exp(denominator)
     denominator += np.float32(1)
     return np.divide(x, denominator, out=denominator)
 
@@ -97,18 +100,18 @@ def swiglu(gate_up: Floats) -> Floats:  # f32[t, 2 * d] -> f32[t, d]
 def gelu_tanh(x: Floats) -> Floats:  # f32[...] -> f32[...]
     """GELU in its tanh form: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))."""
     bent: Floats = GELU_STEEPNESS * (x + GELU_CUBIC * (x * x * x))
-    np.tanh(bent, out=bent)
+    primitives().tanh(bent)
     bent += np.float32(1)
     bent *= np.float32(0.5) * x
     return bent
 
 
 def gelu(x: Floats) -> Floats:  # f32[...] -> f32[...]
-    """GELU, x / 2 * (1 + erf(x / sqrt(2))); the error function is computed in float64."""
-    scaled = x.astype(np.float64) * math.sqrt(0.5)
-    share = np.array([math.erf(value) for value in scaled.ravel().tolist()]).reshape(x.shape)
-    part: Floats = (0.5 + 0.5 * share).astype(np.float32)
-    return np.multiply(x, part, out=part)
+    """GELU, x / 2 * (1 + erf(x / sqrt(2)))."""
+    share = primitives().erf(x * ROOT_OF_HALF)
+    share += np.float32(1)
+    share *= np.float32(0.5) * x
+    return share
 
 
 def geglu(gate_up: Floats) -> Floats:  # f32[t, 2 * d] -> f32[t, d]
@@ -125,7 +128,7 @@ def clamped_swiglu(gate_up: Floats) -> Floats:  # f32[t, 2 * d] -> f32[t, d]
     up: Floats = np.clip(gate_up[..., half:], -CLAMPED_LIMIT, CLAMPED_LIMIT)
     denominator: Floats = gate * -CLAMPED_STEEPNESS
     with np.errstate(over="ignore"):  # exp = inf far below zero gives the right limit, -0.
-        np.exp(denominator, out=denominator)
+        primitives().exp(denominator)
     denominator += np.float32(1)
     np.divide(gate, denominator, out=gate)
     up += np.float32(1)
@@ -143,7 +146,7 @@ GATES: Final[Mapping[str, Callable[[Floats], Floats]]] = {
 def soft_cap(x: Floats, cap: float) -> Floats:  # f32[...] -> f32[...]
     """The number cap * tanh(x / cap): nearly x where it is small, never beyond the cap."""
     capped: Floats = x / np.float32(cap)
-    np.tanh(capped, out=capped)
+    primitives().tanh(capped)
     capped *= np.float32(cap)
     return capped
 
@@ -159,17 +162,17 @@ def softmax(
     if sink is not None:
         largest = np.maximum(largest, sink[..., np.newaxis])
     weights = np.subtract(x, largest, out=out)
-    np.exp(weights, out=weights)
-    whole = np.add.reduce(weights, axis=-1, keepdims=True)
+    primitives().exp(weights)
+    whole = primitives().sum_rows(weights)[..., np.newaxis]
     if sink is not None:
-        whole = whole + np.exp(sink[..., np.newaxis] - largest)
+        whole = whole + primitives().exp(sink[..., np.newaxis] - largest)
     weights /= whole
     return weights
 
 
 def unit(x: Floats) -> Floats:  # f32[..., d] -> f32[..., d]
     """Each vector brought to length 1; one without length stays as it is."""
-    length = np.sqrt(np.vecdot(x, x))[..., np.newaxis]
+    length = np.sqrt(primitives().sum_of_squares(x))[..., np.newaxis]
     brought: Floats = np.divide(x, np.where(length > 0, length, np.float32(1)), dtype=np.float32)
     return brought
 
@@ -179,12 +182,11 @@ def rope_table(
 ) -> NDArray[np.complex64]:  # int, int, f64[n], float -> c64[t, n]
     """Complex numbers of length `size` by which pairs of elements rotate, one for each frequency.
 
-    Entry [p, i] is size * exp(1j * (start + p) * frequencies[i]), computed in float64 and rounded
-    once: the angle of a late position keeps its low bits.
+    Entry [p, i] is size * exp(1j * (start + p) * frequencies[i]); the angle of a late position
+    keeps its low bits, for it is not rounded to binary32.
     """
-    positions = np.arange(start, start + tokens, dtype=np.float64)
-    angles = positions[:, np.newaxis] * frequencies
-    return (size * np.cos(angles) + 1j * (size * np.sin(angles))).astype(np.complex64)
+    table = primitives().table(start, tokens, frequencies)
+    return table if size == 1.0 else np.asarray(table * np.float32(size))
 
 
 def rotate(
@@ -197,8 +199,7 @@ def rotate(
     """
     turn = table[:, np.newaxis, :]  # [t, 1, d / 2]
     if style == "interleaved":
-        pairs = np.ascontiguousarray(x).view(np.complex64)  # [t, h, d / 2]
-        return (pairs * turn).view(np.float32)
+        return primitives().turned(np.ascontiguousarray(x), turn)
     half = x.shape[-1] // 2
     a, b = x[..., :half], x[..., half:]
     turned = np.empty_like(x)

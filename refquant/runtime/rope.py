@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.architectures import FieldValue
+from refquant.runtime.arithmetic_mode import primitives
 from refquant.runtime.ops import Floats, RopeStyle, rope_table, rotate
 
 __all__ = ["Rope", "frequencies", "rope_of"]
@@ -58,8 +59,7 @@ def rope_of(fields: Mapping[str, FieldValue], factors: Floats | None) -> Rope:
 
 def frequencies(theta: float, head_width: int) -> Frequencies:  # -> f64[head_width / 2]
     """theta**(-2i / head_width) radians a position, for each pair i."""
-    exponents = np.arange(0, head_width, 2, dtype=np.float64) / head_width
-    return np.asarray(theta**-exponents)
+    return primitives().frequencies(theta, head_width)
 
 
 def _llama3(
