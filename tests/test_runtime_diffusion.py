@@ -165,3 +165,16 @@ def test_the_context_ends_the_last_block():
     model = load_model(golden("sdar")[0])
     steps = list(generate(model, PROMPT, GenerateOptions(max_tokens=58)))
     assert len(steps) == 58
+
+
+def test_a_kept_block_of_one_follows_from_the_tokens_before_it():
+    # Dream takes the logits for a position from the one before it, which is kept and not computed.
+    model = load_model(golden("dream")[0])
+    options = DiffusionOptions(block=1, keep_blocks=True)
+    writer = BlockWriter(model, PROMPT, 6, Sampler(SamplingOptions()), options)
+    cache, pending = model.new_cache(16), PROMPT
+    for _ in range(6):
+        logits = model.next_logits(pending, cache).copy()
+        logits[MASK] = -np.inf
+        pending = [int(np.argmax(logits))]
+        assert writer.next() == pending[0]
