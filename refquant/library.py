@@ -21,7 +21,9 @@ __all__ = [
     "cache_folder",
     "cached_path",
     "hub_folder",
+    "is_address",
     "known_names",
+    "locate",
     "nearest",
     "resolve",
 ]
@@ -116,6 +118,16 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     if text and path.exists():
         return path
     raise UsageError(f"no model {text!r}: neither a file nor a known name{_hint(text)}")
+
+
+def is_address(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether a model is named by an address on the web."""
+    return isinstance(name_or_path, str) and name_or_path.startswith(("http://", "https://"))
+
+
+def locate(name_or_path: str | os.PathLike[str]) -> Path | str:
+    """What `resolve` gives, and an address as it is: an `.rq` file there is read in place."""
+    return str(name_or_path) if is_address(name_or_path) else resolve(name_or_path)
 
 
 def _present(path: Path, name: str, remedy: str) -> Path:

@@ -41,7 +41,7 @@ NAMES = {
     "line_after_it": "first.rq\n",
     "stream_of_windows": "first.rq:a",
     "percent": "%2e%2e.rq",
-    "address": "http://a/first.rq",
+    "address": "http:first.rq",
     "too_long": "a" * 126 + ".rq",
 }
 

@@ -43,10 +43,10 @@ def eval(  # noqa: A001  # the function is named like its command, and eval() is
     """
     from refquant.evaluate import perplexity
     from refquant.formats import open_checkpoint
-    from refquant.library import resolve
+    from refquant.library import locate
     from refquant.runtime import Tokenizer, load_model
 
-    path, content = resolve(model), _read(text)
+    path, content = locate(model), _read(text)
     with status(f"loading {model}"):
         checkpoint = open_checkpoint(path)
         spec = checkpoint.need_tokenizer()

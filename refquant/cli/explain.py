@@ -76,9 +76,9 @@ def _example(name: str) -> "QuantizedTensor":
 
 def _stored(file: str, name: str) -> "QuantizedTensor":
     from refquant.formats import open_checkpoint
-    from refquant.library import resolve
+    from refquant.library import locate
 
-    checkpoint = open_checkpoint(resolve(file))
+    checkpoint = open_checkpoint(locate(file))
     stored = checkpoint.aliases.get(name, name)
     if stored not in checkpoint.tensors:
         near = get_close_matches(name, list(checkpoint.tensors), 3, 0.4)

@@ -28,7 +28,11 @@ _SHOWN_CHARACTERS = 200
 
 def inspect(
     file: Annotated[
-        str, Parameter(help="A .rq, .gguf or .safetensors file, a folder, or a known name.")
+        str,
+        Parameter(
+            help="A .rq, .gguf or .safetensors file, a folder, a known name, or the web address "
+            "of a .rq file."
+        ),
     ],
     /,
     *,
@@ -44,7 +48,8 @@ def inspect(
     Prints the architecture, tokenizer, schemes with their sizes and bits per weight, documents,
     digests and where the file came from. No weight is read, and files that cannot run here are
     shown as far as they are understood, with the reason. The root digest identifies a .rq file;
-    the digest of the tensors (--digest) is the same for the same weights in any container.
+    the digest of the tensors (--digest) is the same for the same weights in any container. Of a
+    file on the web only the front matter is fetched; shards are listed and not opened.
 
     For example:
       refquant inspect smollm2-135m
@@ -52,9 +57,9 @@ def inspect(
       refquant inspect model.gguf --metadata --json
     """
     from refquant.cli.summary import summarize
-    from refquant.library import resolve
+    from refquant.library import locate
 
-    found = summarize(resolve(file))
+    found = summarize(locate(file))
     tensors_digest = _digest(found) if digest else None
     if json:
         emit_json("inspect", _facts(found, tensors_digest, tensors=tensors, metadata=metadata))
@@ -90,6 +95,8 @@ def _print(found: "Summary", tensors_digest: str | None) -> None:
             ("architecture", _architecture(found)),
             ("tokenizer", found.tokenizer or None),
             ("weights", f"{format_count(weights)} in {len(found.tensors)} tensors{bits}"),
+            *(("shard", f"{name}, {format_bytes(size)}, root {root}")
+              for name, (size, root) in found.shards.items()),
             *(("tied", f"{name} is {of}") for name, of in found.aliases.items()),
             *(("document", f"{name}: {media}, {format_bytes(size)}")
               for name, (media, size) in found.documents.items()),
@@ -229,6 +236,10 @@ def _facts(
         "documents": [
             {"name": name, "media": media, "bytes": size}
             for name, (media, size) in found.documents.items()
+        ],
+        "shards": [
+            {"name": name, "bytes": size, "root": root}
+            for name, (size, root) in found.shards.items()
         ],
         "root": found.root or None,
         "tensors_digest": tensors_digest,

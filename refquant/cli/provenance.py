@@ -8,8 +8,13 @@ from typing import Any
 from refquant import mp1
 from refquant.cli.output import tool_version
 from refquant.cli.progress import Meter
+from refquant.errors import ConformanceError, UnsupportedError
 
-__all__ = ["carried_info", "provenance", "source_bytes"]
+__all__ = ["ENCODER_PROFILE", "carried_info", "check_source", "provenance", "source_bytes"]
+
+ENCODER_PROFILE = "stated-1"
+"""Which encoder of a scheme was used: the one that its page states. A change of any of them that
+changes bytes is a new profile, so that a file made by another one is not taken for damaged."""
 
 _CHUNK = 1 << 18
 
@@ -19,24 +24,62 @@ _REPLACED = frozenset(
 )
 """What a reader says about the file it read, which is not true of the file that is written."""
 
+_OF_THE_MODEL = ("base_model", "licence")
+"""What a source's own record says about the model, whoever wrote it into a file."""
+
 
 def provenance(
     source: Path, recipe: Mapping[str, object], earlier: object, meter: Meter
 ) -> dict[str, Any]:
-    """The record of one step: what was read, what was asked for, by which version.
+    """The record of one step: what was read, what was asked for, by which version and encoders.
 
     `earlier` is the record that the source carried; its steps follow in `earlier`, latest first.
     """
     record: dict[str, Any] = {
         "sources": [_facts(path, meter) for path in _files(source)],
         "recipe": dict(recipe),
-        "tool": {"refquant": tool_version()},
+        "tool": {"refquant": tool_version(), "encoder": ENCODER_PROFILE},
     }
+    if isinstance(earlier, Mapping):
+        record |= {
+            key: earlier[key]
+            for key in _OF_THE_MODEL
+            if key in earlier and _can_spell(earlier[key])
+        }
     if isinstance(earlier, Mapping) and "recipe" in earlier:
         older = earlier.get("earlier")
         last = {key: value for key, value in earlier.items() if key != "earlier"}
         record["earlier"] = [last, *(older if isinstance(older, list) else [])]
     return record
+
+
+def check_source(source: Path, record: object, meter: Meter) -> None:
+    """Refuse a source whose files are not those that a record lists.
+
+    Raises ConformanceError for other files, UnsupportedError for a record without digests, or one
+    of encoders that this version does not have.
+    """
+    listed = record.get("sources") if isinstance(record, Mapping) else None
+    tool = record.get("tool") if isinstance(record, Mapping) else None
+    expected = {
+        str(one.get("sha256")): str(one.get("name"))
+        for one in (listed if isinstance(listed, list) else [])
+        if isinstance(one, Mapping) and "sha256" in one
+    }
+    if not expected:
+        raise UnsupportedError("the file does not record the digests of what it was made from")
+    profile = tool.get("encoder", ENCODER_PROFILE) if isinstance(tool, Mapping) else None
+    if profile != ENCODER_PROFILE:
+        raise UnsupportedError(
+            f"the file was made by the encoders {profile!r}, this version has {ENCODER_PROFILE!r}"
+        )
+    found = {_facts(path, meter)["sha256"] for path in _files(source)}
+    missing = sorted(name for digest, name in expected.items() if digest not in found)
+    if missing:
+        raise ConformanceError(
+            f"{source} is not what the file was made from: no file there has the recorded SHA-256 "
+            f"of {', '.join(missing)}"
+        )
 
 
 def carried_info(info: Mapping[str, object]) -> dict[str, object]:

@@ -105,10 +105,10 @@ def run(
       echo "Once upon a time" | refquant run demo --prompt - --temperature 0.8 --seed 3
       refquant run model.gguf -f prompt.txt --stop "###" --json
     """
-    from refquant.library import resolve
+    from refquant.library import locate
 
     shown = printing or Printing()
-    path = resolve(model)
+    path = locate(model)
     options = _options(sampling or Sampling())
     text = _read_prompt(prompt, file)
     began = time.perf_counter()
@@ -153,7 +153,7 @@ def _read_prompt(prompt: str | None, file: Path | None) -> str:
 
 
 def _begin(
-    path: Path, text: str, weights: Literal["float32", "packed"], options: Any
+    path: Path | str, text: str, weights: Literal["float32", "packed"], options: Any
 ) -> tuple[list[int], "Generation"]:
     """Open the model and check the request; nothing has been computed yet."""
     from refquant.formats import open_checkpoint

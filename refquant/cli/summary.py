@@ -11,7 +11,7 @@ from refquant.errors import RefquantError
 from refquant.formats import Checkpoint, open_checkpoint
 from refquant.formats.gguf import checkpoint_of_gguf
 from refquant.formats.gguf_file import read_gguf
-from refquant.formats.rq import MAGIC, Contents, read, read_header
+from refquant.formats.rq import MAGIC, Contents, open_source, read, read_header
 from refquant.formats.rq.read import StoredTensors
 from refquant.formats.safetensors import SafetensorsFile, read_safetensors
 
@@ -50,6 +50,7 @@ class Summary:
     aliases: Mapping[str, str] = field(default_factory=dict)
     documents: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     root: str = ""
+    shards: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     obstacles: tuple[str, ...] = ()
@@ -57,8 +58,13 @@ class Summary:
     checkpoint: Checkpoint | None = None
 
 
-def summarize(path: Path) -> Summary:
-    """Find out what is at `path`; a path that is no model at all raises what opening it raises."""
+def summarize(path: Path | str) -> Summary:
+    """Find out what is at `path`; a path that is no model at all raises what opening it raises.
+
+    A string is an address on the web, where only `.rq` files can be looked into.
+    """
+    if isinstance(path, str):
+        return _of_rq(path)
     if path.is_dir():
         return _of_folder(path)
     with path.open("rb") as file:
@@ -73,7 +79,7 @@ def summarize(path: Path) -> Summary:
 
 
 def _of_checkpoint(
-    checkpoint: Checkpoint, kind: str, path: Path, nbytes: int, **more: Any
+    checkpoint: Checkpoint, kind: str, path: Path | str, nbytes: int, **more: Any
 ) -> Summary:
     architecture, tokenizer = checkpoint.architecture, checkpoint.tokenizer
     if "tensors" not in more:
@@ -121,15 +127,19 @@ def _documents(checkpoint: Checkpoint) -> dict[str, tuple[str, int]]:
     return {name: (one.media, len(one.data)) for name, one in checkpoint.documents.items()}
 
 
-def _of_rq(path: Path) -> Summary:
-    contents = read_header(path)
+def _of_rq(path: Path | str) -> Summary:
+    source = open_source(path)
+    contents = read_header(source)
     info = (contents.document or {}).get("info")
     metadata = info if isinstance(info, Mapping) else {}
+    if contents.header is not None and contents.header.is_shard:
+        return _of_shard(contents, metadata)
     if contents.problem is None:
-        checkpoint = read(path)
+        checkpoint = read(source)
         return _of_checkpoint(
             checkpoint, ".rq", path, contents.file_length,
             root=contents.root, metadata=metadata, documents=_stored_documents(contents),
+            shards=_shards(contents),
         )  # fmt: skip
     header = contents.header
     tensors = () if header is None else tuple(
@@ -143,8 +153,28 @@ def _of_rq(path: Path) -> Summary:
     )  # fmt: skip
     return Summary(
         ".rq", str(path), contents.file_length, tensors, root=contents.root, metadata=metadata,
-        documents=_stored_documents(contents), problem=contents.problem,
+        documents=_stored_documents(contents), problem=contents.problem, shards=_shards(contents),
     )  # fmt: skip
+
+
+def _of_shard(contents: Contents, metadata: Mapping[str, Any]) -> Summary:
+    planes = len(contents.segments) - 1
+    return Summary(
+        kind=".rq shard",
+        path=contents.path,
+        nbytes=contents.file_length,
+        root=contents.root,
+        metadata=metadata,
+        obstacles=(f"it is a shard of {planes} planes; the file that lists it says whose",),
+        problem=contents.problem,
+    )
+
+
+def _shards(contents: Contents) -> dict[str, tuple[int, str]]:
+    """Names, lengths and root digests of the shards that a file lists."""
+    if contents.header is None:
+        return {}
+    return {one.name: (one.file_length, one.root.hex()) for one in contents.header.shards}
 
 
 def _stored_documents(contents: Contents) -> dict[str, tuple[str, int]]:

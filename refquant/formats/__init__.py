@@ -23,9 +23,13 @@ MAGIC_GGUF: Final = b"GGUF"
 def open_checkpoint(path: str | os.PathLike[str], *, use_mmap: bool = True) -> Checkpoint:
     """The model at `path`: a `.rq` file, a GGUF file or a Hugging Face directory.
 
+    An address on the web is read in place, if an `.rq` file is there.
+
     UsageError for a path that cannot be opened, FormatError for a damaged file, UnsupportedError
     for one of another kind, with what to do instead.
     """
+    if isinstance(path, str) and path.startswith(("http://", "https://")):
+        return read_rq(path)
     place = Path(path)
     if place.is_dir():
         return open_hugging_face(place, use_mmap=use_mmap)

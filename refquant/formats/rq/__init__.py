@@ -5,6 +5,7 @@ begin at multiples of 64 bytes. Chapter 2 of the specification explains it byte 
 """
 
 from refquant.formats.rq.atomic import atomic_file
+from refquant.formats.rq.canonical import why_not_canonical
 from refquant.formats.rq.contents import KNOWN_FEATURES, Contents, read_header
 from refquant.formats.rq.digest import tensors_digest
 from refquant.formats.rq.header import Header
@@ -13,6 +14,8 @@ from refquant.formats.rq.preamble import MAGIC, Preamble
 from refquant.formats.rq.read import Verify, read
 from refquant.formats.rq.records import DocumentRecord, TensorRecord, TokenizerRecord
 from refquant.formats.rq.segments import Segment
+from refquant.formats.rq.shards import ShardRecord
+from refquant.formats.rq.source import MemorySource, Place, Source, open_source
 from refquant.formats.rq.write import Compression, plan_checkpoint, write, write_checkpoint
 
 __all__ = [
@@ -22,18 +25,24 @@ __all__ = [
     "Contents",
     "DocumentRecord",
     "Header",
+    "MemorySource",
+    "Place",
     "Plan",
     "PlannedTensor",
     "Preamble",
     "Segment",
+    "ShardRecord",
+    "Source",
     "TensorRecord",
     "TokenizerRecord",
     "Verify",
     "atomic_file",
+    "open_source",
     "plan_checkpoint",
     "read",
     "read_header",
     "tensors_digest",
+    "why_not_canonical",
     "write",
     "write_checkpoint",
 ]

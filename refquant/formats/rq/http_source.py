@@ -11,6 +11,7 @@ import re
 from threading import Lock
 from typing import Final
 from urllib.parse import urljoin, urlsplit
+from weakref import finalize
 
 from refquant.errors import FormatError, UnsupportedError, UsageError
 
@@ -43,7 +44,9 @@ class HttpSource:
         self.size = 0
         self._lock = Lock()
         self._place = _checked_url(url, url)
-        self._connection: http.client.HTTPConnection | None = None
+        # One at most; a list, because the finalizer must not know this object.
+        self._connections: list[http.client.HTTPConnection] = []
+        finalize(self, _close_all, self._connections)
         self._tag: str | None = None
         self._front = memoryview(b"")
         self._front = self._fetch(0, FRONT_BYTES)
@@ -66,7 +69,8 @@ class HttpSource:
         if length == 0:
             return memoryview(b"")
         try:
-            return self._read(self._answer(offset, length), offset, length)
+            with self._answer(offset, length) as answer:
+                return self._read(answer, offset, length)
         except (OSError, http.client.HTTPException) as error:
             self._close()
             reason = str(error) or type(error).__name__
@@ -88,6 +92,7 @@ class HttpSource:
                 self._place = _checked_url(target, self._place)
             else:
                 return answer
+            answer.close()
             self._close()
         raise UsageError(f"cannot open {self.name}: more than {_MOST_REDIRECTS} redirects")
 
@@ -101,7 +106,7 @@ class HttpSource:
             headers["If-Range"] = self._tag
         parts = urlsplit(self._place)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        is_kept = self._connection is not None
+        is_kept = bool(self._connections)
         try:
             return self._send(path, headers)
         except (OSError, http.client.HTTPException):
@@ -112,15 +117,13 @@ class HttpSource:
             return self._send(path, headers)
 
     def _send(self, path: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-        if self._connection is None:
-            self._connection = _connect(self._place)
-        self._connection.request("GET", path, headers=headers)
-        return self._connection.getresponse()
+        if not self._connections:
+            self._connections.append(_connect(self._place))
+        self._connections[0].request("GET", path, headers=headers)
+        return self._connections[0].getresponse()
 
     def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        _close_all(self._connections)
 
     def _read(self, answer: http.client.HTTPResponse, offset: int, length: int) -> memoryview:
         expected = self._check_head(answer, offset, length)
@@ -183,12 +186,17 @@ def _checked_url(url: str, origin: str) -> str:
     """A URL that may be asked for, coming from another one."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"cannot open {url}: expected http://HOST/... or https://HOST/...")
+        raise UsageError(f"cannot open {url}: expected http or https, and a host")
     if parts.username is not None or parts.password is not None:
         raise UsageError(f"cannot open {parts.hostname}: no names and passwords in an address")
     if urlsplit(origin).scheme == "https" and parts.scheme != "https":
         raise UsageError(f"cannot open {origin}: it leads from https to {url}")
     return url
+
+
+def _close_all(connections: list[http.client.HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def _connect(url: str) -> http.client.HTTPConnection:

@@ -4,7 +4,8 @@ Raw planes are views of the mapped file. A segment is verified when it is first 
 of a tensor when all of its planes are there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ def read(
     verify: Verify = "fast",
     use_mmap: bool = True,
     budget: int | None = None,
+    progress: Callable[[str, int], None] | None = None,
 ) -> Checkpoint:
     """The checkpoint in an `.rq` file; the cost does not depend on the size of its tensors.
 
@@ -46,7 +48,8 @@ def read(
     "full" (all of it now, shards too, and every SHA-256) or "trust" (no checksum beyond the
     header's); none of them affects memory safety. `use_mmap=False` reads with plain reads, for
     network file systems. `budget` bounds the decoded bytes of all compressed segments of a file:
-    unless given, the larger of 4 times the file and 256 MiB.
+    unless given, the larger of 4 times the file and 256 MiB. With "full" `progress` is called
+    with each segment's name and bytes once it has been checked.
 
     Raises FormatError for a damaged file, at once or when the damaged part is first touched,
     UnsupportedError for one that needs a feature this reader lacks, or that is a shard alone.
@@ -60,7 +63,7 @@ def read(
         files = StoredFiles(root, header, budget)
         checkpoint = _checkpoint(files, header)
         if verify == "full":
-            files.check_all()
+            files.check_all(progress)
             check_tensors(checkpoint)
         return checkpoint
     except FormatError as error:
@@ -153,6 +156,16 @@ class StoredTensors(Mapping[str, QuantizedTensor]):
             yield from checked_codes(layout, plane, record.shape, pieces, where)
         except FormatError as error:
             raise (error if error.path else error.at(self._files.path)) from error.__cause__
+
+    def digest(self, name: str, plane: str) -> bytes:
+        """The SHA-256 of a plane's decoded bytes; known at once after a check of everything."""
+        known = self._files.digest(self._records[name].planes[plane])
+        if known is not None:
+            return known
+        digest = sha256()
+        for piece in self.stream(name, plane):
+            digest.update(piece)
+        return digest.digest()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._records)

@@ -5,7 +5,7 @@ laws and its decoding, and where asked for its SHA-256.
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Final, Literal
 
@@ -37,11 +37,18 @@ class SegmentReader:
         self.verify = verify
         self._verified: set[int] = set()
 
-    def check_all(self) -> None:
+    def check_all(self, progress: Callable[[str, int], None] | None = None) -> None:
         """Stage S8 for every segment, in order, with one segment in memory at most."""
         for number in range(1, len(self.segments)):
             for _ in self.stream(number, f"segment {number}"):
                 pass
+            if progress is not None:
+                progress(f"segment {number}", self.segments[number].stored_length)
+
+    def digest(self, number: int) -> bytes | None:
+        """The SHA-256 of a segment's decoded bytes, once it is known to be right."""
+        is_known = self.verify == "full" and number in self._verified
+        return self.segments[number].sha256 if is_known else None
 
     def decoded(self, number: int, where: str) -> bytes | memoryview:
         """The bytes of one segment after decoding; raw ones are a view of the source."""

@@ -119,7 +119,7 @@ def _beside(path: str, name: str, *, use_mmap: bool) -> Source | None:
     return open_source(place, use_mmap=use_mmap)
 
 
-def open_source(place: Place, *, use_mmap: bool) -> Source:
+def open_source(place: Place, *, use_mmap: bool = True) -> Source:
     """The bytes of a regular file, of a URL, or the source itself.
 
     Raises UsageError if it cannot be opened.

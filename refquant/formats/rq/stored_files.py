@@ -1,6 +1,6 @@
 """The files of one model: the root, and its shards, each opened when a plane of it is wanted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Lock
 
 from refquant.errors import FormatError, RefquantError
@@ -45,11 +45,17 @@ class StoredFiles:
                 self._readers[file] = self._open(file)
             return self._readers[file]
 
-    def check_all(self) -> None:
+    def check_all(self, progress: Callable[[str, int], None] | None = None) -> None:
         """Open every shard, then S8 for every segment of every file."""
         readers = [self.reader(file) for file in range(len(self._shards) + 1)]
         for reader in readers:
-            reader.check_all()
+            reader.check_all(progress)
+
+    def digest(self, pieces: Pieces) -> bytes | None:
+        """The SHA-256 of a plane, where the segment tables know it and have been found right."""
+        if len(pieces.numbers) != 1:
+            return None
+        return self.reader(pieces.file).digest(pieces.numbers[0])
 
     def joined(self, pieces: Pieces, where: str) -> Joined:
         """The decoded bytes of one plane."""
