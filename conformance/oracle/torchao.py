@@ -7,9 +7,19 @@ import math
 from collections.abc import Mapping, Sequence
 
 from conformance.oracle import binary
+from conformance.oracle import hqq as solver
 from conformance.oracle.streams import low_bits_first
 
-__all__ = ["integers", "packed", "tinygemm", "tinygemm_packed", "tinygemm_value", "value"]
+__all__ = [
+    "hqq",
+    "hqq_value",
+    "integers",
+    "packed",
+    "tinygemm",
+    "tinygemm_packed",
+    "tinygemm_value",
+    "value",
+]
 
 Knobs = Mapping[str, str | int]
 
@@ -104,4 +114,34 @@ def tinygemm_value(scale: int, offset: int, code: int, knobs: Knobs) -> float:
     """`scale * (code - 8) + offset`, the product and the sum each rounded once."""
     form = FORMS[str(knobs["scale"])]
     product = binary.multiply(binary.decode(scale, form), float(code - 8))
+    return binary.add(product, binary.decode(offset, form))
+
+
+def hqq(
+    groups: Sequence[Sequence[float]], bits: int, iters: int, storage: str
+) -> list[tuple[int, int, list[int]]]:
+    """The stored bits of scale and offset, and the codes, of every group of a tensor."""
+    largest, starts = float(2**bits - 1), []
+    for x in groups:
+        extent = binary.subtract(max(x), min(x))
+        product = binary.multiply(binary.divide(1.0, extent), largest) if extent else math.inf
+        inverse = min(product, 20000.0)
+        zero = binary.multiply(-min(x), inverse)
+        starts.append((inverse, float(binary.half_even(zero)) if bits == 4 else zero))
+    zeros = solver.solve(
+        groups, starts, largest=largest, iters=iters, beta=10.0, lp=0.7, kappa=1.01, first=1e4
+    )
+    found, form = [], FORMS[storage]
+    for x, (inverse, _), zero in zip(groups, starts, zeros, strict=True):
+        scale = binary.divide(1.0, inverse)
+        offset = binary.multiply(binary.subtract(float(2 ** (bits - 1)), zero), scale)
+        codes = [int(solver.code_of(v, inverse, zero, largest)) for v in x]
+        found.append((binary.encode(scale, form), binary.encode(offset, form), codes))
+    return found
+
+
+def hqq_value(scale: int, offset: int, code: int, bits: int, storage: str) -> float:
+    """`scale * (code - 2**(bits - 1)) + offset`, both operators rounded."""
+    form = FORMS[storage]
+    product = binary.multiply(binary.decode(scale, form), float(code - 2 ** (bits - 1)))
     return binary.add(product, binary.decode(offset, form))

@@ -84,3 +84,29 @@ MUTANTS = (
         variant(divide=False, limit=False),
     ),
 )
+
+SOLVED = "hqq/affine[bits=4,group=64,solver=proximal]"
+PACKED = "hqq/affine[bits=4,group=64,packing=package]"
+
+
+def solved(**changes: float) -> Callable[[], Scheme]:
+    """The solver with another strength, norm or number of rounds."""
+    spelled = ",".join(f"{name}={value}" for name, value in changes.items())
+    encode = refquant.scheme(f"hqq/affine[bits=4,group=64,solver=proximal,{spelled}]").encode
+    return lambda: replace(refquant.scheme(SOLVED), encode=encode)
+
+
+def halves_exchanged() -> Scheme:
+    """The first half of the groups in the low bits, as quanto has it."""
+    true = refquant.scheme(PACKED)
+    fields = {**true.layout.fields, "q": field("codes", Unsigned(4), "0", "4")}
+    return replace(true, layout=replace(true.layout, fields=fields))
+
+
+MUTANTS = (
+    *MUTANTS,
+    Mutant("hqq-norm", SOLVED, "the solver makes the norm of 0.5 small", solved(lp="0.5")),
+    Mutant("hqq-strength", SOLVED, "the solver's beta is 11", solved(beta=11)),
+    Mutant("hqq-rounds", SOLVED, "one round of the solver", solved(iters=1)),
+    Mutant("hqq-halves", PACKED, "the first half in the low bits", halves_exchanged),
+)

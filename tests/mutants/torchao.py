@@ -1,12 +1,16 @@
 """Wrong torchao codes: division, the other era's eps, nibbles swapped, offsets taken as codes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 import refquant
+from refquant.driver import Scheme
 from refquant.layout import Signed, Unsigned, field
+from refquant.numerics import float16_bits
+from refquant.schemes.torchao import hqq
 from refquant.schemes.torchao.tinygemm import Rule
 from tests.mutants import Mutant
 from tests.mutants.aeq import with_rule
@@ -14,6 +18,7 @@ from tests.mutants.int import with_codes, with_value
 
 __all__ = ["MUTANTS"]
 
+F32 = NDArray[np.float32]
 TINYGEMM = "torchao/int4_tinygemm[group=32]"
 TINYGEMM_F32 = "torchao/int4_tinygemm[group=32,scale=f32]"
 
@@ -108,5 +113,39 @@ MUTANTS = (
         TINYGEMM,
         "codes chosen before the parameters are rounded",
         lambda: replace(refquant.scheme(TINYGEMM), encode=with_float32_parameters),
+    ),
+)
+
+HQQ = "torchao/hqq[bits=4,group=64]"
+
+
+def with_solver(**changes: float) -> Callable[[], Scheme]:
+    """Another solver, under the true parameters' names."""
+
+    def encode(x: F32) -> Mapping[str, NDArray[np.integer]]:
+        inverse, zero = hqq.start_of(x, 4)
+        solver = replace(hqq.solver_of(4, 20), **changes)
+        zero = solver.zeros(x, inverse, zero)
+        scale = np.float32(1) / inverse
+        offset = (np.float32(8) - zero) * scale
+        return {
+            "s": float16_bits(scale)[:, None],
+            "z": float16_bits(offset)[:, None],
+            "q": solver.codes(x, inverse, zero).astype(np.uint8),
+        }
+
+    return lambda: replace(refquant.scheme(HQQ), encode=encode)
+
+
+MUTANTS = (
+    *MUTANTS,
+    Mutant("torchao-hqq-strength", HQQ, "beta is 12", with_solver(beta=12.0)),
+    Mutant("torchao-hqq-norm", HQQ, "the norm of 0.5", with_solver(norm=0.5)),
+    Mutant("torchao-hqq-rounds", HQQ, "one round", with_solver(iterations=1)),
+    Mutant(
+        "torchao-hqq-middle",
+        HQQ,
+        "the offset belongs to code 0",
+        with_value(HQQ, ("add", ("mul", "s", "q"), "z")),
     ),
 )

@@ -5,9 +5,9 @@ Source: pytorch/ao 0.18.0, torchao/quantization/quant_primitives.py and utils.py
 
 from refquant.driver import Scheme
 from refquant.schemes.names import Family
-from refquant.schemes.torchao import integers, tinygemm
+from refquant.schemes.torchao import hqq, integers, tinygemm
 
 __all__ = ["FAMILIES", "SCHEMES"]
 
 SCHEMES: tuple[Scheme, ...] = ()
-FAMILIES: tuple[Family, ...] = (*integers.FAMILIES, *tinygemm.FAMILIES)
+FAMILIES: tuple[Family, ...] = (*integers.FAMILIES, *tinygemm.FAMILIES, *hqq.FAMILIES)
