@@ -4,7 +4,7 @@ import importlib
 import json
 import re
 
-from conformance.container import generate
+from conformance.container import generate, shard_files
 from refquant import mp1
 from refquant.formats.rq import limits
 from refquant.layout import rules
@@ -51,7 +51,16 @@ def test_codes_in_the_chapters_exist():
             assert code in container_tables.CODES or not code.startswith("E_"), (page.name, code)
 
 
-CHAPTERS = ("02-container", "03-rq-mp1", "04-header", "05-descriptors", "07-compression")
+CHAPTERS = (
+    "02-container",
+    "03-rq-mp1",
+    "04-header",
+    "05-descriptors",
+    "07-compression",
+    "09-sharding",
+    "10-writing",
+    "11-reading",
+)
 REACHED = json.loads((REPOSITORY / "conformance" / "container" / "rules.json").read_text("utf-8"))
 
 
@@ -73,6 +82,7 @@ def test_every_rule_has_one_id_and_a_file():
 
 def test_files_of_rules_exist_and_show_a_code_of_the_rule():
     manifest = json.loads((generate.CORPUS / "manifest.json").read_text("utf-8"))
+    sharded = json.loads((shard_files.CORPUS / "manifest.json").read_text("utf-8"))
     texts = dict(paragraphs())
     for rule, places in REACHED.items():
         for place in places:
@@ -81,6 +91,10 @@ def test_files_of_rules_exist_and_show_a_code_of_the_rule():
                 path, _, test = place.partition("::")
                 assert f"def {test}" in (REPOSITORY / path).read_text("utf-8"), place
                 continue
-            entry = manifest[kind][f"{name}.rq"]
+            if kind == "sharded":
+                kind, _, name = name.partition("/")
+                entry = sharded[kind][name]
+            else:
+                entry = manifest[kind][f"{name}.rq"]
             code = entry.get("code", "")
             assert code in texts[rule] or code.startswith("E_SCHEMA_"), (rule, place, code)

@@ -218,7 +218,7 @@ def test_redirects_are_followed(status, server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "target", ["file:///etc/passwd", "ftp://127.0.0.1/a.rq", "http://a:b@127.0.0.1/a.rq", "http:"]
+    "target", ["file:///etc/passwd", "ftp://127.0.0.1/a.rq", "http://127.0.0.1:x@127.0.0.1/a.rq", "http:"]
 )
 def test_redirects_that_lead_away(target, server):
     server.spoil = redirect(target)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.rq import (
     Plan,
+    plan,
     read,
     read_header,
+    references,
+    segments,
     tensors_digest,
     why_not_canonical,
     write,
@@ -325,8 +329,6 @@ def test_a_forged_journal_removes_nothing_else(tmp_path):
 
 
 def test_copying_needs_one_piece_at_a_time(tmp_path):
-    import tracemalloc
-
     size = 8 << 20
     tensor = PlannedTensor("t", LAYOUT, (size // 4,), lambda: {"values": bytes(size)})
     write(tmp_path / "a.rq", Plan([tensor]))
@@ -344,3 +346,35 @@ def test_copying_needs_one_piece_at_a_time(tmp_path):
         read(tmp_path / "b.rq").tensors["t"].planes["values"],
         read(tmp_path / "a.rq").tensors["t"].planes["values"],
     )
+
+
+def test_a_check_decodes_one_segment_at_a_time(tmp_path, monkeypatch):
+    """A plane of nine segments is checked and copied with room for little more than one."""
+    for module in (plan, references, segments):
+        monkeypatch.setattr(module, "ZSTD_CUT", 1 << 20)
+    size = 9 << 20
+    tensor = PlannedTensor("t", LAYOUT, (size // 4,), lambda: {"values": bytes(size)})
+    write(tmp_path / "z.rq", Plan([tensor]), compression="zstd")
+    assert len(read_header(tmp_path / "z.rq").segments) == 10
+    tracemalloc.start()
+    try:
+        found = read(tmp_path / "z.rq", verify="full")
+        tensors_digest(found)
+        write_checkpoint(tmp_path / "a.rq", found)
+        copied = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        assert found.tensors["t"].nbytes == size
+        whole = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert copied < 4 << 20
+    assert whole < size + (4 << 20)
+
+
+def test_the_names_of_shards(tmp_path):
+    path = tmp_path / "my.model.rq"
+    write(path, OLD, shard_size=700)
+    shards = read_header(path).header.shards
+    for number, shard in enumerate(shards, 1):
+        digest = (tmp_path / shard.name).read_bytes()[32:40].hex()
+        assert shard.name == f"my.model-{number:05}-of-{len(shards):05}-{digest}.rq"
