@@ -7,7 +7,7 @@ from pathlib import Path
 from tests import gguf_bytes
 from tests.gguf_bytes import ARRAY, BOOL, F32, I32, STRING, U32
 
-__all__ = ["FOLDER", "byte_level_file", "load", "save", "sentencepiece_file"]
+__all__ = ["FOLDER", "byte_level_file", "load", "save", "sentencepiece_file", "wordpiece_file"]
 
 FOLDER = Path(__file__).parent / "data" / "tokenizers"
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
@@ -59,3 +59,18 @@ def sentencepiece_file(vocabulary: Mapping[str, Sequence], *, add_space_prefix: 
         ("tokenizer.ggml.add_space_prefix", BOOL, add_space_prefix),
     )
     return gguf_bytes.build((*MODEL, *pairs))
+
+
+def wordpiece_file(vocabulary: Mapping[str, Sequence], *, ends: bool = True) -> bytes:
+    """A GGUF file of kind `bert`; `[UNK]`, `[CLS]` and `[SEP]` are the ids 1, 2 and 3."""
+    stated = (
+        ("tokenizer.ggml.bos_token_id", U32, 2),
+        ("tokenizer.ggml.seperator_token_id", U32, 3),
+        ("tokenizer.ggml.unknown_token_id", U32, 1),
+    )
+    pairs = (
+        ("tokenizer.ggml.model", STRING, "bert"),
+        ("tokenizer.ggml.tokens", ARRAY, (STRING, vocabulary["tokens"])),
+        ("tokenizer.ggml.token_type", ARRAY, (I32, vocabulary["types"])),
+    )
+    return gguf_bytes.build((*MODEL, *pairs, *(stated if ends else ())))

@@ -1,8 +1,8 @@
 """A GGUF file's tokenizer: from its metadata arrays to a `TokenizerSpec`.
 
-Two of GGUF's kinds are read. `gpt2` is byte-level byte-pair encoding with its merges; `llama` is
-SentencePiece's byte-pair encoding, which has scores instead of merges. Arrays stay packed in the
-file until the `tokenizer.json` is asked for.
+Three of GGUF's kinds are read. `gpt2` is byte-level byte-pair encoding with its merges; `llama` is
+SentencePiece's byte-pair encoding, which has scores instead of merges; `bert` is WordPiece of
+uncased text. Arrays stay packed in the file until the `tokenizer.json` is asked for.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,10 +15,12 @@ from refquant.errors import FormatError, UnsupportedError
 from refquant.formats.checkpoint import TokenizerSpec
 from refquant.formats.gguf_metadata import GgufArray
 from refquant.formats.tokenizers_json import (
+    SPACE_MARK,
     Merge,
     byte_level_json,
     merges_from_scores,
     sentencepiece_json,
+    wordpiece_json,
 )
 from refquant.formats.tokenizers_patterns import pre_tokenizer_named
 
@@ -44,6 +46,11 @@ ENDINGS: Final = frozenset(
 LLAMA_UNKNOWN: Final = 0
 LLAMA_BOS: Final = 1
 LLAMA_EOS: Final = 2
+
+# The ids of [CLS], [SEP] and [UNK] in BERT's own vocabulary, for `bert` files that state none.
+BERT_FIRST: Final = 101
+BERT_LAST: Final = 102
+BERT_UNKNOWN: Final = 100
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, object]) -> TokenizerSpec | None:
@@ -118,9 +125,45 @@ def _read_sentencepiece(metadata: Mapping[str, object]) -> TokenizerSpec:
     )
 
 
+def _read_wordpiece(metadata: Mapping[str, object]) -> TokenizerSpec:
+    """Tokens that begin a word are marked in the file, where BERT marks those that go on with one.
+
+    Special tokens and the unknown one bear no mark.
+    """
+    tokens, types = _tokens(metadata), _types(metadata)
+    ids = {
+        name: _token_id(metadata, name, tokens, default)
+        for name, default in (
+            ("bos", BERT_FIRST),
+            ("seperator", BERT_LAST),
+            ("unknown", BERT_UNKNOWN),
+        )
+    }
+    if None in ids.values():
+        raise _error("tokenizer.ggml.tokens", "holds no tokens for the ends of a text")
+    first, last, unknown = (int(token or 0) for token in ids.values())
+
+    def build() -> bytes:
+        special = {first, last, unknown, *np.flatnonzero(types == CONTROL).tolist()}
+        texts = {
+            (text if index in special else _wordpiece(text)): index
+            for text, index in _vocabulary(tokens).items()
+        }
+        names = {index: text for text, index in texts.items()}
+        added = [(index, names[index], True) for index in sorted(special)]
+        return wordpiece_json(texts, added, names[unknown], (names[first], names[last]))
+
+    return TokenizerSpec(kind="wordpiece-1", json=build, bos=first, eos=(last,), add_bos=True)
+
+
+def _wordpiece(text: str) -> str:
+    return text[1:] if text.startswith(SPACE_MARK) else f"##{text}"
+
+
 _READERS: Final[Mapping[str, Callable[[Mapping[str, object]], TokenizerSpec]]] = {
     "gpt2": _read_byte_level,
     "llama": _read_sentencepiece,
+    "bert": _read_wordpiece,
 }
 
 

@@ -21,8 +21,8 @@ def tokenizer_from_hugging_face(
 ) -> TokenizerSpec:
     """The tokenizer whose `tokenizer.json` is `data`.
 
-    FormatError E_JSON or E_HF_TOKENIZER for damage; UnsupportedError for a model that is not
-    byte-pair encoding.
+    FormatError E_JSON or E_HF_TOKENIZER for damage; UnsupportedError for a model that is neither
+    byte-pair encoding nor WordPiece.
     """
     document = parse_object(data, what="tokenizer.json")
     ids = _ids_by_text(document)
@@ -43,8 +43,12 @@ def _kind(document: Json) -> str:
     """Which of our kinds this is, from the parts that make the difference."""
     model = document.get("model")
     kind = model.get("type") if isinstance(model, dict) else None
+    if kind == "WordPiece":
+        return "wordpiece-1"
     if kind != "BPE":
-        raise UnsupportedError(f"the tokenizer model is {kind!r}, only BPE is read here")
+        raise UnsupportedError(
+            f"the tokenizer model is {kind!r}, only BPE and WordPiece are read here"
+        )
     parts = [*_parts(document.get("pre_tokenizer")), *_parts(document.get("decoder"))]
     kinds = {str(part.get("type")) for part in parts}
     if "ByteLevel" in kinds:

@@ -12,7 +12,7 @@ from typing import Final
 
 from refquant.formats.tokenizers_patterns import PreTokenizer
 
-__all__ = ["byte_level_json", "merges_from_scores", "sentencepiece_json"]
+__all__ = ["byte_level_json", "merges_from_scores", "sentencepiece_json", "wordpiece_json"]
 
 Merge = tuple[str, str]
 
@@ -77,6 +77,52 @@ def sentencepiece_json(
     )
 
 
+def wordpiece_json(
+    vocabulary: Mapping[str, int],
+    added: Sequence[tuple[int, str, bool]],
+    unknown: str,
+    ends: tuple[str, str],
+) -> bytes:
+    """BERT's tokenizer of uncased text; pieces that go on with a word begin with `##`.
+
+    `ends` are the tokens before and behind a text that is encoded with special tokens.
+    """
+    start, stop = ends
+    tokens = {text: {"id": text, "ids": [vocabulary[text]], "tokens": [text]} for text in ends}
+    template = {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": start, "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": stop, "type_id": 0}},
+        ],
+        "pair": [],
+        "special_tokens": tokens,
+    }
+    # What BERT's own code does with uncased models, and its longest word.
+    model = {
+        "type": "WordPiece",
+        "unk_token": unknown,
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+        "vocab": vocabulary,
+    }
+    return _document(
+        added,
+        model,
+        normalizer={
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": True,
+        },
+        pre_tokenizer={"type": "BertPreTokenizer"},
+        post_processor=template,
+        decoder={"type": "WordPiece", "prefix": "##", "cleanup": False},
+    )
+
+
 def merges_from_scores(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> list[Merge]:
     """Every way to put two tokens together into a third, best score of the third first.
 
@@ -122,6 +168,7 @@ def _document(
     decoder: Mapping[str, object],
     normalizer: Mapping[str, object] | None = None,
     pre_tokenizer: Mapping[str, object] | None = None,
+    post_processor: Mapping[str, object] | None = None,
 ) -> bytes:
     exact = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     document = {
@@ -134,7 +181,7 @@ def _document(
         ],
         "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer,
-        "post_processor": None,
+        "post_processor": post_processor,
         "decoder": decoder,
         "model": model,
     }

@@ -36,7 +36,7 @@ ARITHMETICS: Final[tuple[ArithmeticMode, ...]] = get_args(ArithmeticMode)
 class Primitives:
     """One arithmetic: the operations whose results machines disagree about.
 
-    `exp`, `tanh` and `erf` overwrite their argument and return it.
+    `exp`, `log`, `tanh` and `erf` overwrite their argument and return it.
     """
 
     products: Callable[[Floats, Floats], Floats]
@@ -44,6 +44,7 @@ class Primitives:
     sum_of_squares: Callable[[Floats], Floats]
     sum_rows: Callable[[Floats], Floats]
     exp: Callable[[Floats], Floats]
+    log: Callable[[Floats], Floats]
     tanh: Callable[[Floats], Floats]
     erf: Callable[[Floats], Floats]
     turned: Callable[[Floats, Turns], Floats]
@@ -88,6 +89,10 @@ def _sum_rows(x: Floats) -> Floats:  # f32[..., n] -> f32[...]
 
 def _exp(x: Floats) -> Floats:  # f32[...] -> f32[...]
     return np.exp(x, out=x)
+
+
+def _log(x: Floats) -> Floats:  # f32[...] -> f32[...]
+    return np.log(x, out=x)
 
 
 def _tanh(x: Floats) -> Floats:  # f32[...] -> f32[...]
@@ -162,6 +167,7 @@ _PRIMITIVES: Final = {
         sum_of_squares=_sum_of_squares,
         sum_rows=_sum_rows,
         exp=_exp,
+        log=_log,
         tanh=_tanh,
         erf=_erf,
         turned=_turned,
@@ -174,6 +180,7 @@ _PRIMITIVES: Final = {
         sum_of_squares=correctly_rounded.sum_of_squares,
         sum_rows=correctly_rounded.sum_rows,
         exp=_exactly(correctly_rounded.exp),
+        log=_exactly(correctly_rounded.log),
         tanh=_exactly(correctly_rounded.tanh),
         erf=_exactly(correctly_rounded.erf),
         turned=_exact_turned,

@@ -74,6 +74,7 @@ class BlockWriter:
         fields = model.architecture.fields
         constants = family_named(model.architecture.family).constants
         self.passes = 0
+        self.logprob: np.float32 | None = None
         self._model, self._sampler, self._options = model, sampler, options
         self._mask = int(fields["mask_token"])
         self._shifted = constants["shifted_logits"] is True

@@ -76,7 +76,7 @@ class Encoder:
 
         `mean` is the mean of the tokens' vectors, `first` the first token's; left out, the model's
         own. `normalize` brings every vector to length 1. The ids include the model's own first and
-        last token (`Tokenizer.encode` with `special=True`).
+        last token (`Tokenizer.encode_between_ends`).
         """
         chosen = pooling or str(self.architecture.fields["pooling"])
         if chosen not in POOLINGS:

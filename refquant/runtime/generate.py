@@ -5,7 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
+
 from refquant.errors import LimitError, UsageError
+from refquant.runtime.decoder import Watch, watch_nothing
 from refquant.runtime.diffusion import BlockWriter, DiffusionOptions
 from refquant.runtime.model import Model
 from refquant.runtime.sampling import Sampler, SamplingOptions
@@ -22,12 +25,14 @@ class GenerateOptions(SamplingOptions):
     """How to draw (see SamplingOptions), and when to stop.
 
     Writing ends after `max_tokens` tokens, before the first of the `stop` texts, or at a token
-    that the tokenizer calls the end, unless `ignore_eos`.
+    that the tokenizer calls the end, unless `ignore_eos`. With `logprobs`, every step tells the
+    logarithm of its token's probability, before temperature and the like.
     """
 
     max_tokens: int = 128
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    logprobs: bool = False
 
     def __post_init__(self) -> None:
         super(GenerateOptions, self).__post_init__()
@@ -48,6 +53,7 @@ class Step:
     token: int
     text: str
     finish: Finish
+    logprob: np.float32 | None = None
 
 
 @dataclass(slots=True)
@@ -72,7 +78,9 @@ class Timings:
 
 
 class Writer(Protocol):
-    """Gives the tokens of a text, one after another."""
+    """Gives the tokens of a text, one after another; `logprob` is the last one's, if known."""
+
+    logprob: np.float32 | None
 
     def next(self) -> int:
         """The next token."""
@@ -82,17 +90,22 @@ class OneByOne:
     """Computes a token from all earlier ones, as most models do."""
 
     def __init__(
-        self, model: Model, prompt: Sequence[int], max_tokens: int, sampler: Sampler
+        self, model: Model, prompt: Sequence[int], options: GenerateOptions, watch: Watch
     ) -> None:
-        self._model, self._sampler = model, sampler
-        self._cache = model.new_cache(len(prompt) + max_tokens)
+        self._model, self._sampler, self._watch = model, Sampler(options), watch
+        self._tells = options.logprobs
+        self.logprob: np.float32 | None = None
+        self._cache = model.new_cache(len(prompt) + options.max_tokens)
         self._pending = list(prompt)
         self._seen = set(prompt)
 
     def next(self) -> int:
         """The next token."""
-        logits = self._model.next_logits(self._pending, self._cache)
+        logits = self._model.next_logits(self._pending, self._cache, watch=self._watch)
+        self._watch("logits", logits[np.newaxis])
         token = self._sampler.choose(logits, self._seen)
+        if self._tells:
+            self.logprob = self._model.log_probability(logits, token)
         self._seen.add(token)
         self._pending = [token]
         return token
@@ -108,6 +121,7 @@ class Generation(Iterator[Step]):
         options: GenerateOptions,
         tokenizer: Tokenizer | None,
         diffusion: DiffusionOptions,
+        watch: Watch,
     ) -> None:
         _check_request(model, prompt, options, tokenizer)
         self.finish: Finish = ""
@@ -119,7 +133,7 @@ class Generation(Iterator[Step]):
                 model, prompt, options.max_tokens, Sampler(options), diffusion
             )
         else:
-            self._writer = OneByOne(model, prompt, options.max_tokens, Sampler(options))
+            self._writer = OneByOne(model, prompt, options, watch)
         self._ends = () if tokenizer is None or options.ignore_eos else tokenizer.eos
         self._decoder = None if tokenizer is None else tokenizer.decoder()
         self._filter = StopFilter(options.stop)
@@ -139,14 +153,14 @@ class Generation(Iterator[Step]):
         self.timings.tokens += 1
         if token in self._ends:
             self.finish = "eos"
-            return Step(token, self._last_text(""), self.finish)
+            return Step(token, self._last_text(""), self.finish, self._writer.logprob)
         text = "" if self._decoder is None else self._filter.add(self._decoder.add(token))
         if self._filter.stopped:
             self.finish = "stop"
         elif self.timings.tokens == self._options.max_tokens:
             self.finish = "length"
             text = self._last_text(text)
-        return Step(token, text, self.finish)
+        return Step(token, text, self.finish, self._writer.logprob)
 
     def _last_text(self, text: str) -> str:
         """`text` and everything that was held back."""
@@ -169,6 +183,10 @@ def _check_request(
         raise UsageError("the prompt has no tokens; a model needs at least one to go on from")
     if options.stop and tokenizer is None:
         raise UsageError("stop texts need a tokenizer, and this model came without one")
+    if options.logprobs and model.fills_masks:
+        raise UsageError(
+            "a model that fills in masks has no probability of one token after another"
+        )
     room = model.context - len(prompt)
     if options.max_tokens > room:
         raise LimitError(
@@ -185,13 +203,20 @@ def generate(
     *,
     tokenizer: Tokenizer | None = None,
     diffusion: DiffusionOptions | None = None,
+    watch: Watch = watch_nothing,
 ) -> Generation:
     """An iterator over the tokens that `model` writes after `prompt` (token ids).
 
     `diffusion` says how models that fill in masks go about it; others do not heed it.
+    `watch` is shown the states behind all layers, and the logits (`Model.forward` says which).
     Without a tokenizer the steps have no text and only `max_tokens` ends them. Raises UsageError
     or LimitError before any work starts if the request cannot be met.
     """
     return Generation(
-        model, prompt, options or GenerateOptions(), tokenizer, diffusion or DiffusionOptions()
+        model,
+        prompt,
+        options or GenerateOptions(),
+        tokenizer,
+        diffusion or DiffusionOptions(),
+        watch,
     )

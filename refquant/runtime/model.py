@@ -14,7 +14,7 @@ from refquant.runtime.arithmetic_mode import ArithmeticMode, arithmetic
 from refquant.runtime.cache import Cache
 from refquant.runtime.decoder import Watch, watch_nothing
 from refquant.runtime.families import ENCODERS, LOADERS, Network
-from refquant.runtime.ops import Floats
+from refquant.runtime.ops import Floats, log_probability
 from refquant.runtime.weights import WeightMode, require_finite
 
 __all__ = ["Model", "load_model"]
@@ -72,11 +72,20 @@ class Model:
         return self._run(ids, cache, rows=rows, watch=watch)
 
     def next_logits(
-        self, ids: Sequence[int] | NDArray[np.int64], cache: Cache
+        self,
+        ids: Sequence[int] | NDArray[np.int64],
+        cache: Cache,
+        *,
+        watch: Watch = watch_nothing,
     ) -> Floats:  # i64[t] -> f32[v]
         """Logits for the token after the last of `ids`; spares the output matrix the others."""
-        last: Floats = self._run(ids, cache, rows=LAST)[-1]
+        last: Floats = self._run(ids, cache, rows=LAST, watch=watch)[-1]
         return last
+
+    def log_probability(self, logits: Floats, token: int) -> np.float32:  # f32[v], int -> f32
+        """The logarithm of a token's probability, in this model's arithmetic."""
+        with arithmetic(self.arithmetic_mode):
+            return log_probability(logits, token)
 
     def _run(
         self,

@@ -22,6 +22,7 @@ __all__ = [
     "gelu",
     "gelu_tanh",
     "layer_norm",
+    "log_probability",
     "products",
     "rms_norm",
     "rope_table",
@@ -168,6 +169,14 @@ def softmax(
         whole = whole + primitives().exp(sink[..., np.newaxis] - largest)
     weights /= whole
     return weights
+
+
+def log_probability(logits: Floats, token: int) -> np.float32:  # f32[v], int -> f32
+    """The logarithm of a token's share in the softmax of the logits."""
+    away = logits - np.maximum.reduce(logits)
+    of_token = away[token]
+    whole = primitives().sum_rows(primitives().exp(away))
+    return np.float32(of_token - primitives().log(np.atleast_1d(whole))[0])
 
 
 def unit(x: Floats) -> Floats:  # f32[..., d] -> f32[..., d]

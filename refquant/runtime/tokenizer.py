@@ -39,7 +39,8 @@ class Tokenizer:
         }
         self._bytes: dict[int, bytes] = {}
         first = self._library.encode("a", add_special_tokens=False).tokens[:1]
-        self._adds_space = first[:1] != [] and first[0].startswith((SENTENCEPIECE_SPACE, "\u0120"))
+        marked = first[:1] != [] and first[0].startswith((SENTENCEPIECE_SPACE, "\u0120"))
+        self._adds_space = marked or spec.kind == "wordpiece-1"
 
     @property
     def bos(self) -> int | None:
@@ -67,6 +68,14 @@ class Tokenizer:
             return [self.bos, *ids]
         return ids
 
+    def encode_between_ends(self, text: str) -> list[int]:
+        """The ids of `text` with the special tokens around it that the tokenizer's template names.
+
+        Encoders read texts so: BERT puts `[CLS]` before and `[SEP]` behind.
+        """
+        ids: list[int] = self._library.encode(text, add_special_tokens=True).ids
+        return ids
+
     def decode(self, ids: Sequence[int]) -> str:
         """The whole text of `ids`, without the space that the encoder put before it."""
         decoder = self.decoder()
@@ -92,12 +101,16 @@ class Tokenizer:
 
 def _load(json: bytes) -> tokenizers.Tokenizer:
     try:
-        return tokenizers.Tokenizer.from_str(json.decode())
+        library = tokenizers.Tokenizer.from_str(json.decode())
     # The library raises bare Exception for whatever it dislikes in the text.
     except Exception as error:
         raise FormatError(
             "E_TOKENIZER", f"the tokenizer cannot be read: {error}", where="tokenizer.json"
         ) from error
+    # Files for batches of equal length state both; a text here has the length that it has.
+    library.no_padding()
+    library.no_truncation()
+    return library
 
 
 @cache
@@ -125,7 +138,13 @@ def _sentencepiece(piece: str) -> bytes:
     return piece.replace(SENTENCEPIECE_SPACE, " ").encode()
 
 
+def _wordpiece(piece: str) -> bytes:
+    """A word has a space before it, what goes on with one has not."""
+    return piece[2:].encode() if piece.startswith("##") else f" {piece}".encode()
+
+
 PIECE_BYTES: Final[Mapping[str, Callable[[str], bytes]]] = {
     "bpe-bytelevel-1": _byte_level,
     "bpe-sentencepiece-1": _sentencepiece,
+    "wordpiece-1": _wordpiece,
 }

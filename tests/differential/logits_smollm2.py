@@ -130,12 +130,12 @@ def transformers_config(fields):
     }
 
 
-def write_float32_gguf(source, target, tensors):
+def write_float32_gguf(source, target, tensors, architecture="llama"):
     """The GGUF file `source` with every tensor as float32, by the gguf package."""
     import gguf
 
     reader = gguf.GGUFReader(source)
-    writer = gguf.GGUFWriter(target, "llama")
+    writer = gguf.GGUFWriter(target, architecture)
     ours = {"GGUF.version", "GGUF.tensor_count", "GGUF.kv_count", "general.architecture"}
     for name, field in reader.fields.items():
         if name in ours or name == "general.file_type":
