@@ -3,6 +3,7 @@
 import io
 import sys
 
+import numpy as np
 import pytest
 
 from refquant.formats import open_checkpoint
@@ -77,7 +78,7 @@ def test_json_holds_the_text_the_ids_and_the_figures(capsys, model):
     found = call(capsys, "run", model, "-p", "It is", "-n", 5, "--json").json
     assert found["schema"] == "refquant.run/1"
     assert found["text"] == written(model, "It is", max_tokens=5)
-    assert (found["finish"], len(found["ids"]), found["prompt_ids"]) == (
+    assert (found["finish"], len(found["tokens"]), found["prompt_ids"]) == (
         "length", 5, Tokenizer(open_checkpoint(model).tokenizer).encode("It is")
     )  # fmt: skip
     assert found["stats"]["tokens"] == 5
@@ -96,7 +97,7 @@ def test_stats_go_to_stderr(capsys, model):
 
 def test_without_a_number_the_context_bounds_the_text(capsys, model):
     found = call(capsys, "run", model, "-p", "x" * 50, "--json").json
-    assert len(found["ids"]) == 64 - 50
+    assert len(found["tokens"]) == 64 - 50
 
 
 @pytest.mark.parametrize(
@@ -180,3 +181,36 @@ def test_demo_is_a_model_of_this_package():
     done = spawn("run", *BUILT_IN, "-p", "It is a truth", "-n", "3")
     assert done.returncode == 0
     assert done.stdout.strip()
+
+
+def test_exact_arithmetic_tells_probabilities_that_round_trip(capsys):
+    found = call(
+        capsys, "run", "demo", "-p", "It is a truth", "-n", 3, "--arith", "exact", "--json",
+        "--logprobs",
+    ).json  # fmt: skip
+    assert found["arith"] == "exact"
+    # These decimals are binary32 numbers, and the same on every machine.
+    assert found["logprobs"] == ["-1.4142661", "-1.7735679", "-2.041955"]
+    assert len(found["tokens"]) == 3
+    assert call(capsys, "run", "demo", "-p", "It", "--logprobs").status == 2
+
+
+@pytest.mark.parametrize("ending", ["npz", "rq"])
+def test_a_trace_holds_every_layer(capsys, tmp_path, ending):
+    path = tmp_path / f"states.{ending}"
+    assert call(capsys, "run", "demo", "-p", "It is a truth", "-n", 3, "--trace", path).status == 0
+    if ending == "npz":
+        with np.load(path) as file:
+            states = dict(file)
+    else:
+        states = {n: t.dequantize() for n, t in open_checkpoint(path).tensors.items()}
+    assert states["blk.3"].shape == states["embedding"].shape == (6, 256)
+    assert states["output_norm"].shape[0] == states["logits"].shape[0] == 3
+    tokens = call(capsys, "run", "demo", "-p", "It is a truth", "-n", 3, "--json").json["tokens"]
+    assert states["logits"].argmax(axis=1).tolist() == tokens
+
+
+def test_a_trace_of_another_kind_is_refused_first(capsys, tmp_path):
+    found = call(capsys, "run", "nowhere", "-p", "It", "--trace", tmp_path / "states.csv")
+    assert (found.status, found.err.count("\n")) == (2, 1)
+    assert "ends in .npz or .rq, not 'states.csv'" in found.err

@@ -14,6 +14,7 @@ from refquant.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from refquant.runtime import GenerateOptions, Generation
+    from refquant.runtime.trace import Trace
 
 __all__ = ["run"]
 
@@ -56,6 +57,28 @@ class Sampling:
         Parameter(help="Stop before this text; may be repeated.", allow_leading_hyphen=True),
     ] = ()
     ignore_eos: Annotated[bool, Parameter(help="Go on after an end-of-text token.")] = False
+    logprobs: Annotated[
+        bool, Parameter(help="With --json: the logarithm of each token's probability.")
+    ] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """How the model computes, as options."""
+
+    weights: Annotated[
+        Literal["float32", "packed"],
+        Parameter(help="Decode the weights once (quick), or tile by tile (little memory)."),
+    ] = "float32"
+    arith: Annotated[
+        Literal["fast", "exact"],
+        Parameter(help="How sums are rounded: exact gives the same bits on every machine."),
+    ] = "fast"
+    trace: Annotated[
+        Path | None,
+        Parameter(help="Write every layer's states to a .npz or .rq file."),
+    ] = None
 
 
 @Parameter(name="*")
@@ -85,10 +108,7 @@ def run(
     file: Annotated[
         Path | None, Parameter(name=["--file", "-f"], help="Read the prompt from a file.")
     ] = None,
-    weights: Annotated[
-        Literal["float32", "packed"],
-        Parameter(help="Decode the weights once (quick), or tile by tile (little memory)."),
-    ] = "float32",
+    computing: Computing | None = None,
     sampling: Sampling | None = None,
     printing: Printing | None = None,
 ) -> int:
@@ -104,22 +124,33 @@ def run(
       refquant run smollm2-135m --prompt "The capital of France is" -n 8 --stats
       echo "Once upon a time" | refquant run demo --prompt - --temperature 0.8 --seed 3
       refquant run model.gguf -f prompt.txt --stop "###" --json
+      refquant run demo -p "It is" -n 8 --arith exact --json --logprobs
+      refquant run demo -p "It is" -n 8 --trace states.npz
     """
     from refquant.library import locate
+    from refquant.runtime.trace import Trace, check_ending
 
-    shown = printing or Printing()
+    shown, chosen = printing or Printing(), computing or Computing()
+    if sampling is not None and sampling.logprobs and not shown.json:
+        raise UsageError("--logprobs goes with --json")
+    if chosen.trace is not None:
+        check_ending(chosen.trace)
+    trace = Trace()
     path = locate(model)
     options = _options(sampling or Sampling())
     text = _read_prompt(prompt, file)
     began = time.perf_counter()
     with status(f"loading {model}"):
-        ids, generation = _begin(path, text, weights, options)
+        ids, generation = _begin(path, text, chosen, options, trace)
     load_seconds = time.perf_counter() - began
     if shown.json:
-        facts = {"model": model, "weights": weights, "prompt": text, "prompt_ids": ids}
+        held = {"weights": chosen.weights, "arith": chosen.arith}
+        facts = {"model": model, **held, "prompt": text, "prompt_ids": ids}
         _report(generation, facts, load_seconds)
     else:
         _stream(generation, text if shown.echo else "")
+    if chosen.trace is not None:
+        trace.write(chosen.trace)
     if shown.stats:
         _print_stats(generation, load_seconds)
     return 0
@@ -153,22 +184,24 @@ def _read_prompt(prompt: str | None, file: Path | None) -> str:
 
 
 def _begin(
-    path: Path | str, text: str, weights: Literal["float32", "packed"], options: Any
+    path: Path | str, text: str, computing: Computing, options: Any, trace: "Trace"
 ) -> tuple[list[int], "Generation"]:
     """Open the model and check the request; nothing has been computed yet."""
     from refquant.formats import open_checkpoint
     from refquant.runtime import Tokenizer, generate, load_model
+    from refquant.runtime.decoder import watch_nothing
 
     checkpoint = open_checkpoint(path)
     if checkpoint.tokenizer is None:
         raise UnsupportedError(f"{path} holds no tokenizer, so it cannot read a prompt")
     tokenizer = Tokenizer(checkpoint.tokenizer)
     ids = tokenizer.encode(text)
-    loaded = load_model(checkpoint, weights)
+    loaded = load_model(checkpoint, computing.weights, computing.arith)
     chosen, asked = options
     if not asked:
         chosen = replace(chosen, max_tokens=max(1, min(_DEFAULT_TOKENS, loaded.context - len(ids))))
-    return ids, generate(loaded, ids, chosen, tokenizer=tokenizer)
+    watch = watch_nothing if computing.trace is None else trace.watch
+    return ids, generate(loaded, ids, chosen, tokenizer=tokenizer, watch=watch)
 
 
 def _stream(generation: "Generation", opening: str) -> None:
@@ -190,12 +223,17 @@ def _write(text: str, *, guarded: bool) -> None:
 
 def _report(generation: "Generation", facts: dict[str, Any], load_seconds: float) -> None:
     steps = list(generation)
+    ids = [step.token for step in steps]
+    told = [step.logprob for step in steps if step.logprob is not None]
+    # The shortest decimal that gives the binary32 number back.
+    logprobs = {"logprobs": [str(one) for one in told]} if told else {}
     emit_json(
         "run",
         {
             **facts,
             "text": "".join(step.text for step in steps),
-            "ids": [step.token for step in steps],
+            "tokens": ids,
+            **logprobs,
             "finish": generation.finish,
             "stats": _stats(generation, load_seconds),
         },

@@ -20,7 +20,7 @@ from refquant.arithmetic.correctly_rounded.nearest import (
     settle,
 )
 
-__all__ = ["cos", "erf", "exp", "power", "reciprocal_sqrt", "sin", "tanh"]
+__all__ = ["cos", "erf", "exp", "log", "power", "reciprocal_sqrt", "sin", "tanh"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -33,6 +33,11 @@ SMALLEST = 2.0**-160
 def exp(x: F32) -> F32:  # f32[...] -> f32[...]
     """e**x."""
     return _function(x, np.exp, "exp")
+
+
+def log(x: F32) -> F32:  # f32[...] -> f32[...]
+    """The natural logarithm, as IEEE 754's: minus infinity for zeros, NaN below zero."""
+    return _function(x, np.log, "log")
 
 
 def tanh(x: F32) -> F32:  # f32[...] -> f32[...]
