@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from conformance.container import fuzz, mutate, peers, random_layouts, smallest
+from conformance.container import fuzz, fuzz_sets, mutate, peers, random_layouts, smallest
 from conformance.container.generate import CORPUS
 from conformance.container.parts import build
 
@@ -14,9 +14,14 @@ EXAMPLE = (CORPUS / "valid" / "example.rq").read_bytes()
 
 
 @pytest.fixture(scope="module")
-def other_readers(tmp_path_factory):
+def programs(tmp_path_factory):
+    return fuzz.programs(tmp_path_factory.mktemp("readers"))
+
+
+@pytest.fixture(scope="module")
+def other_readers(programs):
     with ExitStack() as stack:
-        yield fuzz.open_peers(stack, tmp_path_factory.mktemp("readers"))
+        yield fuzz.open_peers(stack, programs)
 
 
 def assert_no_difference(run):
@@ -37,6 +42,33 @@ def test_readers_do_not_differ_about_what_was_kept(other_readers, tmp_path):
     run = fuzz.Run()
     run.batch(kept, other_readers, tmp_path / "file.rq")
     assert not [(data.hex(), answers) for data, answers in run.different[:3]]
+
+
+@pytest.fixture(scope="module")
+def readers_of_sets(programs):
+    with ExitStack() as stack:
+        yield fuzz.open_peers(stack, programs, "--paths")
+
+
+def test_readers_do_not_differ_about_sets(readers_of_sets, tmp_path):
+    run = fuzz_sets.fuzz_sets(2, 20_261_121, readers_of_sets, tmp_path)
+    assert not run.different[:3]
+    assert run.codes["valid"] > run.files // 30
+    assert len(run.codes) > 20
+
+
+@pytest.mark.slow
+def test_readers_do_not_differ_about_sets_for_five_minutes(readers_of_sets, tmp_path):
+    seed = random.SystemRandom().getrandbits(64)
+    assert not fuzz_sets.fuzz_sets(300, seed, readers_of_sets, tmp_path).different[:3]
+
+
+def test_a_difference_about_sets_is_found(readers_of_sets, tmp_path, monkeypatch):
+    answer = fuzz.python_answer
+    monkeypatch.setattr(
+        fuzz, "python_answer", lambda path: "valid" if answer(path) == "E_SHARD_ROOT" else "E_REF"
+    )
+    assert fuzz_sets.fuzz_sets(0, 1, readers_of_sets, tmp_path).different
 
 
 def test_files_are_chosen_by_what_only_they_reach(tmp_path):

@@ -34,6 +34,7 @@ __all__ = [
     "decoded_digest",
     "fuzz",
     "open_peers",
+    "programs",
     "python_answer",
     "seeds",
 ]
@@ -101,17 +102,26 @@ class Run:
     def compare(self, ours, theirs, peers):
         """The package's (file, answer) beside the other readers' answers."""
         for (data, found), *others in zip(ours, *theirs, strict=True):
-            if not as_one(data, found, peers, others):
-                if as_far_as_zstd(data, [found, *others]):
+            answers = [found, *others]
+            if self.is_different(data, answers, peers):
+                if as_far_as_zstd(answers):
                     self.tolerated += 1
                 else:
-                    self.different.append((data, [found, *others]))
+                    self.different.append((data, answers))
             self.codes[found if isinstance(found, str) else "valid"] += 1
         self.files += len(ours)
 
+    def is_different(self, data, answers, peers):
+        """Whether readers differ about a file."""
+        return not as_one(data, answers[0], peers, answers[1:])
+
     def timed(self, path, data):
-        """The package's answer, and whether it took longer than any before."""
+        """The package's answer about a file that is written to a path."""
         path.write_bytes(data)
+        return self.answer(path)
+
+    def answer(self, path):
+        """The package's answer, and whether it took longer than any before."""
         start = time.thread_time()
         answer = python_answer(path)
         self.slowest = max(self.slowest, time.thread_time() - start)
@@ -128,33 +138,38 @@ def as_one(data, found, peers, others):
     return all(map(agree, wanted, others))
 
 
-def as_far_as_zstd(data, answers):
+def as_far_as_zstd(answers):
     """Whether a decoder of zstd has noticed damage that another one has not, which rule Z-5 allows.
 
     Whatever is decoded then still has the right SHA-256, so two readers never see other bytes.
     """
-    has_frames = len(data) >= 128 and data[12] & 1
     given = {answer if isinstance(answer, str) else "valid" for answer in answers}
-    return has_frames and given - {"E_FEATURE"} in (
-        {"E_ZSTD_DATA", "E_SEG_SHA"},
-        {"E_ZSTD_DATA", "valid"},
-    )
+    return given - {"E_FEATURE"} in ({"E_ZSTD_DATA", "E_SEG_SHA"}, {"E_ZSTD_DATA", "valid"})
 
 
-def open_peers(stack, folder):
-    """The other readers, closed with the stack: JavaScript, C and C under its checks."""
+def programs(folder):
+    """The other readers' commands: JavaScript, C, and C under its checks, built in a folder."""
     for name in ("plain", "checked"):
         (folder / name).mkdir(exist_ok=True)
-    checked = readers.c_command(folder / "checked", *SANITIZED)
-    peers = [
-        Peer(command)
-        for command in (readers.javascript_command(), readers.c_command(folder / "plain", "-O2"))
-        if command is not None
+    found = {
+        "javascript": readers.javascript_command(),
+        "plain": readers.c_command(folder / "plain", "-O2"),
+        "checked": readers.c_command(folder / "checked", *SANITIZED),
+    }
+    return {name: command[:-1] for name, command in found.items() if command is not None}
+
+
+def open_peers(stack, found, mode="--stdin"):
+    """A process for each of the programs, ended with the stack.
+
+    They are sent files, or where `mode` is "--paths" the paths of files.
+    """
+    # The checks map terabytes of shadow and keep what is freed, so our ceiling is not theirs.
+    checked = {"ceiling": None, "ASAN_OPTIONS": "quarantine_size_mb=4"}
+    return [
+        stack.enter_context(Peer([*command, mode], **(checked if name == "checked" else {})))
+        for name, command in found.items()
     ]
-    if checked is not None:
-        # The checks map terabytes of shadow and keep what is freed, so our ceiling is not theirs.
-        peers.append(Peer(checked, ceiling=None, ASAN_OPTIONS="quarantine_size_mb=4"))
-    return [stack.enter_context(peer) for peer in peers]
 
 
 def seeds():
@@ -180,8 +195,9 @@ def fuzz(seconds, seed, peers, folder, *, batch=BATCH, report=None):
 class Report:
     """Lines of JSON about a run, and the files about which readers differ."""
 
-    def __init__(self, keep):
+    def __init__(self, keep, write=None):
         self.keep = keep
+        self.write = write or (lambda data, path: path.with_suffix(".rq").write_bytes(data))
         self.start = time.monotonic()
         self.kept = 0
 
@@ -200,11 +216,11 @@ class Report:
         }
         print(json.dumps(line), flush=True)
         for data, answers in run.different[self.kept : 200]:
-            name = sha256(data).hexdigest()[:16]
+            name = sha256(repr(data).encode()).hexdigest()[:16]
             print(name, [str(answer)[:300] for answer in answers], flush=True)
             if self.keep:
                 self.keep.mkdir(parents=True, exist_ok=True)
-                (self.keep / f"{name}.rq").write_bytes(data)
+                self.write(data, self.keep / name)
         self.kept = len(run.different)
 
 
@@ -219,7 +235,7 @@ def main():
     report = Report(options.keep)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        peers = open_peers(stack, folder)
+        peers = open_peers(stack, programs(folder))
         run = fuzz(options.seconds, options.seed, peers, folder, report=report)
         report(run, peers)
     return 1 if run.different else 0

@@ -44,7 +44,7 @@ class Target:
     def __init__(self, seconds, keep, folder, stack):
         self.end = time.monotonic() + seconds
         self.report = fuzz.Report(keep)
-        self.peers = fuzz.open_peers(stack, folder)
+        self.peers = fuzz.open_peers(stack, fuzz.programs(folder))
         self.path = folder / "file.rq"
         self.run = fuzz.Run()
         self.waiting = []

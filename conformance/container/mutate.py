@@ -13,7 +13,14 @@ import zstandard
 from conformance.container.parts import HEADER, RAW, Parts, Payload, build
 from conformance.container.random_layouts import random_parts
 
-__all__ = ["change_bytes", "change_meaning", "mutant", "spelled", "take_apart"]
+__all__ = [
+    "KINDS_OF_FILES",
+    "change_bytes",
+    "change_meaning",
+    "mutant",
+    "spelled",
+    "take_apart",
+]
 
 LARGEST_FRAME = 1 << 20
 
@@ -197,8 +204,7 @@ def in_a_new_layout(_data, _parts, chance):
     return in_the_planes(b"", parts, chance) if chance.random() < 0.25 else build(parts)
 
 
-KINDS = (
-    *[in_a_new_layout] * 4,
+KINDS_OF_FILES = (
     in_the_file,
     in_the_header_bytes,
     *[in_the_headers_meaning] * 3,
@@ -206,6 +212,8 @@ KINDS = (
     in_the_planes,
     in_a_frame,
 )
+
+KINDS = (*[in_a_new_layout] * 4, *KINDS_OF_FILES)
 
 
 def mutant(data, chance):

@@ -1,5 +1,6 @@
 /* rq FILE... --json      one line of JSON a file
- * rq --stdin             frames of u32 length and bytes in, one line of JSON each out */
+ * rq --stdin             frames of u32 length and bytes in, one line of JSON each out
+ * rq --paths             the same, but the bytes of a frame are the path of a file */
 
 #include "rq.h"
 
@@ -80,7 +81,9 @@ static uint8_t *read_file(const char *path, size_t *size) {
         free(data);
         return NULL;
     }
-    return data;
+    /* No room to spare, so that a checker sees every step beyond the end. */
+    uint8_t *exact = realloc(data, *size ? *size : 1);
+    return exact ? exact : data;
 }
 
 struct loaded {
@@ -139,20 +142,6 @@ static int report(const uint8_t *data, size_t size, struct folder *folder) {
     return done ? 0 : 6;
 }
 
-static int serve(void) {
-    uint8_t head[4];
-    while (fread(head, 1, 4, stdin) == 4) {
-        size_t size = head[0] | (size_t)head[1] << 8 | (size_t)head[2] << 16 | (size_t)head[3] << 24;
-        /* Exactly as many bytes as the file has, so that a checker sees every step beyond it. */
-        uint8_t *data = malloc(size ? size : 1);
-        if (data == NULL || fread(data, 1, size, stdin) != size) return 2;
-        report(data, size, NULL);
-        fflush(stdout);
-        free(data);
-    }
-    return 0;
-}
-
 static int open_file(const char *path) {
     size_t size;
     uint8_t *data = read_file(path, &size);
@@ -172,10 +161,31 @@ static int open_file(const char *path) {
     return status;
 }
 
+static int serve(int by_path) {
+    uint8_t head[4];
+    while (fread(head, 1, 4, stdin) == 4) {
+        size_t size = head[0] | (size_t)head[1] << 8 | (size_t)head[2] << 16 | (size_t)head[3] << 24;
+        /* Exactly as many bytes as the file has, so that a checker sees every step beyond it. */
+        size_t room = by_path ? size + 1 : size;
+        uint8_t *data = malloc(room ? room : 1);
+        if (data == NULL || fread(data, 1, size, stdin) != size) return 2;
+        if (by_path) {
+            data[size] = 0;
+            open_file((const char *)data);
+        } else {
+            report(data, size, NULL);
+        }
+        fflush(stdout);
+        free(data);
+    }
+    return 0;
+}
+
 int main(int count, char **options) {
     int status = 0;
     for (int i = 1; i < count; i++) {
-        if (strcmp(options[i], "--stdin") == 0) return serve();
+        if (strcmp(options[i], "--stdin") == 0) return serve(0);
+        if (strcmp(options[i], "--paths") == 0) return serve(1);
         if (strncmp(options[i], "--", 2) == 0) continue;
         int found = open_file(options[i]);
         if (found > status) status = found;

@@ -8,6 +8,7 @@
 //
 //     node rq.mjs FILE... --json     one line of JSON a file
 //     node rq.mjs --stdin            frames of u32 length and bytes in, one line of JSON each out
+//     node rq.mjs --paths            the same, but the bytes of a frame are the path of a file
 //
 // `zstd.mjs` decodes compressed segments; Node 20 itself cannot.
 
@@ -388,10 +389,10 @@ function readExactly(size) {
   return bytes;
 }
 
-function serve() {
+function serve(answer) {
   for (let head = readExactly(4); head !== null; head = readExactly(4)) {
     const data = readExactly(head.readUInt32LE(0));
-    let line = JSON.stringify(report(data ?? Buffer.alloc(0))) + "\n";
+    let line = JSON.stringify(answer(data ?? Buffer.alloc(0))) + "\n";
     for (let rest = Buffer.from(line); rest.length; ) rest = rest.subarray(writeSync(1, rest));
   }
 }
@@ -403,10 +404,12 @@ const beside = (path) => (title) => {
 };
 
 function main(options) {
-  if (options.includes("--stdin")) return serve();
+  const named = (path) => report(readFileSync(path), beside(path));
+  if (options.includes("--stdin")) return serve((data) => report(data));
+  if (options.includes("--paths")) return serve((data) => named(data.toString("utf8")));
   let status = 0;
   for (const path of options.filter((option) => !option.startsWith("--"))) {
-    const found = report(readFileSync(path), beside(path));
+    const found = named(path);
     if (found.code) status = 3;
     process.stdout.write(JSON.stringify(found) + "\n");
   }
