@@ -38,6 +38,11 @@ GOLDEN = {
 ORACLES = {
     "t2n/q40[mode=strict]": partial(oracle.q40, mode="strict"),
     "t2n/q40[mode=fixed]": partial(oracle.q40, mode="fixed"),
+    **{
+        f"t2n/q40[mode=strict,percentile={p}]": partial(oracle.q40, mode="strict", percentile=p)
+        for p in (1, 37, 50, 90, 99)
+    },
+    "t2n/q40_legacy[mode=fixed,percentile=75]": partial(oracle.q40, mode="fixed", percentile=75),
     "t2n/q40_legacy[mode=strict]": partial(oracle.q40, mode="strict"),
     "t2n/q40_legacy[mode=fixed]": partial(oracle.q40, mode="fixed"),
     "t2n/qint8": oracle.qint8,

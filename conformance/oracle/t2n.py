@@ -29,9 +29,9 @@ KNOBS: Mapping[str, str | int] = {
 }
 
 
-def q40(x: Sequence[float], mode: str) -> Codes:
-    """Scale bits and codes of 32 weights; clauses T2N-Q40-C1 to C6."""
-    scale = binary.divide(max(abs(v) for v in x), -8.0)
+def q40(x: Sequence[float], mode: str, percentile: int = 100) -> Codes:
+    """Scale bits and codes of 32 weights; clauses T2N-Q40-C1 to C7."""
+    scale = binary.divide(quantile([abs(v) for v in x], percentile), -8.0)
     if mode == "fixed":
         scale = max(scale, -65504.0)
     bits = binary.encode(scale, binary.FLOAT16)
@@ -40,6 +40,20 @@ def q40(x: Sequence[float], mode: str) -> Codes:
     if mode == "strict":
         inverse = binary.decode(binary.encode(inverse, binary.FLOAT16), binary.FLOAT16)
     return {"d": [bits], "q": [code_of(v, inverse) for v in x]}
+
+
+def quantile(magnitudes: Sequence[float], percentile: int) -> float:
+    """The largest at 100; else between two neighbours, one fused operation from the nearer one."""
+    if percentile == 100:
+        return max(magnitudes)
+    ordered = sorted(magnitudes)
+    rank = binary.multiply(binary.f32(Fraction(percentile / 100)), float(len(ordered) - 1))
+    weight = Fraction(rank) - math.floor(rank)
+    low, high = ordered[math.floor(rank)], ordered[math.ceil(rank)]
+    step = Fraction(binary.subtract(high, low))
+    if weight < Fraction(1, 2):
+        return binary.f32(weight * step + Fraction(low))
+    return binary.f32((weight - 1) * step + Fraction(high))
 
 
 def code_of(value: float, inverse: float) -> int:

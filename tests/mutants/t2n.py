@@ -142,3 +142,10 @@ MUTANTS = (
         lambda: replace(refquant.scheme(QUINT8), encode=shifted_zero),
     ),
 )
+
+P99 = "t2n/q40[mode=strict,percentile=99]"
+
+MUTANTS = (
+    *MUTANTS,
+    Mutant("t2n-q40-percentile", P99, "the largest magnitude covered", encoded_as(P99, Q40)),
+)
