@@ -108,7 +108,7 @@ def test_the_penalty_sees_prompt_and_answer(tokenizer):
     assert [step.token for step in steps] == [7, 7, 7]
 
     class Even(Scripted):
-        def next_logits(self, _ids, _cache):
+        def next_logits(self, _ids, _cache, *, watch):  # noqa: ARG002 - the same signature
             return np.array([3.0, 2.9, 2.8, 0.0], np.float32)
 
     steps = list(generate(Even([]), [0], options))
