@@ -62,8 +62,7 @@ def _affine_codes(
     out *= inverse
     safe = all((np.abs((end - low) * inverse) < NEAREST_END).all() for end in ends)
     codes = nearest(out) if safe else nearest_exact(out)
-    np.maximum(codes, ZERO, out=out)
-    np.minimum(out, np.float32(top), out=out)
+    np.clip(codes, ZERO, np.float32(top), out=out)
 
 
 def _error(x: F32, w: F32, codes: F32, scale: F32, low: F32, out: F32, *, absolute: bool) -> F32:
@@ -133,8 +132,7 @@ def _symmetric_codes(x: F32, inverse: F32, extreme: F32, top: int, out: F32) -> 
     np.multiply(x, inverse, out=out)
     safe = bool((np.abs(inverse * extreme) < NEAREST_END).all())
     codes = nearest(out) if safe else nearest_exact(out)
-    np.maximum(codes, np.float32(-top), out=out)
-    return np.minimum(out, np.float32(top - 1), out=out)
+    return np.clip(codes, np.float32(-top), np.float32(top - 1), out=out)
 
 
 def fit_symmetric(
@@ -216,8 +214,7 @@ def _descend(
         rest_lx = sum_lx - wx[i] * codes[i]
         rest_l2 = sum_l2 - (w[i] * codes[i]) * codes[i]
         moved = nearest_exact((x[i] * rest_l2) / rest_lx)
-        np.maximum(moved, np.float32(-top), out=moved)
-        np.minimum(moved, np.float32(top - 1), out=moved)
+        np.clip(moved, np.float32(-top), np.float32(top - 1), out=moved)
         better = (rest_lx > ZERO) & (moved != codes[i])
         if not better.any():
             continue
