@@ -126,6 +126,12 @@ ORACLES = {
         reason="words and values of AutoGPTQ's linear layers, with act-order",
         minutes=4,
     ),
+    "quanto": Oracle(
+        requirements=("torch==2.13.0", "optimum-quanto==0.2.7", "numpy"),
+        probe="import optimum.quanto",
+        reason="bytes, scales, shifts and values of optimum-quanto's weight types",
+        minutes=3,
+    ),
     "ct": Oracle(
         requirements=(
             "torch==2.13.0",

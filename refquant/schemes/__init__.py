@@ -25,6 +25,7 @@ from refquant.schemes import (
     mx,
     onnx,
     powers,
+    quanto,
     small_floats,
     t2n,
     torchao,
@@ -83,6 +84,7 @@ FAMILIES: Mapping[str, Family] = {
         *bnb.FAMILIES,
         *mlx.FAMILIES,
         *hqq.FAMILIES,
+        *quanto.FAMILIES,
     )
 }
 """Schemes with knobs, built on demand."""

@@ -22,6 +22,7 @@ __all__ = [
     "FLOAT6_E2M3",
     "FLOAT6_E3M2",
     "FLOAT8_E4M3FN",
+    "FLOAT8_E4M3FNUZ",
     "FLOAT8_E5M2",
     "FLOAT8_E8M0",
     "SCHEMES",
