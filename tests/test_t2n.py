@@ -48,6 +48,7 @@ ORACLES = {
     "t2n/qint8": oracle.qint8,
     "t2n/quint8[zero=fused]": partial(oracle.quint8, zero="fused"),
     "t2n/quint8[zero=after]": partial(oracle.quint8, zero="after"),
+    "t2n/quint8[zero=tract]": partial(oracle.quint8, zero="tract"),
 }
 
 

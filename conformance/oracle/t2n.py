@@ -77,7 +77,12 @@ def quint8(x: Sequence[float], zero: str) -> Codes:
     bits, point, codes = affine.encode(x, {**KNOBS, "symmetry": "asym", "using": "stored"})
     if zero == "after":
         return {"s": [bits], "z": [point + 128], "q": [code + 128 for code in codes]}
-    inverse = binary.divide(1.0, binary.decode(bits, binary.FLOAT32))
+    scale = binary.decode(bits, binary.FLOAT32)
+    if zero == "tract":
+        sums = [binary.add(binary.divide(v, scale), float(point + 128)) for v in x]
+        codes = [max(0, min(255, binary.half_even(max(-1e9, min(1e9, v))))) for v in sums]
+        return {"s": [bits], "z": [point + 128], "q": codes}
+    inverse = binary.divide(1.0, scale)
     return {"s": [bits], "z": [point + 128], "q": [fused(v, inverse, point + 128) for v in x]}
 
 

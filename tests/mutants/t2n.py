@@ -147,5 +147,11 @@ P99 = "t2n/q40[mode=strict,percentile=99]"
 
 MUTANTS = (
     *MUTANTS,
+    Mutant(
+        "t2n-quint8-tract-after",
+        "t2n/quint8[zero=tract]",
+        "zero=tract: the zero point added after rounding",
+        encoded_as("t2n/quint8[zero=tract]", "t2n/quint8[zero=after]"),
+    ),
     Mutant("t2n-q40-percentile", P99, "the largest magnitude covered", encoded_as(P99, Q40)),
 )

@@ -3,7 +3,8 @@
 `quint8` is torch's affine unsigned type with the range and zero point of MinMaxObserver; `qint8`
 its symmetric signed one. Weights are multiplied by the reciprocal of a scale that is at least
 2**-23. torch 2.13 adds the zero point before rounding, in one fused step; its fake quantization
-adds it after. What is not fused is a point of `int/affine`; unsigned codes are stored 128 higher.
+adds it after; tract, which runs what torch-to-nnef exports, divides and adds it before. What is
+added after is a point of `int/affine`; unsigned codes are stored 128 higher.
 """
 
 from collections.abc import Mapping
@@ -46,8 +47,8 @@ AFTER = Rule(
 
 ZERO = Knob(
     "zero",
-    "the zero point is added before rounding, in a fused step, or after it",
-    ("fused", "after"),
+    "the zero point is added before rounding, fused or (tract) to a quotient, or after it",
+    ("fused", "after", "tract"),
     "fused",
 )
 
@@ -61,6 +62,9 @@ def encode(
     if zero == "fused":
         inverse = np.float32(1) / codes["s"].view(np.float32)
         shifted["q"] = _nearest(x, inverse, shifted["z"])
+    if zero == "tract":
+        exact = x / codes["s"].view(np.float32) + shifted["z"].astype(np.float32)
+        shifted["q"] = np.clip(np.rint(exact), 0, 255).astype(np.uint8)
     return {"s": codes["s"], **shifted}
 
 
