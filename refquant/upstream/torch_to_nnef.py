@@ -28,9 +28,9 @@ Method = Callable[[ModelFacts], Recipe]
 LINEAR: Final[tuple[Role, ...]] = ("attention", "feedforward", "head", "default")
 
 
-def _q40(name: str, *, embeddings: bool, percentile: str = "") -> Method:
+def _q40(name: str, *, embeddings: bool, percentile: int = 100) -> Method:
     """Q40 for linear layers, and for embeddings where they are asked for."""
-    scheme = f"t2n/q40[percentile={percentile}]" if percentile else "t2n/q40"
+    scheme = f"t2n/q40[percentile={percentile}]"
 
     def method(model: ModelFacts) -> Recipe:
         rules = [Rule(scheme=scheme, role=LINEAR, fallback=("keep",))]
@@ -47,6 +47,9 @@ def _q40(name: str, *, embeddings: bool, percentile: str = "") -> Method:
 DEFAULT_COMPRESSION: Final[Mapping[str, Method]] = {
     "min_max_q4_0": _q40("min_max_q4_0", embeddings=False),
     "min_max_q4_0_with_embeddings": _q40("min_max_q4_0_with_embeddings", embeddings=True),
+    "min_max_q4_0_with_embeddings_99": _q40(
+        "min_max_q4_0_with_embeddings_99", embeddings=True, percentile=99
+    ),
     # Convolutions as well; none of the architectures here has any.
     "min_max_q4_0_all": _q40("min_max_q4_0_all", embeddings=True),
 }
