@@ -36,7 +36,7 @@ def main():
                 kept = {
                     key: value
                     for key, value in states.items()
-                    if not key.endswith((".theirs", ".far"))
+                    if not key.endswith((".theirs", ".far", ".half"))
                 }
             np.savez_compressed(model / "states.npz", **kept)
             shutil.copytree(model, GOLDEN / model.name)

@@ -10,6 +10,7 @@ it, with for each state (`embedding`, `blk.0`, ..., `output_norm`, `logits`):
     STATE.bound    f32[t, n]  what no float32 evaluation with exact angles is away from it
     STATE.theirs   f32[t, n]  the same class in float32
     STATE.far      f32[t, n]  the bound for an evaluation with angles in float32
+    STATE.half     f32[t, n]  the same, for one that looks GELU up in float16 as well
 
 and `tokens`. How bounds come about: `rounding_marks.py`.
 
@@ -124,6 +125,7 @@ MODELS = {
         vocab_size=20,
         bos_token_id=1,
         eos_token_id=2,
+        activation_function="gelu_pytorch_tanh",
     ),
     "gpt_oss": lambda: transformers.GptOssConfig(
         **(LLAMA | EXPERTS | {"sliding_window": 4, "head_dim": 8}),
@@ -275,11 +277,11 @@ def measure(config, weights, tokens, mask):
         states = states_of(model, tokens, mask)
     torch.set_default_dtype(torch.float32)
     for name, state in states.items():
-        near, far = marks.bounds(state) if state.requires_grad else (0 * state, 0 * state)
-        near, far = near.detach(), far.detach()
+        bounds = marks.bounds(state) if state.requires_grad else torch.zeros(3, *state.shape)
         results[name] = state.detach().numpy()
-        results[f"{name}.bound"] = np.nextafter(near.float().numpy(), np.float32(np.inf))
-        results[f"{name}.far"] = np.nextafter(far.float().numpy(), np.float32(np.inf))
+        for kind, bound in zip(("bound", "far", "half"), bounds, strict=True):
+            up = np.nextafter(bound.float().numpy(), np.float32(np.inf))
+            results[f"{name}.{kind}"] = up
     return results
 
 

@@ -2,8 +2,8 @@
 
     python greedy_llama_cpp.py MODEL.gguf PROMPTS.json COUNT ANSWER.json
 
-Runs in the environment of the `llama` oracle and imports nothing of refquant. PROMPTS holds lists of
-token ids, ANSWER becomes for each of them a list of COUNT tokens. Keys and values are cached in
+Runs in the environment of the `llama` oracle and imports nothing of refquant. PROMPTS holds lists
+of token ids, ANSWER becomes for each of them a list of COUNT tokens. Keys and values are cached in
 float32 and attention is the plain one, so that with float32 weights nothing is narrower.
 """
 

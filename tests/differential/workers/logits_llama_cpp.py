@@ -31,8 +31,14 @@ def logits(path, tokens):
         type_v=llama_cpp.GGML_TYPE_F32,
         verbose=False,
     )
-    model.eval(tokens)
-    return np.array(model.scores[: len(tokens)], np.float32)
+    if llama_cpp.llama_get_memory(model.ctx) is not None:
+        model.eval(tokens)
+        return np.array(model.scores[: len(tokens)], np.float32)
+    # Models whose tokens see later ones keep no keys and values, which `eval` does not expect.
+    model._batch.set_batch(batch=tokens, n_past=0, logits_all=True)
+    model._ctx.decode(model._batch)
+    shape = (len(tokens), model.n_vocab())
+    return np.ctypeslib.as_array(model._ctx.get_logits(), shape=shape).copy()
 
 
 def main():

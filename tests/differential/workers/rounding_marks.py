@@ -11,8 +11,9 @@ sum or product y has c = |y|; a sum of n products, in any order, n sum |x| |w|; 
 value is within so many units in the last place twice as many |y|. An operation without a rule here
 is an error, so no rounding can be forgotten. Constants are binary32 as well: one rounding more.
 
-Whoever computes angles in float32 is off by more than one rounding of their sines, so these marks
-are summed apart: `bounds` gives one bound for exact angles, and one for angles in float32.
+Whoever computes angles in float32 is off by more than one rounding of their sines, and whoever
+looks GELU up in a table for float16 by that type's roundings. Such marks are summed apart: `bounds`
+gives a bound without them, one with angles in float32, and one with both.
 """
 
 import torch
@@ -125,7 +126,7 @@ class Marks(Wide):
 
     def __init__(self):
         super().__init__()
-        self.places, self.reaches, self.angles = [], [], []
+        self.places, self.reaches, self.angles, self.halves = [], [], [], []
         self.turning, self.angle = False, None
 
     def watch_angles(self, rotary):
@@ -138,7 +139,7 @@ class Marks(Wide):
             self.turning = False
             # Rounded once, or twice where a size multiplies them.
             far = ANGLE * self.angle + EXP
-            return tuple(self._add(part, 2 * torch.ones_like(part), far) for part in parts)
+            return tuple(self._add(part, 2 * torch.ones_like(part), angle=far) for part in parts)
 
         rotary.forward = forward
 
@@ -153,31 +154,34 @@ class Marks(Wide):
         if name not in RULES:
             raise LookupError(f"no rule for rounding in {name}")
         reach = RULES[name](y.detach(), _wide(args), _wide(kwargs or {})).expand_as(y)
-        return self._add(y, reach, torch.zeros_like(reach), inplace=name == "index_add_")
+        # Rounding to float16 before and after; GELU is nowhere steeper than 1.13.
+        x = args[0].detach() if name == "gelu" else None
+        half = None if x is None else 2.0**13 * (1.13 * x.abs() + y.detach().abs()) + 1
+        return self._add(y, reach, half=half, inplace=name == "index_add_")
 
-    def _add(self, y, reach, angle, *, inplace=False):
+    def _add(self, y, reach, *, angle=None, half=None, inplace=False):
         place = torch.zeros_like(y, requires_grad=True)
         self.places.append(place)
         self.reaches.append(reach)
-        self.angles.append(angle.expand_as(reach))
+        nothing = torch.zeros_like(reach)
+        self.angles.append(nothing if angle is None else angle.expand_as(reach))
+        self.halves.append(nothing if half is None else half)
         return y.add_(place) if inplace else y + place
 
     def bounds(self, y):
-        """For every element of `y`: bound with exact angles, bound with angles in float32."""
+        """For every element of `y` the three bounds, each larger than the one before."""
         flat = y.reshape(-1)
         unit = torch.eye(len(flat), dtype=flat.dtype)
         adjoints = torch.autograd.grad(
             flat, self.places, unit, retain_graph=True, allow_unused=True, is_grads_batched=True
         )
-        exact = torch.zeros(len(flat), dtype=flat.dtype)
-        turned = torch.zeros(len(flat), dtype=flat.dtype)
-        for adjoint, reach, angle in zip(adjoints, self.reaches, self.angles, strict=True):
+        sums = torch.zeros(3, len(flat), dtype=flat.dtype)
+        for number, adjoint in enumerate(adjoints):
             if adjoint is not None:
                 sizes = adjoint.abs().reshape(len(flat), -1)
-                exact += sizes @ reach.reshape(-1)
-                turned += sizes @ angle.reshape(-1)
-        first = U * BEYOND * exact
-        return first.reshape(y.shape), (first + U * BEYOND * turned).reshape(y.shape)
+                for row, marks in enumerate((self.reaches, self.angles, self.halves)):
+                    sums[row] += sizes @ marks[number].reshape(-1)
+        return (U * BEYOND * sums.cumsum(0)).reshape(3, *y.shape).detach()
 
 
 def _wide(value):
