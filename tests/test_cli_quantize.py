@@ -368,3 +368,15 @@ def test_named_recipes_are_listed_and_shown(capsys):
     assert "Q4_K_M" in call(capsys, "recipes").out
     shown = call(capsys, "recipes", "dynamic_int4_block32", "--json").json
     assert shown["rules"][0]["scheme"] == "aeq/int4[sym,block=32]"
+
+
+def test_a_model_in_shards(capsys, model, tmp_path):
+    whole, split = tmp_path / "whole.rq", tmp_path / "split.rq"
+    assert call(capsys, "quantize", model, "-o", whole, "--scheme", "q8_0", "--quiet").status == 0
+    options = ("--scheme", "q8_0", "--shard-size", "30kB", "--json")
+    found = call(capsys, "quantize", model, "-o", split, *options)
+    assert found.status == 0, found.err
+    assert found.json["bytes"] == sum(path.stat().st_size for path in tmp_path.glob("split*"))
+    assert len(list(tmp_path.glob("split-*"))) > 1
+    assert call(capsys, "convert", split, tmp_path / "again.rq").status == 0
+    assert (tmp_path / "again.rq").read_bytes() == whole.read_bytes()

@@ -1,6 +1,7 @@
 """`refquant verify` and `refquant convert`: forms of one file, damage, making again."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -205,8 +206,6 @@ def test_a_file_that_is_not_what_its_recipe_makes(capsys, model, tmp_path):
 
 
 def _with(checkpoint, tensors):
-    from dataclasses import replace
-
     return replace(checkpoint, tensors=tensors)
 
 
@@ -225,8 +224,6 @@ def test_a_source_that_is_not_the_recorded_one(capsys, model, tmp_path):
 def test_the_record_of_a_file(capsys, model, tmp_path):
     found = read(model)
     info = {"provenance": {"licence": "MIT", "base_model": "a/b", "sources": []}}
-    from dataclasses import replace
-
     write_checkpoint(tmp_path / "a.rq", replace(found, info=info))
     made = tmp_path / "q.rq"
     call(capsys, "quantize", tmp_path / "a.rq", "-o", made, "--scheme", "q8_0", "--quiet")
@@ -243,3 +240,15 @@ def test_a_budget_against_bombs(capsys, model, tmp_path):
     done = call(capsys, "verify", tmp_path / "z.rq", "--budget", "10kB", "--json")
     assert (done.status, done.json["problem"]["code"]) == (3, "E_BUDGET")
     assert call(capsys, "verify", tmp_path / "z.rq", "--budget", "1GB", "--no-mmap").status == 0
+
+
+def test_quantizing_drops_the_extensions_that_follow_tensors(capsys, model, tmp_path):
+    extensions = {
+        "x-test.map": {"critical": False, "data": 1, "follows": "tensors"},
+        "x-test.note": {"critical": False, "data": 2},
+    }
+    write_checkpoint(tmp_path / "a.rq", replace(read(model), extensions=extensions))
+    assert dict(read(tmp_path / "a.rq").extensions) == extensions
+    made = tmp_path / "q.rq"
+    call(capsys, "quantize", tmp_path / "a.rq", "-o", made, "--scheme", "q8_0", "--quiet")
+    assert list(read(made).extensions) == ["x-test.note"]

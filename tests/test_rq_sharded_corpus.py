@@ -7,10 +7,11 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from conformance.container import readers, shard_files
+from conformance.container import readers, shard_defects, shard_files
+from conformance.container.parts import CHAT
 from conformance.container.shard_files import CORPUS, ROOT
 from refquant.errors import FormatError, UnsupportedError
-from refquant.formats.rq import read
+from refquant.formats.rq import read, read_header
 
 MANIFEST = json.loads((CORPUS / "manifest.json").read_text("utf-8"))
 SETS = [(kind, name) for kind in ("valid", "reject") for name in MANIFEST[kind]]
@@ -62,21 +63,52 @@ def test_the_faster_levels_agree_once_everything_is_touched():
             assert answer(CORPUS / kind / name / ROOT, verify="trust") == wanted, name
 
 
-@pytest.mark.parametrize("language", ["javascript", "c"])
-def test_other_readers_agree(language, tmp_path):
+def test_what_a_root_says_is_checked_before_any_shard_is_opened(tmp_path):
+    for name, (code, _, make) in shard_files.REJECT.items():
+        if make.__module__ == shard_defects.__name__ and name in MANIFEST["reject"]:
+            (tmp_path / ROOT).write_bytes((CORPUS / "reject" / name / ROOT).read_bytes())
+            assert read_header(tmp_path / ROOT).problem.code == code, name
+
+
+def two_defects(folder):
+    """A root with a damaged document, and without its last shard."""
+    files = shard_files.files_of(shard_files.VALID["two_shards"])
+    place = files[ROOT].index(CHAT)
+    files[ROOT] = files[ROOT][:place] + b"[" + files[ROOT][place + 1 :]
+    for name in (ROOT, "first.rq"):
+        (folder / name).write_bytes(files[name])
+
+
+def program(language, folder):
+    """The command of a reader, before the names of files."""
     command = (
-        readers.c_command(tmp_path, "-g", "-fsanitize=address,undefined")
+        readers.c_command(folder, "-g", "-fsanitize=address,undefined")
         if language == "c"
         else readers.javascript_command()
     )
     if command is None:
         pytest.skip("no Node or no C compiler is installed")
-    program = [part for part in command if part != "--stdin"]
-    paths = [str(CORPUS / kind / name / ROOT) for kind, name in SETS]
-    done = subprocess.run([*program, *paths, "--json"], capture_output=True, check=False)
+    return [part for part in command if part != "--stdin"]
+
+
+def answers(command, paths):
+    done = subprocess.run([*command, *map(str, paths), "--json"], capture_output=True, check=False)
     assert not done.stderr
-    found = [readers.normalized(json.loads(line)) for line in done.stdout.splitlines()]
-    lacks = readers.lacks_zstd(program)
+    return [readers.normalized(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def test_shards_are_opened_before_any_segment_is_checked(tmp_path):
+    two_defects(tmp_path)
+    assert answer(tmp_path / ROOT, verify="full") == "E_SHARD_MISSING"
+
+
+@pytest.mark.parametrize("language", ["javascript", "c"])
+def test_other_readers_agree(language, tmp_path):
+    command = program(language, tmp_path)
+    two_defects(tmp_path)
+    assert answers(command, [tmp_path / ROOT]) == ["E_SHARD_MISSING"]
+    found = answers(command, [CORPUS / kind / name / ROOT for kind, name in SETS])
+    lacks = readers.lacks_zstd(command)
     wanted = [expected(kind, name, lacks_zstd=lacks) for kind, name in SETS]
     wrong = [row for row in zip(SETS, found, wanted, strict=True) if row[1] != row[2]]
     assert not wrong

@@ -288,7 +288,11 @@ def test_a_writer_killed_at_every_step(tmp_path):
 
 
 def test_a_writer_killed_between_shards(tmp_path):
-    for moment in (4, 9, 14):
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    steps = _killed_after(whole, 10_000)
+    # In the middle of the shards, and when the root is there and old shards are being removed.
+    for moment in (steps // 2, steps - 2):
         folder = tmp_path / str(moment)
         folder.mkdir()
         assert _killed_after(folder, moment) is None

@@ -99,7 +99,14 @@ def _files_of(place: Path | str) -> list[Path]:
 
 
 def _write_rq(job: _Job, quiet: bool) -> dict[str, Any]:
-    from refquant.formats.rq import plan_checkpoint, read, read_header, tensors_digest, write
+    from refquant.formats.rq import (
+        plan_checkpoint,
+        read,
+        read_header,
+        stored_bytes,
+        tensors_digest,
+        write,
+    )
     from refquant.formats.rq.read import StoredTensors
 
     if not isinstance(job.checkpoint.tensors, StoredTensors):
@@ -130,7 +137,7 @@ def _write_rq(job: _Job, quiet: bool) -> dict[str, Any]:
         "output": str(job.output),
         "root": root,
         "tensors_digest": found,
-        "bytes": contents.file_length + sum(one.file_length for one in shards),
+        "bytes": stored_bytes(job.output),
         "shards": [{"name": one.name, "bytes": one.file_length} for one in shards],
         "features": list(contents.preamble.feature_names) if contents.preamble else [],
     }

@@ -1,20 +1,19 @@
 """`refquant quantize`: a model into a quantized `.rq` file, tensor by tensor."""
 
-import os
-import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from refquant.cli.destination import check_output, check_room, explained, parse_bytes
 from refquant.cli.output import emit_json, format_bits, format_bytes, print_table, printable
 from refquant.cli.progress import progress
 from refquant.cli.recipe_options import Wanted, prepare
-from refquant.errors import LimitError, UsageError
+from refquant.errors import UsageError
 
 if TYPE_CHECKING:
     from refquant.formats import Checkpoint
@@ -48,6 +47,10 @@ def quantize(
     dry_run: Annotated[
         bool, Parameter(negative="", help="Print what would be done to each tensor, and stop.")
     ] = False,
+    shard_size: Annotated[
+        str | None,
+        Parameter(help="Split between tensors into files of at most this size, such as 2GB."),
+    ] = None,
     jobs: Annotated[int | None, Parameter(help="Threads to use. [default: as many as pay]")] = None,
     printing: Printing | None = None,
 ) -> int:
@@ -77,7 +80,8 @@ def quantize(
         raise UsageError(f"--jobs is {jobs}, expected 1 or more")
     recipe_for = prepare(wanted or Wanted())
     path = resolve(source)
-    _check_output(output, path)
+    _check_ending(output)
+    check_output(output, [path])
     checkpoint = open_checkpoint(path)
     recipe = recipe_for(checkpoint)
     assignments = assign(checkpoint, recipe)
@@ -88,12 +92,12 @@ def quantize(
     if dry_run:
         _print_dry_run(job, as_json=shown.json)
         return 0
-    _check_room(output, sum(one.nbytes for one in assignments))
-    result = job.run(
-        threads=jobs,
-        compression=None if compression == "none" else compression,
-        quiet=shown.quiet,
-    )
+    check_room(output, sum(one.nbytes for one in assignments))
+    form = {
+        "compression": None if compression == "none" else compression,
+        "shard_size": None if shard_size is None else parse_bytes(shard_size),
+    }
+    result = job.run(threads=jobs, form=form, quiet=shown.quiet)
     if shown.json:
         emit_json("quantize", _facts(job, result))
     elif not shown.quiet:
@@ -101,30 +105,10 @@ def quantize(
     return 0
 
 
-def _check_output(output: Path, source: Path) -> None:
-    """Refuse, before any work, an output that could not be written at its end."""
-    if output.is_dir():
-        raise UsageError(f"cannot write {output}: it is a folder; name a file in it")
-    if output.exists() and not output.is_file():
-        raise UsageError(f"cannot write {output}: it is a device or pipe, not a file")
+def _check_ending(output: Path) -> None:
     if output.suffix.lower() in _OTHER_ENDINGS:
         raise UsageError(
             f"cannot write {output}: this command writes .rq files, and the name says otherwise"
-        )
-    folder = output.parent
-    if not folder.is_dir():
-        raise UsageError(f"cannot write {output}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write {output}: no permission to make files in {folder}")
-    if output.exists() and output.samefile(source):
-        raise UsageError(f"cannot write {output}: it is the source; choose another name")
-
-
-def _check_room(output: Path, nbytes: int) -> None:
-    free = shutil.disk_usage(output.parent).free
-    if nbytes > free:
-        raise LimitError(
-            f"writing {output} takes {format_bytes(nbytes)}, and only {format_bytes(free)} are free"
         )
 
 
@@ -171,10 +155,10 @@ class _Job:
     assignments: "Assignments"
     recipe: "Recipe"
 
-    def run(self, *, threads: int | None, compression: Any, quiet: bool) -> _Result:
+    def run(self, *, threads: int | None, form: Mapping[str, Any], quiet: bool) -> _Result:
         """Hash the source, then quantize and write one tensor after another."""
         from refquant.cli.provenance import carried_info, provenance, source_bytes
-        from refquant.formats.rq import write
+        from refquant.formats.rq import stored_bytes, write
         from refquant.quantization import quantized_plan
 
         began = time.perf_counter()
@@ -194,18 +178,12 @@ class _Job:
                 root = write(
                     self.output,
                     plan,
-                    compression=compression,
+                    **form,
                     progress=lambda _name, nbytes: meter.advance(nbytes),
                 )
             except OSError as error:
-                raise _explained(error, self.output) from error
-        return _Result(root, self.output.stat().st_size, time.perf_counter() - began)
-
-
-def _explained(error: OSError, output: Path) -> OSError:
-    """The same error with the file's name, for the operating system tells only a number."""
-    kept = "; what was there is as it was" if output.exists() else ""
-    return OSError(error.errno, f"{error.strerror}{kept}", str(output))
+                raise explained(error, self.output) from error
+        return _Result(root, stored_bytes(self.output), time.perf_counter() - began)
 
 
 def _facts(job: _Job, result: _Result) -> dict[str, Any]:

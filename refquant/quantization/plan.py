@@ -38,7 +38,17 @@ def quantized_plan(
         tokenizer=checkpoint.tokenizer,
         documents=checkpoint.documents,
         info=info,
+        extensions=_of_the_model(checkpoint.extensions),
     )
+
+
+def _of_the_model(extensions: Mapping[str, object]) -> dict[str, object]:
+    """The extensions that do not say of themselves that they follow the tensors' bytes."""
+    return {
+        name: entry
+        for name, entry in extensions.items()
+        if not (isinstance(entry, Mapping) and "follows" in entry)
+    }
 
 
 def _ignore(_name: str) -> None:

@@ -14,6 +14,7 @@ from refquant.formats.rq.preamble import MAGIC, Preamble
 from refquant.formats.rq.read import Verify, read
 from refquant.formats.rq.records import DocumentRecord, TensorRecord, TokenizerRecord
 from refquant.formats.rq.segments import Segment
+from refquant.formats.rq.shard_set import stored_bytes
 from refquant.formats.rq.shards import ShardRecord
 from refquant.formats.rq.source import MemorySource, Place, Source, open_source
 from refquant.formats.rq.write import Compression, plan_checkpoint, write, write_checkpoint
@@ -41,6 +42,7 @@ __all__ = [
     "plan_checkpoint",
     "read",
     "read_header",
+    "stored_bytes",
     "tensors_digest",
     "why_not_canonical",
     "write",

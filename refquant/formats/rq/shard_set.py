@@ -13,7 +13,7 @@ from refquant.formats.rq.journal import Journal
 from refquant.formats.rq.preamble import FEATURE_SHARDS
 from refquant.formats.rq.split import is_shard_of
 
-__all__ = ["ShardSet", "listed_shards", "shard_set"]
+__all__ = ["ShardSet", "listed_shards", "shard_set", "stored_bytes"]
 
 
 class ShardSet:
@@ -103,6 +103,12 @@ def listed_shards(path: Path) -> tuple[str, ...]:
     if preamble is None or not preamble.features & FEATURE_SHARDS or contents.header is None:
         return ()
     return tuple(shard.name for shard in contents.header.shards)
+
+
+def stored_bytes(path: Path) -> int:
+    """The bytes of an `.rq` file and of the shards that it lists and has beside it."""
+    shards = (path.parent / name for name in listed_shards(path))
+    return sum(one.stat().st_size for one in (path, *shards) if one.is_file())
 
 
 def _listed_by_others(target: Path) -> set[str]:
