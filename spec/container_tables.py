@@ -82,6 +82,17 @@ CODES = {
     "E_DESC_OP": ("S6", "an unknown operator"),
     "E_DESC_EXPR": ("S6", "a formula that is not one, is too large, or names nothing"),
     "E_DESC_UNUSED": ("S6", "a plane, field or table that nothing uses"),
+    "E_JSON_UTF8": ("S7", "a JSON text that is not UTF-8, or begins with a byte order mark"),
+    "E_JSON_DEPTH": ("S7", "more than 64 arrays and objects open"),
+    "E_JSON_SYNTAX": ("S7", "a text that is not JSON"),
+    "E_JSON_ESCAPE": ("S7", "an escape of half a surrogate pair"),
+    "E_JSON_DUP": ("S7", "a key that stands in one object twice"),
+    "E_ARCH_FAMILY": ("S7", "an unknown family of models; unsupported, not damaged"),
+    "E_ARCH_FIELD": ("S7", "a field missing, unknown or unlawful"),
+    "E_ARCH_TENSOR": ("S7", "a tensor missing, too many or of another shape"),
+    "E_TOKENIZER_KIND": ("S7", "an unknown kind of tokenizer; unsupported, not damaged"),
+    "E_TOKENIZER": ("S7", "a tokenizer's text without the parts of one"),
+    "E_TOKENIZER_ID": ("S7", "a token id beyond the vocabulary"),
     "E_ZSTD_MAGIC": ("S8", "no frame, or a skippable one"),
     "E_ZSTD_DICT": ("S8", "a frame with a dictionary"),
     "E_ZSTD_CHECKSUM": ("S8", "a frame with its own checksum"),
@@ -127,6 +138,9 @@ def codes() -> str:
     files: dict[str, list[str]] = {}
     for name, entry in rejects.items():
         files.setdefault(entry["code"], []).append(name.removesuffix(".rq"))
+    for name, entry in json.loads(MANIFEST.read_text("utf-8"))["run"].items():
+        if "stage" in entry:
+            files.setdefault(entry["run"], []).append(f"run/{name.removesuffix('.rq')}")
     for name, entry in json.loads(SHARDED.read_text("utf-8"))["reject"].items():
         files.setdefault(entry["code"], []).append(f"sharded/{name}")
     rows = (

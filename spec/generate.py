@@ -84,6 +84,15 @@ def _fields(family: Family) -> str:
     return _table(("field", "value", "what it is", "GGUF key", "`config.json` key"), rows)
 
 
+def _families() -> str:
+    """Names of all families; those with a page of their own lead there."""
+    rows = []
+    for name, family in FAMILIES.items():
+        has_page = (REPOSITORY / "spec" / "arch" / f"{name}.md").exists()
+        rows.append((f"[`{name}`](arch/{name}.md)" if has_page else f"`{name}`", family.title))
+    return _table(("family", "models"), rows)
+
+
 def _tensors(family: Family) -> str:
     """The tensors of a model family, and what Hugging Face calls them."""
     rows = (
@@ -131,6 +140,7 @@ REGIONS: dict[str, Callable[[], str]] = {
     "exit-statuses": _exit_statuses,
     **{f"fields-{name}": partial(_fields, family) for name, family in FAMILIES.items()},
     "numerics-ledger": lambda: _ledger_tables().numerics(),
+    "registry-families": _families,
     "rooms": _rooms,
     "small-float-values": lambda: _tables().small_float_values(),
     "small-floats": lambda: _tables().small_floats(),
@@ -152,9 +162,9 @@ def filled(text: str) -> str:
 def current() -> Iterator[tuple[Path, str]]:
     """Every page with the text it should have; the pages of schemes are made as a whole."""
     sys.path.insert(0, str(REPOSITORY))
-    from spec import scheme_pages
+    from spec import family_table, scheme_pages
 
-    whole = dict(scheme_pages.pages())
+    whole = {**dict(scheme_pages.pages()), **dict(family_table.pages())}
     yield from whole.items()
     for page in pages():
         if page not in whole:

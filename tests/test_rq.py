@@ -43,7 +43,9 @@ def varied_checkpoint():
         Architecture("llama", {"layers": 2, "rope_theta": 1e4, "tied_embeddings": True}),
         tensors,
         {"output.weight": "blk.0.w", "also": "é"},
-        TokenizerSpec("bpe-bytelevel-1", b'{"a": 1}' * 100, 1, (2, 5), add_bos=True),
+        TokenizerSpec(
+            "bpe-bytelevel-1", b"[" + b'{"a": 1}, ' * 99 + b"0]", 1, (2, 5), add_bos=True
+        ),
         documents,
         {"licence": "CC0-1.0", "recipe": {"rules": ["a", "b"]}},
     )

@@ -3,11 +3,18 @@
 import importlib
 import json
 import re
+from string import ascii_lowercase
+
+import pytest
 
 from conformance.container import generate, shard_files
+from conformance.container.parts import ROWS
 from refquant import mp1
-from refquant.formats.rq import limits
-from refquant.layout import rules
+from refquant.architectures import FAMILIES
+from refquant.errors import FormatError
+from refquant.formats.rq import KNOWN_FEATURES, json_text, limits
+from refquant.formats.rq.runnable import TOKENIZER_KINDS
+from refquant.layout import Layout, rules
 from spec import container_tables
 from tests.conftest import REPOSITORY
 from tests.test_rq_defects import codes_of
@@ -22,9 +29,9 @@ def test_limits_are_those_of_the_code():
         assert getattr(importlib.import_module(module), constant) == limit, place
     constants = {
         f"{module.__name__}.{name}"
-        for module in (limits, rules, mp1)
+        for module in (limits, rules, mp1, json_text)
         for name, value in vars(module).items()
-        if name.isupper() and isinstance(value, int) and name != "MINOR"
+        if name.isupper() and isinstance(value, int) and name != "MINOR" and name[0] != "_"
     }
     assert constants == named.keys()
 
@@ -36,6 +43,7 @@ def test_codes_of_limits_exist():
 def test_the_chapter_on_errors_has_every_code_of_the_reader():
     raised = codes_of("refquant/formats/rq") | codes_of("refquant/layout")
     raised |= {c for c in codes_of("refquant") if c.startswith("E_MP_")}
+    raised |= codes_of("refquant/architectures") & {"E_ARCH_FIELD", "E_ARCH_TENSOR"}
     assert raised == container_tables.CODES.keys()
 
 
@@ -57,6 +65,7 @@ CHAPTERS = (
     "04-header",
     "05-descriptors",
     "07-compression",
+    "08-documents",
     "09-sharding",
     "10-writing",
     "11-reading",
@@ -96,5 +105,38 @@ def test_files_of_rules_exist_and_show_a_code_of_the_rule():
                 entry = sharded[kind][name]
             else:
                 entry = manifest[kind][f"{name}.rq"]
-            code = entry.get("code", "")
-            assert code in texts[rule] or code.startswith("E_SCHEMA_"), (rule, place, code)
+            code = entry.get("code") or entry.get("run", "")
+            assert code in texts[rule] or code.startswith("E_SCHEMA_") or kind == "valid", place
+
+
+def listed(page, head):
+    """The first column of the table with this head."""
+    text = (REPOSITORY / "spec" / page).read_text("utf-8")
+    table = text.partition(f"| {head} |")[2].partition("\n\n")[0]
+    rows = [row for row in table.splitlines()[2:] if row.startswith("|")]
+    return [row.split("|")[1].strip().strip("`") for row in rows]
+
+
+def parse_code(change):
+    """The code under which a layout is refused with its element or formula changed."""
+    elements = {"q": {**ROWS["fields"]["q"], **change.pop("field", {})}, "s": ROWS["fields"]["s"]}
+    with pytest.raises(FormatError) as error:
+        Layout.parse({**ROWS, "fields": elements, **change})
+    return error.value.code
+
+
+def test_the_registry_has_what_the_readers_know():
+    assert listed("registry.md", "kind | algorithm | ids to bytes") == list(TOKENIZER_KINDS)
+    bits = [bit for bit in range(32) if KNOWN_FEATURES >> bit & 1]
+    assert [str(bit) for bit in bits] == listed("registry.md", "bit | feature")[: len(bits)]
+    families = listed("registry.md", "family | models")
+    assert [re.findall(r"\w+", name)[0] for name in families] == list(FAMILIES)
+    known = {
+        letter
+        for letter in ascii_lowercase
+        if parse_code({"field": {"elem": {"k": letter}}}) != "E_DESC_ELEM"
+    }
+    assert known == set(listed("registry.md", "`k` | element"))
+    for operator in listed("registry.md", "operator | result"):
+        assert parse_code({"value": [operator, "q"]}) == "E_DESC_EXPR"
+    assert parse_code({"value": ["pow", "q"]}) == "E_DESC_OP"

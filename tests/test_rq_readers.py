@@ -13,7 +13,7 @@ from conformance.container.byte_defects import DEFECTS, TOO_LARGE_TO_KEEP
 from conformance.container.parts import DOCUMENT, Payload, assemble, build
 
 MANIFEST = json.loads((generate.CORPUS / "manifest.json").read_text("utf-8"))
-PATHS = [f"{kind}/{name}" for kind in ("valid", "reject") for name in MANIFEST[kind]]
+PATHS = [f"{kind}/{name}" for kind in ("valid", "run", "reject") for name in MANIFEST[kind]]
 
 
 def expected(path, *, lacks_zstd=False):
@@ -24,6 +24,16 @@ def expected(path, *, lacks_zstd=False):
     if "code" in entry:
         return entry["code"]
     return {key: entry[key] for key in ("tensors", "documents")}
+
+
+def expected_to_run(path):
+    """What a reader answers that is to run the model, too."""
+    return entry_of(path).get("run") or expected(path)
+
+
+def entry_of(path):
+    kind, _, name = path.partition("/")
+    return MANIFEST[kind][name]
 
 
 def needed(command):
@@ -42,6 +52,24 @@ def assert_agrees(command):
         if answer != other
     }
     assert not wrong
+
+
+def assert_agrees_about_running(command):
+    paths = [path for path in PATHS if "without_zstd" not in entry_of(path)]
+    files = [(generate.CORPUS / path).read_bytes() for path in paths]
+    found = readers.answers([*command, "--run"], files)
+    wanted = [expected_to_run(path) for path in paths]
+    answers = zip(paths, found, wanted, strict=True)
+    assert not {path: (answer, other) for path, answer, other in answers if answer != other}
+
+
+def test_javascript_agrees_about_running():
+    assert_agrees_about_running(needed(readers.javascript_command()))
+
+
+@pytest.mark.parametrize("flags", [["-O2"], ["-g", "-fsanitize=address,undefined"]])
+def test_c_agrees_about_running(flags, tmp_path):
+    assert_agrees_about_running(needed(readers.c_command(tmp_path, *flags)))
 
 
 def test_javascript_agrees():

@@ -5,12 +5,15 @@
 
 The manifest says what a reader must answer: for a valid file the SHA-256 of each tensor's decoded
 values (binary32, little-endian, every NaN as 7fc00000) and of each document; for any other the
-code and the stage. A reader without zstd answers `without_zstd` where that is given. Values are
-computed by the plain interpreter in `conformance/oracle`, not by the package.
+code and the stage. Files in `run` are valid too; the code is that of a reader which is to run the
+model. It stands beside a valid file as `run`, where that reader refuses it. A reader without zstd
+answers `without_zstd` where that is given. Values are computed by the plain interpreter in
+`conformance/oracle`, not by the package.
 """
 
 import argparse
 import json
+import re
 import struct
 import sys
 from hashlib import sha256
@@ -18,6 +21,7 @@ from pathlib import Path
 
 from conformance.container import edge_defects, header_defects, layout_defects
 from conformance.container.byte_defects import DEFECTS, TOO_LARGE_TO_KEEP
+from conformance.container.model_files import MODELS
 from conformance.container.parts import HEADER, RAW
 from conformance.container.scheme_files import VALID, record_schemes
 from conformance.oracle import layout as oracle
@@ -29,6 +33,9 @@ CORPUS = Path(__file__).resolve().parents[1] / "files" / "container"
 
 if not header_defects.DEFECTS is layout_defects.DEFECTS is edge_defects.DEFECTS is DEFECTS:
     raise ImportError("the defects are registered in more than one table")
+
+TABLE = Path(__file__).resolve().parents[2] / "spec" / "arch" / "families.txt"
+FAMILIES = re.findall(r"^family (\S+)$", TABLE.read_text("utf-8"), re.MULTILINE)
 
 STAGES = {
     "S0": ("E_SIZE", "E_MAGIC", "E_VERSION", "E_RESERVED", "E_COUNT"),
@@ -113,7 +120,16 @@ def valid_entry(data):
         entry["documents"][document["name"]] = sha256(text).hexdigest()
     if code := without_zstd(data, ""):
         entry["without_zstd"] = code
+    if "arch" in core and core["arch"]["family"] not in FAMILIES:
+        entry["run"] = "E_ARCH_FAMILY"
     return entry
+
+
+def run_entry(code, data):
+    """What a reader must find in a valid file, and one that is to run it must answer."""
+    found = valid_entry(data)
+    found.pop("run", None)
+    return found if code is None else found | {"run": code, "stage": "S7"}
 
 
 def reject_entry(name, code, data):
@@ -126,7 +142,10 @@ def reject_entry(name, code, data):
 
 def corpus():
     """Every file of the corpus by its path, the manifest last."""
-    files, manifest = {}, {"licence": "CC0-1.0", "reject": {}, "valid": {}, "version": 1}
+    files, manifest = {}, {"licence": "CC0-1.0", "reject": {}, "run": {}, "valid": {}, "version": 1}
+    for name, (code, make) in MODELS.items():
+        files[f"run/{name}.rq"] = data = make()
+        manifest["run"][f"{name}.rq"] = run_entry(code, data)
     for name, data in VALID.items():
         files[f"valid/{name}.rq"] = data
         manifest["valid"][f"{name}.rq"] = valid_entry(data)

@@ -63,7 +63,7 @@ CALM = {"critical": False, "data": 1}
 
 header_defect("info_is_an_array", "E_SCHEMA_TYPE", lambda top, _: top.update(info=[]))
 header_defect("unknown_drawer", "E_SCHEMA_UNKNOWN", lambda top, _: top.update(extra={}))
-header_defect("unknown_key_in_core", "E_SCHEMA_UNKNOWN", put("chat", value={}))
+header_defect("unknown_key_in_core", "E_SCHEMA_UNKNOWN", put("chats", value={}))
 header_defect("no_schemes", "E_SCHEMA_MISSING", put("schemes", value=None))
 header_defect("alias_empty", "E_SCHEMA_EMPTY", put("alias", value=[]))
 header_defect("ext_empty", "E_SCHEMA_EMPTY", lambda top, _: top.update(ext={}))
@@ -140,6 +140,27 @@ header_defect("family_with_space", "E_NAME", put("arch", "family", value="lla ma
 header_defect("eos_unsorted", "E_ORDER", put("tokenizer", "eos", value=[3, 2]))
 header_defect("eos_negative", "E_ORDER", put("tokenizer", "eos", value=[-1]))
 header_defect("bos_negative", "E_SCHEMA_TYPE", put("tokenizer", "bos", value=-1))
+CHAT = {"prompt": "", "start": "", "turns": {"assistant": ["", ""], "user": ["a", "b"]}}
+
+
+def chat(**changes):
+    """A change of the header: a chat whose entries, or whose turns, are changed."""
+    turns = {**CHAT["turns"], **{k: v for k, v in changes.items() if k not in CHAT}}
+    found = {**CHAT, "turns": {k: v for k, v in turns.items() if v is not None}}
+    return put("chat", value={**found, **{k: v for k, v in changes.items() if k in CHAT}})
+
+
+header_defect("chat_an_array", "E_SCHEMA_TYPE", put("chat", value=[]))
+header_defect("chat_without_start", "E_SCHEMA_MISSING", put("chat", value={"turns": {}}))
+header_defect("chat_role_unknown", "E_SCHEMA_UNKNOWN", chat(tool=["", ""]))
+header_defect("chat_without_assistant", "E_SCHEMA_MISSING", chat(assistant=None))
+header_defect("chat_turn_a_string", "E_SCHEMA_TYPE", chat(user="ab"))
+header_defect("chat_turn_of_1", "E_SCHEMA_TYPE", chat(system=["a"]))
+header_defect("chat_turn_of_3", "E_SCHEMA_TYPE", chat(system=["a", "b", "c"]))
+header_defect("chat_turn_of_bytes", "E_SCHEMA_TYPE", chat(user=["a", b"b"]))
+header_defect("chat_prompt_an_integer", "E_SCHEMA_TYPE", chat(prompt=0))
+header_defect("chat_prompt_of_65537_bytes", "E_LIMIT", chat(prompt="\u00e9" * 32768 + "a"))
+header_defect("chat_turn_of_65537_bytes", "E_LIMIT", chat(user=["", "a" * 65537]))
 header_defect("too_many_schemes", "E_LIMIT", put("schemes", value=[0] * 4097))
 header_defect("layout_version_2", "E_DESC_VERSION", put("schemes", 0, "rqd", value=2))
 

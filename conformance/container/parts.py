@@ -99,14 +99,14 @@ BLOCKS = struct.pack("<e", 0.5) + bytes(range(16)) + struct.pack("<e", -2.0) + b
 CODES = bytes([1, 2, 3, 255, 254, 253])
 SCALES = struct.pack("<2f", 0.25, -1.0)
 CHAT = b"{{ messages }}"
-TOKENIZER = b'{"version": "1.0"}'
+TOKENIZER = b'{"added_tokens":[{"id":4}],"model":{"vocab":{"a":0,"b":1,"c":2,"d":3}}}'
 
 
 def example():
     """Two documents, one empty; two tensors with three planes; alias, architecture, tokenizer."""
     core = {
         "alias": [{"name": "tied", "of": "a"}],
-        "arch": {"family": "llama", "fields": {"layers": 1, "rope_theta": 10000.0}},
+        "arch": {"family": "example", "fields": {"layers": 1, "rope_theta": 10000.0}},
         "docs": [
             {"media": "text/x-jinja", "name": "chat", "seg": [1]},
             {"media": "text/plain", "name": "empty", "seg": []},

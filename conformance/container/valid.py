@@ -65,6 +65,13 @@ FEATURES = {
     "architecture": {
         "arch": {"family": "x.y-1", "fields": {"layers": 2, "theta": 1e4, "on": True}}
     },
+    "chat": {
+        "chat": {
+            "prompt": "<é>",
+            "start": "",
+            "turns": {"assistant": ["<a>", "\n"], "system": ["", ""], "user": ["<u>", "\n"]},
+        }
+    },
     "info": {"drawers": {"info": {"a": [1, -1, 2.5, "é", b"\0", {}], "labels": ["float/f32"]}}},
     "extension": {
         "drawers": {

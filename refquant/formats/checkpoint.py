@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from refquant.architectures import Architecture
 from refquant.errors import UnsupportedError
+from refquant.formats.chat import ChatTurns
 from refquant.tensor import QuantizedTensor
 
 __all__ = ["Checkpoint", "Document", "TokenizerSpec"]
@@ -87,7 +88,8 @@ class Checkpoint:
     `tokenizer_missing`, so that the file can still be looked at. `unreadable` maps the tensors
     that no scheme of this version reads to the type their file gives them: they are in `tensors`
     too, so that nothing forgets them, and asking for one is an UnsupportedError. `extensions` are
-    entries of `.rq`'s `ext` that this version does not know and need not know.
+    entries of `.rq`'s `ext` that this version does not know and need not know. `chat` says how a
+    conversation is spelled, where strings can say it.
     """
 
     architecture: Architecture | None
@@ -98,6 +100,7 @@ class Checkpoint:
     info: Mapping[str, object]
     unreadable: Mapping[str, str] = field(default_factory=dict)
     extensions: Mapping[str, object] = field(default_factory=dict)
+    chat: ChatTurns | None = None
 
     def need_architecture(self) -> Architecture:
         """The architecture, or an UnsupportedError with the reader's reason for not having it."""

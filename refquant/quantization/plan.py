@@ -39,6 +39,7 @@ def quantized_plan(
         documents=checkpoint.documents,
         info=info,
         extensions=_of_the_model(checkpoint.extensions),
+        chat=checkpoint.chat,
     )
 
 

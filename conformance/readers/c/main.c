@@ -1,4 +1,5 @@
 /* rq FILE... --json      one line of JSON a file
+ * rq FILE... --run       the same, and S7 too: whether the model in it can be run
  * rq --stdin             frames of u32 length and bytes in, one line of JSON each out
  * rq --paths             the same, but the bytes of a frame are the path of a file */
 
@@ -7,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static int is_run;
 
 static void print_text(struct rq_text text) {
     putchar('"');
@@ -121,6 +124,7 @@ static const uint8_t *beside(void *context, struct rq_text name, size_t *size) {
 static int report(const uint8_t *data, size_t size, struct folder *folder) {
     struct rq_file *file;
     const char *code = rq_read_set(data, size, folder ? beside : NULL, folder, &file);
+    if (code == NULL && is_run && (code = rq_runnable(file)) != NULL) rq_free(file);
     if (code != NULL) {
         printf("{\"code\":\"%s\"}\n", code);
         return 3;
@@ -183,6 +187,7 @@ static int serve(int by_path) {
 
 int main(int count, char **options) {
     int status = 0;
+    for (int i = 1; i < count; i++) is_run |= strcmp(options[i], "--run") == 0;
     for (int i = 1; i < count; i++) {
         if (strcmp(options[i], "--stdin") == 0) return serve(0);
         if (strcmp(options[i], "--paths") == 0) return serve(1);

@@ -1,5 +1,6 @@
 /* See rq.h. The order of this file is the order of the specification's stages. */
 
+#include "families.h"
 #include "rq.h"
 
 #include <math.h>
@@ -106,7 +107,7 @@ struct tensor {
 };
 
 struct document {
-    struct rq_text name;
+    struct rq_text name, media;
     const struct segment *segment; /* NULL if empty */
 };
 
@@ -143,6 +144,7 @@ struct rq_file {
     struct segment *segments;
     struct tensor *tensors;
     struct document *documents;
+    struct value *core;
     struct layout *layouts;
     struct shard *shards;
     size_t shard_count;
@@ -1203,6 +1205,7 @@ static void read_documents(struct rq_file *file, struct value *docs) {
         document->name = name_of(file, get(entry, "name"), i ? &document[-1].name : NULL);
         struct value *media = typed(file, get(entry, "media"), STRING);
         if (!is_media(media->bytes, media->size)) fail(file, "E_NAME");
+        document->media = text_of(media);
         struct pieces pieces = take_references(file, get(entry, "seg"), 2);
         const struct segment *first = file->segments + pieces.first;
         if (bytes_of(first, pieces.count) > MIB_64) fail(file, "E_LIMIT");
@@ -1348,6 +1351,23 @@ static void check_tokenizer(struct rq_file *file, struct value *tokenizer) {
     typed(file, get(tokenizer, "add_bos"), BOOL);
 }
 
+static void check_chat_text(struct rq_file *file, struct value *text) {
+    if (typed(file, text, STRING)->size > 65536) fail(file, "E_LIMIT");
+}
+
+static void check_chat(struct rq_file *file, struct value *chat) {
+    map_with(file, chat, "prompt start turns");
+    check_chat_text(file, get(chat, "prompt"));
+    check_chat_text(file, get(chat, "start"));
+    struct value *turns = get(chat, "turns");
+    map_with(file, turns, "assistant user ?system");
+    for (size_t i = 0; i < turns->count; i++) {
+        struct value *pair = typed(file, turns->items + 2 * i + 1, ARRAY);
+        if (pair->count != 2) fail(file, "E_SCHEMA_TYPE");
+        for (size_t k = 0; k < 2; k++) check_chat_text(file, pair->items + k);
+    }
+}
+
 static void read_header(struct rq_file *file) {
     struct value *header = allocate(file, 1, sizeof *header);
     file->at = file->segments[0].bytes;
@@ -1358,13 +1378,14 @@ static void read_header(struct rq_file *file) {
     map_with(file, header, "core info ?ext");
     typed(file, get(header, "info"), MAP);
     if (get(header, "ext") != NULL) check_extensions(file, get(header, "ext"));
-    struct value *core = typed(file, get(header, "core"), MAP), *shards = get(core, "shards");
+    struct value *core = file->core = typed(file, get(header, "core"), MAP);
+    struct value *shards = get(core, "shards");
     int has_bit = (file->data[12] & 2) != 0, is_shard = get(core, "role") != NULL;
     if (is_shard) {
         map_with(file, core, "role");
         if (!is(get(core, "role"), "shard")) fail(file, "E_SCHEMA_TYPE");
     } else
-        map_with(file, core, "docs schemes tensors ?alias arch shards tokenizer");
+        map_with(file, core, "docs schemes tensors ?alias arch chat shards tokenizer");
     if ((is_shard || shards != NULL) != has_bit) fail(file, "E_FEATURE");
     file->is_shard = is_shard;
     if (is_shard) return;
@@ -1385,6 +1406,7 @@ static void read_header(struct rq_file *file) {
         check_word(file, get(arch, "family"));
     }
     if (tokenizer != NULL) check_tokenizer(file, tokenizer);
+    if (get(core, "chat") != NULL) check_chat(file, get(core, "chat"));
 }
 
 /* ----------------------------------------------------------------------------- S8 and decoding */
@@ -1600,6 +1622,536 @@ static void check_codes(struct rq_file *file) {
                     check_edges(file, tensor, tensor->layout->fields + i);
         }
     }
+}
+
+/* ------------------------------------------------------------- S7: JSON, chapter 8, J-1 to J-5 */
+
+struct json {
+    enum { OTHER, WHOLE, TEXT, LIST, OBJECT } type;
+    uint64_t number; /* of a whole number from 0 on; at most 10^18 */
+    struct rq_text text;
+    size_t count, room;
+    struct json *items; /* an object's keys and values by turns */
+};
+
+struct json_text {
+    struct rq_file *file;
+    const uint8_t *at, *end;
+    int has_half, has_twice;
+};
+
+static void check_depth(struct rq_file *file, const uint8_t *p, const uint8_t *end) {
+    int depth = 0;
+    for (; p < end; p++) {
+        if (*p == '"') {
+            for (p++; p < end && *p != '"'; p++)
+                if (*p == '\\') p++;
+        } else if (*p == '[' || *p == '{') {
+            if (++depth > 64) fail(file, "E_JSON_DEPTH");
+        } else if ((*p == ']' || *p == '}') && depth > 0) depth--;
+    }
+}
+
+static void skip_space(struct json_text *text) {
+    while (text->at < text->end && memchr(" \t\n\r", *text->at, 4) != NULL) text->at++;
+}
+
+static int next_is(struct json_text *text, char wanted) {
+    skip_space(text);
+    if (text->at == text->end || *text->at != (uint8_t)wanted) return 0;
+    text->at++;
+    return 1;
+}
+
+static void need(struct json_text *text, char wanted) {
+    if (!next_is(text, wanted)) fail(text->file, "E_JSON_SYNTAX");
+}
+
+/* Four hexadecimal digits. */
+static uint32_t json_unit(struct json_text *text) {
+    uint32_t unit = 0;
+    for (int i = 0; i < 4; i++, text->at++) {
+        int c = text->at < text->end ? *text->at : 0;
+        int digit = c >= '0' && c <= '9' ? c - '0' : -1;
+        if ((c | 32) >= 'a' && (c | 32) <= 'f') digit = (c | 32) - 'a' + 10;
+        if (digit < 0) fail(text->file, "E_JSON_SYNTAX");
+        unit = unit << 4 | (uint32_t)digit;
+    }
+    return unit;
+}
+
+static uint8_t *put_utf8(uint8_t *out, uint32_t c) {
+    if (c < 0x80) *out++ = (uint8_t)c;
+    else if (c < 0x800) {
+        *out++ = (uint8_t)(0xc0 | c >> 6);
+        *out++ = (uint8_t)(0x80 | (c & 63));
+    } else if (c < 0x10000) {
+        *out++ = (uint8_t)(0xe0 | c >> 12);
+        *out++ = (uint8_t)(0x80 | (c >> 6 & 63));
+        *out++ = (uint8_t)(0x80 | (c & 63));
+    } else {
+        *out++ = (uint8_t)(0xf0 | c >> 18);
+        *out++ = (uint8_t)(0x80 | (c >> 12 & 63));
+        *out++ = (uint8_t)(0x80 | (c >> 6 & 63));
+        *out++ = (uint8_t)(0x80 | (c & 63));
+    }
+    return out;
+}
+
+static uint8_t *json_escape(struct json_text *text, uint8_t *out) {
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    int c = text->at < text->end ? *text->at++ : 0;
+    const char *found = c != 0 ? strchr(from, c) : NULL;
+    if (found != NULL) {
+        *out++ = (uint8_t)to[found - from];
+        return out;
+    }
+    if (c != 'u') fail(text->file, "E_JSON_SYNTAX");
+    uint32_t unit = json_unit(text);
+    if (unit >= 0xd800 && unit < 0xdc00 && text->end - text->at >= 2 && text->at[0] == '\\' &&
+        text->at[1] == 'u') {
+        const uint8_t *second = text->at;
+        text->at += 2;
+        uint32_t low = json_unit(text);
+        if (low >= 0xdc00 && low < 0xe000)
+            return put_utf8(out, 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00));
+        text->at = second;
+    }
+    if (unit >= 0xd800 && unit < 0xe000) text->has_half = 1;
+    return put_utf8(out, unit);
+}
+
+/* The inside of a string, behind its first quotation mark. */
+static struct rq_text json_string(struct json_text *text) {
+    size_t room = 0;
+    while (text->at + room < text->end && text->at[room] != '"')
+        room += text->at[room] == '\\' && text->at + room + 1 < text->end ? 2 : 1;
+    uint8_t *start = allocate(text->file, room, 1), *out = start;
+    for (;;) {
+        if (text->at == text->end || *text->at < 0x20) fail(text->file, "E_JSON_SYNTAX");
+        int c = *text->at++;
+        if (c == '"') break;
+        if (c == '\\') out = json_escape(text, out);
+        else *out++ = (uint8_t)c;
+    }
+    struct rq_text found = {(const char *)start, (size_t)(out - start)};
+    return found;
+}
+
+static int digits(struct json_text *text) {
+    int count = 0;
+    for (; text->at < text->end && *text->at >= '0' && *text->at <= '9'; text->at++) count++;
+    return count;
+}
+
+static void json_number(struct json_text *text, struct json *out) {
+    const uint8_t *start = text->at;
+    int negative = text->at < text->end && *text->at == '-';
+    text->at += negative;
+    const uint8_t *first = text->at;
+    out->type = OTHER;
+    int whole = digits(text);
+    if (whole == 0 || (whole > 1 && *first == '0')) fail(text->file, "E_JSON_SYNTAX");
+    const uint8_t *end = text->at;
+    if (text->at < text->end && *text->at == '.') {
+        text->at++;
+        if (digits(text) == 0) fail(text->file, "E_JSON_SYNTAX");
+    }
+    if (text->at < text->end && (*text->at | 32) == 'e') {
+        text->at++;
+        if (text->at < text->end && (*text->at == '+' || *text->at == '-')) text->at++;
+        if (digits(text) == 0) fail(text->file, "E_JSON_SYNTAX");
+    }
+    if (negative || text->at != end) return;
+    out->type = WHOLE;
+    if (whole > 18) out->number = 1000000000000000000u;
+    for (; whole <= 18 && start < end; start++)
+        out->number = 10 * out->number + (uint64_t)(*start - '0');
+}
+
+static struct json *json_item(struct json_text *text, struct json *list) {
+    if (list->count == list->room) {
+        struct json *old = list->items;
+        list->room = list->room ? 2 * list->room : 4;
+        list->items = allocate(text->file, list->room, sizeof *list->items);
+        if (old != NULL) memcpy(list->items, old, list->count * sizeof *old);
+    }
+    return list->items + list->count++;
+}
+
+static int by_text(const void *a, const void *b) {
+    const struct rq_text *x = *(const struct rq_text *const *)a;
+    const struct rq_text *y = *(const struct rq_text *const *)b;
+    return compare((const uint8_t *)x->bytes, x->size, (const uint8_t *)y->bytes, y->size);
+}
+
+static int has_twice(struct rq_file *file, const struct json *object) {
+    size_t keys = object->count / 2;
+    const struct rq_text **sorted = allocate(file, keys, sizeof *sorted);
+    for (size_t i = 0; i < keys; i++) sorted[i] = &object->items[2 * i].text;
+    qsort(sorted, keys, sizeof *sorted, by_text);
+    for (size_t i = 1; i < keys; i++)
+        if (same_text(*sorted[i - 1], *sorted[i])) return 1;
+    return 0;
+}
+
+static void json_value(struct json_text *text, struct json *out) {
+    static const char *const words[] = {"true", "false", "null"};
+    memset(out, 0, sizeof *out);
+    if (next_is(text, '"')) {
+        out->type = TEXT;
+        out->text = json_string(text);
+    } else if (next_is(text, '[')) {
+        out->type = LIST;
+        if (next_is(text, ']')) return;
+        do {
+            struct json item;
+            json_value(text, &item);
+            *json_item(text, out) = item;
+        } while (next_is(text, ','));
+        need(text, ']');
+    } else if (next_is(text, '{')) {
+        out->type = OBJECT;
+        if (next_is(text, '}')) return;
+        do {
+            struct json key = {TEXT, 0, {NULL, 0}, 0, 0, NULL}, item;
+            need(text, '"');
+            key.text = json_string(text);
+            need(text, ':');
+            json_value(text, &item);
+            *json_item(text, out) = key;
+            *json_item(text, out) = item;
+        } while (next_is(text, ','));
+        need(text, '}');
+        text->has_twice |= has_twice(text->file, out);
+    } else {
+        for (int i = 0; i < 3; i++) {
+            size_t size = strlen(words[i]);
+            if ((size_t)(text->end - text->at) >= size && memcmp(text->at, words[i], size) == 0) {
+                text->at += size;
+                return;
+            }
+        }
+        json_number(text, out);
+    }
+}
+
+static struct json parse_json(struct rq_file *file, const struct segment *segment) {
+    const uint8_t *bytes = segment ? segment->bytes : (const uint8_t *)"";
+    size_t size = segment ? segment->size : 0;
+    struct json_text text = {file, bytes, bytes + size, 0, 0};
+    struct json value;
+    if (size >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) fail(file, "E_JSON_UTF8");
+    if (!is_utf8(bytes, size)) fail(file, "E_JSON_UTF8");
+    check_depth(file, bytes, bytes + size);
+    json_value(&text, &value);
+    skip_space(&text);
+    if (text.at != text.end) fail(file, "E_JSON_SYNTAX");
+    if (text.has_half) fail(file, "E_JSON_ESCAPE");
+    if (text.has_twice) fail(file, "E_JSON_DUP");
+    return value;
+}
+
+static const struct json *json_get(const struct json *object, const char *key) {
+    for (size_t i = 0; object->type == OBJECT && i + 1 < object->count; i += 2) {
+        struct rq_text text = object->items[i].text;
+        if (text.size == strlen(key) && memcmp(text.bytes, key, text.size) == 0)
+            return object->items + i + 1;
+    }
+    return NULL;
+}
+
+/* ----------------------------------------------- S7: architecture and tokenizer, chapter 8, A and T */
+
+#define MOST_WORDS 16
+
+/* The words of a line of families.h. */
+static size_t words_of(const char *line, struct rq_text words[MOST_WORDS]) {
+    size_t count = 0;
+    while (*line && count < MOST_WORDS) {
+        words[count].bytes = line;
+        words[count++].size = strcspn(line, " ");
+        line += strcspn(line, " ");
+        line += *line == ' ';
+    }
+    return count;
+}
+
+static int word_is(struct rq_text word, const char *text) {
+    return word.size == strlen(text) && memcmp(word.bytes, text, word.size) == 0;
+}
+
+static struct value *get_word(const struct value *map, struct rq_text key) {
+    for (size_t i = 0; i < map->count; i++)
+        if (same_text(text_of(map->items + 2 * i), key)) return map->items + 2 * i + 1;
+    return NULL;
+}
+
+static int64_t word_number(struct rq_text word) {
+    int64_t number = 0;
+    for (size_t i = 0; i < word.size; i++) {
+        if (word.bytes[i] < '0' || word.bytes[i] > '9') return -1;
+        number = 10 * number + (word.bytes[i] - '0');
+    }
+    return number;
+}
+
+static int is_lawful(const struct rq_text *words, size_t count, const struct value *value) {
+    char kind = words[0].bytes[0];
+    if (kind == 'c' && words[0].bytes[1] == 'o')
+        return value->type == INTEGER && value->integer >= 1 &&
+               value->integer <= word_number(words[2]);
+    if (kind == 'n') return value->type == FLOAT && value->number > 0;
+    if (kind == 'f') return value->type == BOOL;
+    for (size_t i = 2; i < count; i++)
+        if (value->type == STRING && same_text(words[i], text_of(value))) return 1;
+    return 0;
+}
+
+static int is_in_family(const char *line) {
+    return line != NULL && strncmp(line, "family ", 7) != 0;
+}
+
+/* Whether a `when` law with this value of its key asks for a field. */
+static int is_needed(const char *const *family, struct rq_text key, struct rq_text value,
+                     struct rq_text field) {
+    struct rq_text words[MOST_WORDS];
+    for (; is_in_family(*family); family++) {
+        size_t count = words_of(*family, words);
+        if (count < 4 || !word_is(words[1], "when") || !same_text(words[2], key) ||
+            !same_text(words[3], value))
+            continue;
+        for (size_t i = 4; i < count; i++)
+            if (same_text(words[i], field)) return 1;
+    }
+    return 0;
+}
+
+/* The fields that a `when` law asks for are there, and none that another value would need. */
+static int holds_when(const char *const *family, struct rq_text key, const struct value *fields) {
+    const struct value *value = get_word(fields, key);
+    struct rq_text words[MOST_WORDS];
+    for (const char *const *line = family; is_in_family(*line); line++) {
+        size_t count = words_of(*line, words);
+        if (count < 4 || !word_is(words[1], "when") || !same_text(words[2], key)) continue;
+        for (size_t i = 4; i < count; i++) {
+            int needed = value != NULL && is_needed(family, key, text_of(value), words[i]);
+            if (needed != (get_word(fields, words[i]) != NULL)) return 0;
+        }
+    }
+    return 1;
+}
+
+static int holds(const char *const *family, const struct rq_text *words, size_t count,
+                 const struct value *fields) {
+    const struct value *x = get_word(fields, words[2]);
+    const struct value *y = count > 3 ? get_word(fields, words[3]) : NULL;
+    const struct value *z = count > 4 ? get_word(fields, words[4]) : NULL;
+    if (word_is(words[1], "when")) return holds_when(family, words[2], fields);
+    if (word_is(words[1], "beside")) return x == NULL || y != NULL;
+    if (word_is(words[1], "even")) return x == NULL || x->integer % 2 == 0;
+    if (word_is(words[1], "product"))
+        return y == NULL || z == NULL ||
+               times((uint64_t)y->integer, (uint64_t)z->integer) <= (uint64_t)word_number(words[2]);
+    if (x == NULL || y == NULL) return 1;
+    if (word_is(words[1], "multiple")) return x->integer % y->integer == 0;
+    return word_is(words[1], "most") ? x->integer <= y->integer : x->integer < y->integer;
+}
+
+static int is_field(struct rq_text word) {
+    return !word_is(word, "law") && !word_is(word, "tensor");
+}
+
+static void check_fields(struct rq_file *file, const char *const *family, const struct value *fields) {
+    struct rq_text words[MOST_WORDS];
+    size_t known = 0;
+    for (const char *const *line = family; is_in_family(*line); line++) {
+        size_t count = words_of(*line, words);
+        if (!is_field(words[0])) continue;
+        const struct value *value = get_word(fields, words[1]);
+        int is_optional = words[0].bytes[words[0].size - 1] == '?';
+        if (value == NULL ? !is_optional : !is_lawful(words, count, value))
+            fail(file, "E_ARCH_FIELD");
+        known += value != NULL;
+    }
+    if (known != fields->count) fail(file, "E_ARCH_FIELD");
+    for (const char *const *line = family; is_in_family(*line); line++) {
+        size_t count = words_of(*line, words);
+        if (word_is(words[0], "law") && !holds(family, words, count, fields))
+            fail(file, "E_ARCH_FIELD");
+    }
+}
+
+/* Sums of products of fields and numbers, perhaps divided: `a*b+2*c`, `a/2`. */
+static uint64_t extent_of(const char *p, const char *end, const struct value *fields) {
+    uint64_t sum = 0, product = 1;
+    char before = '*';
+    while (p < end) {
+        size_t size = 0;
+        while (p + size < end && strchr("*+/", p[size]) == NULL) size++;
+        struct rq_text word = {p, size};
+        int64_t number = word_number(word);
+        uint64_t factor = number >= 0 ? (uint64_t)number : (uint64_t)get_word(fields, word)->integer;
+        if (before == '*') product = times(product, factor);
+        else if (before == '+') {
+            sum = plus(sum, product);
+            product = factor;
+        } else return plus(sum, product) / factor;
+        p += size;
+        before = p < end ? *p++ : '*';
+    }
+    return plus(sum, product);
+}
+
+static int is_set(const struct value *fields, struct rq_text name) {
+    const struct value *value = get_word(fields, name);
+    return value != NULL && !(value->type == BOOL && !value->integer);
+}
+
+static const struct tensor *find_tensor(const struct rq_file *file, const char *name, size_t size) {
+    struct rq_text wanted = {name, size};
+    struct value *aliases = get(file->core, "alias");
+    for (size_t i = 0; aliases != NULL && i < aliases->count; i++)
+        if (same_text(text_of(get(aliases->items + i, "name")), wanted))
+            wanted = text_of(get(aliases->items + i, "of"));
+    size_t low = 0, high = file->tensor_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct tensor *tensor = file->tensors + middle;
+        int order = compare((const uint8_t *)tensor->name.bytes, tensor->name.size,
+                            (const uint8_t *)wanted.bytes, wanted.size);
+        if (order == 0) return tensor;
+        if (order < 0) low = middle + 1;
+        else high = middle;
+    }
+    return NULL;
+}
+
+static int has_shape(const struct tensor *tensor, struct rq_text shape, const struct value *fields) {
+    const char *p = shape.bytes, *end = p + shape.size;
+    size_t axis = 0;
+    while (p < end) {
+        const char *comma = memchr(p, ',', (size_t)(end - p));
+        if (comma == NULL) comma = end;
+        if (axis == tensor->rank || tensor->shape[axis] != extent_of(p, comma, fields)) return 0;
+        axis++;
+        p = comma < end ? comma + 1 : end;
+    }
+    return axis == tensor->rank;
+}
+
+/* `{layer}` in a name of the table is a number. */
+static size_t layer_name(char *out, struct rq_text pattern, uint64_t layer) {
+    size_t size = 0;
+    for (size_t i = 0; i < pattern.size; i++) {
+        if (pattern.bytes[i] != '{') {
+            out[size++] = pattern.bytes[i];
+            continue;
+        }
+        char number[24];
+        int length = 0;
+        do number[length++] = (char)('0' + layer % 10);
+        while ((layer /= 10) > 0);
+        while (length > 0) out[size++] = number[--length];
+        i += 6;
+    }
+    return size;
+}
+
+static int is_tied_output(const struct value *alias, const struct value *fields) {
+    struct rq_text tied = {"tied_embeddings", 15};
+    return is_set(fields, tied) && is(get(alias, "name"), "output.weight") &&
+           is(get(alias, "of"), "token_embd.weight");
+}
+
+static void check_tensors(struct rq_file *file, const char *const *family,
+                          const struct value *fields) {
+    struct value *aliases = get(file->core, "alias");
+    uint64_t found = file->tensor_count, expected = 0;
+    for (size_t i = 0; aliases != NULL && i < aliases->count; i++)
+        found += !is_tied_output(aliases->items + i, fields);
+    for (const char *const *line = family; is_in_family(*line); line++) {
+        struct rq_text words[MOST_WORDS];
+        size_t count = words_of(*line, words);
+        int is_absent = 0;
+        if (!word_is(words[0], "tensor")) continue;
+        for (size_t i = 3; i + 1 < count; i += 2)
+            is_absent |= word_is(words[i], "unless") == is_set(fields, words[i + 1]);
+        if (is_absent) continue;
+        int is_repeated = memchr(words[1].bytes, '{', words[1].size) != NULL;
+        uint64_t copies = is_repeated ? (uint64_t)get(fields, "layers")->integer : 1;
+        for (uint64_t layer = 0; layer < copies; layer++, expected++) {
+            char name[160];
+            const struct tensor *tensor = find_tensor(file, name, layer_name(name, words[1], layer));
+            if (tensor == NULL || !has_shape(tensor, words[2], fields))
+                fail(file, "E_ARCH_TENSOR");
+        }
+    }
+    if (expected != found) fail(file, "E_ARCH_TENSOR");
+}
+
+static void check_architecture(struct rq_file *file, const struct value *arch) {
+    for (const char *const *line = FAMILIES; *line; line++)
+        if (strncmp(*line, "family ", 7) == 0 && is(get(arch, "family"), *line + 7)) {
+            check_fields(file, line + 1, get(arch, "fields"));
+            check_tensors(file, line + 1, get(arch, "fields"));
+            return;
+        }
+    fail(file, "E_ARCH_FAMILY");
+}
+
+static void check_id(struct rq_file *file, const struct json *id, uint64_t *largest) {
+    if (id == NULL || id->type != WHOLE) fail(file, "E_TOKENIZER");
+    if (id->number > *largest) *largest = id->number;
+}
+
+/* The largest token id of a `tokenizer.json`. */
+static uint64_t largest_id(struct rq_file *file, const struct json *text) {
+    const struct json *model = json_get(text, "model"), *added = json_get(text, "added_tokens");
+    const struct json *vocabulary = model == NULL ? NULL : json_get(model, "vocab");
+    uint64_t largest = 0;
+    if (vocabulary == NULL || vocabulary->type < LIST) fail(file, "E_TOKENIZER");
+    if (added != NULL && added->type != LIST) fail(file, "E_TOKENIZER");
+    if (vocabulary->type == LIST && vocabulary->count > 0) largest = vocabulary->count - 1;
+    for (size_t i = 1; vocabulary->type == OBJECT && i < vocabulary->count; i += 2)
+        check_id(file, vocabulary->items + i, &largest);
+    for (size_t i = 0; added != NULL && i < added->count; i++)
+        check_id(file, json_get(added->items + i, "id"), &largest);
+    return largest;
+}
+
+static void check_model_tokenizer(struct rq_file *file, const struct value *arch,
+                                  const struct value *tokenizer) {
+    struct value *kind = get(tokenizer, "kind"), *eos = get(tokenizer, "eos");
+    struct value *bos = get(tokenizer, "bos");
+    struct json text = {OTHER, 0, {NULL, 0}, 0, 0, NULL};
+    int is_known = 0;
+    for (const char *const *line = FAMILIES; *line; line++)
+        is_known |= strncmp(*line, "tokenizer ", 10) == 0 && is(kind, *line + 10);
+    if (!is_known) fail(file, "E_TOKENIZER_KIND");
+    for (size_t i = 0; i < file->document_count; i++)
+        if (same_text(file->documents[i].name, text_of(get(tokenizer, "doc"))))
+            text = parse_json(file, file->documents[i].segment);
+    uint64_t largest = largest_id(file, &text);
+    for (size_t i = 0; i < eos->count; i++)
+        if ((uint64_t)eos->items[i].integer > largest) largest = (uint64_t)eos->items[i].integer;
+    if (bos != NULL && (uint64_t)bos->integer > largest) largest = (uint64_t)bos->integer;
+    const struct value *most = arch == NULL ? NULL : get(get(arch, "fields"), "vocabulary");
+    if (most != NULL && largest >= (uint64_t)most->integer) fail(file, "E_TOKENIZER_ID");
+}
+
+const char *rq_runnable(struct rq_file *file) {
+    if (setjmp(file->refuse) != 0) return file->code;
+    for (size_t i = 0; i < file->document_count; i++) {
+        struct rq_text media = file->documents[i].media;
+        const char *end = memchr(media.bytes, ';', media.size);
+        if (end != NULL) media.size = (size_t)(end - media.bytes);
+        if (word_is(media, "application/json")) parse_json(file, file->documents[i].segment);
+    }
+    struct value *arch = get(file->core, "arch"), *tokenizer = get(file->core, "tokenizer");
+    if (arch != NULL) check_architecture(file, arch);
+    if (tokenizer != NULL) check_model_tokenizer(file, arch, tokenizer);
+    return NULL;
 }
 
 /* ---------------------------------------------------------------------------------- what is public */

@@ -5,7 +5,7 @@
  *     rq_decode(file, 0, values);                          rq_weights(file, 0) floats
  *     rq_free(file);
  *
- * Everything is checked, stages S0 to S8. The bytes must outlive the file. It has no zstd: files
+ * Everything is checked, stages S0 to S8, and S7 by who asks whether the model can be run. The bytes must outlive the file. It has no zstd: files
  * with feature bit 0 are refused with E_FEATURE (rule Z-4). Compile with -ffp-contract=off.
  */
 #ifndef RQ_H
@@ -28,6 +28,7 @@ const char *rq_read(const uint8_t *data, size_t size, struct rq_file **file);
 /* The same for a root with shards, which are asked for by name. */
 const char *rq_read_set(const uint8_t *data, size_t size, rq_sibling sibling, void *context,
                         struct rq_file **file);
+const char *rq_runnable(struct rq_file *file); /* S7: NULL, or the code of the first rule broken */
 void rq_free(struct rq_file *file);
 
 size_t rq_tensor_count(const struct rq_file *file);

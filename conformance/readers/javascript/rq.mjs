@@ -7,6 +7,7 @@
 // `sibling(name)` gives the bytes of a shard beside the file, or null; files without shards need none.
 //
 //     node rq.mjs FILE... --json     one line of JSON a file
+//     node rq.mjs FILE... --run      the same, and S7 too: whether the model in it can be run
 //     node rq.mjs --stdin            frames of u32 length and bytes in, one line of JSON each out
 //     node rq.mjs --paths            the same, but the bytes of a frame are the path of a file
 //
@@ -19,6 +20,7 @@ import { pathToFileURL } from "node:url";
 import { checkCodes, decode, expectedBytes, parseLayout } from "./layout.mjs";
 import { array, decodeMp1, isMap, mapWith, refuse as fail, RqError, typed } from "./mp1.mjs";
 import { KIND_DOCUMENT, KIND_PLANE, MIB_64, readShards, References } from "./shards.mjs";
+import { checkRunnable } from "./runnable.mjs";
 import { decompress } from "./zstd.mjs";
 
 export { RqError };
@@ -161,6 +163,7 @@ function checkExtensions(ext) {
 
 function readDocuments(value, references) {
   const documents = new Map();
+  const medias = new Map();
   let previous;
   array(value, "docs", 2 ** 20).forEach((entry, i) => {
     const where = `docs[${i}]`;
@@ -174,8 +177,9 @@ function readDocuments(value, references) {
     if (references.size(pieces) > MIB_64) fail("E_LIMIT", where);
     if (pieces.numbers.length > 1) fail("E_CUT", where);
     documents.set(previous, pieces);
+    medias.set(previous, media);
   });
-  return documents;
+  return [documents, medias];
 }
 
 function readSchemes(value, spans) {
@@ -256,6 +260,21 @@ function readAliases(value, tensors) {
   return aliases;
 }
 
+function checkChatText(value, where) {
+  if (UTF8.encode(typed(value, "string", where)).length > 65536) fail("E_LIMIT", where);
+}
+
+function checkChat(value) {
+  mapWith(value, "chat", ["prompt", "start", "turns"]);
+  checkChatText(value.get("prompt"), "chat.prompt");
+  checkChatText(value.get("start"), "chat.start");
+  mapWith(value.get("turns"), "chat.turns", ["assistant", "user"], ["system"]);
+  for (const [role, pair] of value.get("turns")) {
+    if (!Array.isArray(pair) || pair.length !== 2) fail("E_SCHEMA_TYPE", `chat.turns.${role}`);
+    for (const text of pair) checkChatText(text, `chat.turns.${role}`);
+  }
+}
+
 function checkArchitecture(value) {
   mapWith(value, "arch", ["family", "fields"]);
   if (!isMap(value.get("fields"))) fail("E_SCHEMA_TYPE", "arch.fields");
@@ -288,7 +307,7 @@ function readHeader(bytes, segments, features, asShard) {
     mapWith(core, "core", ["role"]);
     if (core.get("role") !== "shard") fail("E_SCHEMA_TYPE", "core.role");
   } else {
-    mapWith(core, "core", ["docs", "schemes", "tensors"], ["alias", "arch", "shards", "tokenizer"]);
+    mapWith(core, "core", ["docs", "schemes", "tensors"], ["alias", "arch", "chat", "shards", "tokenizer"]);
   }
   if ((isShard || core.has("shards")) !== ((features & 2) === 2)) {
     fail("E_FEATURE", "the shards bit is wrong");
@@ -297,14 +316,15 @@ function readHeader(bytes, segments, features, asShard) {
   if (isShard) return {};
   const shards = core.has("shards") ? readShards(core.get("shards")) : [];
   const references = new References(segments, shards);
-  const documents = readDocuments(core.get("docs"), references);
+  const [documents, media] = readDocuments(core.get("docs"), references);
   const layouts = readSchemes(core.get("schemes"), spans);
   const tensors = readTensors(core.get("tensors"), layouts, references);
   references.finish();
   const aliases = core.has("alias") ? readAliases(core.get("alias"), tensors) : new Map();
   if (core.has("arch")) checkArchitecture(core.get("arch"));
   if (core.has("tokenizer")) checkTokenizer(core.get("tokenizer"), documents);
-  return { references, shards, documents, tensors, aliases, header };
+  if (core.has("chat")) checkChat(core.get("chat"));
+  return { references, shards, documents, media, tensors, aliases, header };
 }
 
 // ---------------------------------------------------------------------------------- the whole file
@@ -330,7 +350,7 @@ function openShard({ title, length, root }, sibling) {
   return open(data, true).segments;
 }
 
-/** Read a file's bytes, checking all of S0 to S8. Throws RqError with the code of the first rule. */
+/** Read a file's bytes, checking S0 to S6 and S8. Throws RqError with the code of the first rule. */
 export function read(data, sibling = () => null) {
   const found = open(data, false);
   for (const shard of found.shards) found.references.enter(shard, openShard(shard, sibling));
@@ -347,7 +367,7 @@ export function read(data, sibling = () => null) {
   for (const [title, numbers] of found.documents) {
     documents.set(title, found.references.bytes(numbers));
   }
-  return { tensors, documents, aliases: found.aliases, header: found.header };
+  return { tensors, documents, media: found.media, aliases: found.aliases, header: found.header };
 }
 
 // ------------------------------------------------------------------------------------ command line
@@ -362,9 +382,11 @@ function digestOfValues(values) {
 }
 
 /** What the command prints about a file: digests of everything decoded, or the code. */
-export function report(data, sibling) {
+export function report(data, { sibling, run } = {}) {
   try {
-    const { tensors, documents } = read(data, sibling);
+    const file = read(data, sibling);
+    if (run) checkRunnable(file);
+    const { tensors, documents } = file;
     // Arrays of pairs, because a name may be one that objects have already.
     return {
       tensors: [...tensors].map(([title, tensor]) => [
@@ -404,8 +426,9 @@ const beside = (path) => (title) => {
 };
 
 function main(options) {
-  const named = (path) => report(readFileSync(path), beside(path));
-  if (options.includes("--stdin")) return serve((data) => report(data));
+  const run = options.includes("--run");
+  const named = (path) => report(readFileSync(path), { sibling: beside(path), run });
+  if (options.includes("--stdin")) return serve((data) => report(data, { run }));
   if (options.includes("--paths")) return serve((data) => named(data.toString("utf8")));
   let status = 0;
   for (const path of options.filter((option) => !option.startsWith("--"))) {

@@ -13,6 +13,7 @@ from refquant.formats.rq.plan import Plan, PlannedTensor
 from refquant.formats.rq.preamble import MAGIC, Preamble
 from refquant.formats.rq.read import Verify, read
 from refquant.formats.rq.records import DocumentRecord, TensorRecord, TokenizerRecord
+from refquant.formats.rq.runnable import check_runnable
 from refquant.formats.rq.segments import Segment
 from refquant.formats.rq.shard_set import stored_bytes
 from refquant.formats.rq.shards import ShardRecord
@@ -38,6 +39,7 @@ __all__ = [
     "TokenizerRecord",
     "Verify",
     "atomic_file",
+    "check_runnable",
     "open_source",
     "plan_checkpoint",
     "read",

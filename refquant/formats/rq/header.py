@@ -3,6 +3,7 @@
 ```
 { "core": { "alias":     [{"name", "of"}]?                      tied weights, by name
             "arch":      {"family", "fields"}?
+            "chat":      {"prompt", "start", "turns"}?
             "docs":      [{"media", "name", "seg": [int]}]      by name
             "schemes":   [description]                          by first use
             "shards":    [{"file_len", "name", "root"}]?        by first use
@@ -29,7 +30,9 @@ from typing import Final, cast
 
 from refquant.architectures import Architecture, FieldValue
 from refquant.errors import FormatError, SchemeError, UnsupportedError
+from refquant.formats.chat import ChatTurns
 from refquant.formats.rq import schema
+from refquant.formats.rq.chat_header import parse_chat
 from refquant.formats.rq.limits import (
     MAX_ALIASES,
     MAX_DOCUMENT_BYTES,
@@ -51,7 +54,7 @@ __all__ = ["Header", "parse_header", "plane_bytes"]
 
 _TOP: Final = frozenset({"core", "info"})
 _CORE: Final = frozenset({"docs", "schemes", "tensors"})
-_CORE_OPTIONAL: Final = frozenset({"alias", "arch", "shards", "tokenizer"})
+_CORE_OPTIONAL: Final = frozenset({"alias", "arch", "chat", "shards", "tokenizer"})
 _EXTENSION_NAME: Final = re.compile(r"x-[a-z0-9]+\.[a-z0-9_.-]+")
 _MEDIA: Final = re.compile(r"[!-~]+/[!-~]+(?:; ?[!-~]+)*")
 _WORD: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
@@ -71,6 +74,7 @@ class Header:
     extensions: Mapping[str, object] = field(default_factory=dict, repr=False)
     shards: tuple[ShardRecord, ...] = ()
     is_shard: bool = False
+    chat: ChatTurns | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -122,6 +126,7 @@ def parse_header(
         info=info,
         extensions=extensions,
         shards=shards,
+        chat=parse_chat(core["chat"]) if "chat" in core else None,
     )
 
 

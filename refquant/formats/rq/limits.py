@@ -11,6 +11,7 @@ __all__ = [
     "BUDGET_FACTOR",
     "BUDGET_FLOOR",
     "MAX_ALIASES",
+    "MAX_CHAT_BYTES",
     "MAX_DIMENSION",
     "MAX_DOCUMENT_BYTES",
     "MAX_ELEMENTS",
@@ -54,6 +55,8 @@ SMALL_TENSOR: Final = 1 << 16
 MAX_NAME_BYTES: Final = 512
 MAX_MEDIA_BYTES: Final = 128
 MAX_EOS: Final = 1024
+MAX_CHAT_BYTES: Final = 1 << 16
+"""UTF-8 bytes of each string of a chat."""
 
 ZSTD_CUT: Final = 64 << 20
 """A compressed plane is cut into segments of this many decoded bytes, the last one shorter."""

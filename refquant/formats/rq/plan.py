@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from refquant import mp1
 from refquant.architectures import Architecture
 from refquant.errors import SchemeError, UsageError
+from refquant.formats.chat import ChatTurns
 from refquant.formats.checkpoint import Document, TokenizerSpec
+from refquant.formats.rq.chat_header import describe_chat
 from refquant.formats.rq.header import parse_header
 from refquant.formats.rq.limits import ZSTD_CUT
 from refquant.formats.rq.records import Pieces
@@ -78,6 +80,7 @@ class Plan:
     documents: Mapping[str, Document] = field(default_factory=dict)
     info: Mapping[str, object] = field(default_factory=dict)
     extensions: Mapping[str, object] = field(default_factory=dict)
+    chat: ChatTurns | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,8 @@ class _Builder:
         if plan.architecture is not None:
             architecture = plan.architecture
             core["arch"] = {"family": architecture.family, "fields": dict(architecture.fields)}
+        if plan.chat is not None:
+            core["chat"] = describe_chat(plan.chat)
         if plan.tokenizer is not None:
             core["tokenizer"] = _tokenizer(plan.tokenizer)
         if self.placed is not None:

@@ -27,7 +27,7 @@ from refquant.schemes import scheme as find_scheme
 from refquant.schemes import scheme_of_layout
 from refquant.tensor import QuantizedTensor
 
-__all__ = ["StoredTensors", "Verify", "check_tensors", "read"]
+__all__ = ["StoredDocuments", "StoredTensors", "Verify", "check_tensors", "read"]
 
 
 def read(
@@ -87,6 +87,7 @@ def _checkpoint(files: StoredFiles, header: Header) -> Checkpoint:
         documents=documents,
         info={key: value for key, value in header.info.items() if key not in WRITER_KEYS},
         extensions=header.extensions,
+        chat=header.chat,
     )
 
 
@@ -241,6 +242,11 @@ class StoredDocuments(Mapping[str, Document]):
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def everything(self) -> Iterator[Document]:
+        """All documents of the file in their order, the tokenizer's included."""
+        for name, record in self._all.items():
+            yield Document(name, record.media, self.text(name))
 
     def text(self, name: str) -> bytes:
         """The bytes of any document of the file, the tokenizer's included."""

@@ -109,6 +109,7 @@ def plan_checkpoint(checkpoint: Checkpoint) -> Plan:
         documents=checkpoint.documents,
         info=checkpoint.info,
         extensions=checkpoint.extensions,
+        chat=checkpoint.chat,
     )
 
 

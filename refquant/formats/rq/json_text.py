@@ -1,0 +1,99 @@
+"""JSON with one meaning: what two parsers could read in two ways is refused.
+
+RFC 8259 leaves it to the parser what a key that stands twice means, how deep a text may nest and
+what half of a surrogate pair is; files of models travel between many parsers.
+"""
+
+import json
+import re
+from collections import Counter
+from typing import Final
+
+from refquant.errors import FormatError
+
+__all__ = ["MOST_DEPTH", "is_json", "parse_json"]
+
+MOST_DEPTH: Final = 64
+"""Arrays and objects that may be open at once."""
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_MARKS: Final = re.compile(r'"[^"\\]*(?:\\(?:.|\Z)[^"\\]*)*(?:"|\Z)|[\[{]|[\]}]', re.DOTALL)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_HUGE: Final = 10**18
+"""Stands for integers of more than 18 digits, which nothing asks for exactly."""
+
+
+def is_json(media: str) -> bool:
+    """Whether a media type says that a document is JSON."""
+    return media.partition(";")[0] == "application/json"
+
+
+def parse_json(data: bytes, where: str) -> object:
+    """The value of a JSON text under chapter 8's rules J-1 to J-5; FormatError E_JSON_* if none."""
+    if data.startswith(_BYTE_ORDER_MARK):
+        raise FormatError("E_JSON_UTF8", "the text begins with a byte order mark", where=where)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError("E_JSON_UTF8", f"not UTF-8 at byte {error.start}", where=where) from error
+    _check_depth(text, where)
+    repeated: list[str] = []
+
+    def collect(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            repeated.append(Counter(key for key, _ in pairs).most_common(1)[0][0])
+        return found
+
+    try:
+        value: object = json.loads(
+            text, object_pairs_hook=collect, parse_constant=_refuse, parse_int=_integer
+        )
+    except ValueError as error:
+        raise FormatError("E_JSON_SYNTAX", f"not JSON: {error}", where=where) from error
+    if "\\u" in text and _has_surrogate(value):
+        message = "an escape stands for half of a surrogate pair"
+        raise FormatError("E_JSON_ESCAPE", message, where=where)
+    if repeated:
+        message = f"the key {repeated[0][:80]!r} stands in one object twice"
+        raise FormatError("E_JSON_DUP", message, where=where)
+    return value
+
+
+def _check_depth(text: str, where: str) -> None:
+    depth = 0
+    for found in _MARKS.finditer(text):
+        mark = found[0]
+        if mark in "[{":
+            depth += 1
+            if depth > MOST_DEPTH:
+                message = f"more than {MOST_DEPTH} arrays and objects are open"
+                raise FormatError("E_JSON_DEPTH", message, where=where)
+        elif mark in "]}":
+            depth = max(depth - 1, 0)
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _integer(digits: str) -> int | float:
+    """An integer; a float for a negative one, which is no index of anything."""
+    if digits.startswith("-"):
+        return float(digits)
+    return int(digits) if len(digits) <= 18 else _HUGE
+
+
+def _has_surrogate(value: object) -> bool:
+    """Whether some string below holds half of a surrogate pair."""
+    pending = [value]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, str):
+            if _SURROGATE.search(found):
+                return True
+        elif isinstance(found, list):
+            pending += found
+        elif isinstance(found, dict):
+            pending += [*found.keys(), *found.values()]
+    return False
