@@ -17,6 +17,7 @@ from refquant.architectures.decoders import (
     decoder_fields,
     decoder_from_gguf,
     decoder_from_hugging_face,
+    refuse,
 )
 from refquant.architectures.experts import EXPERTS, expert_fields, experts_from
 from refquant.architectures.family import Family, FieldValue, HuggingFaceForm, TensorSpec
@@ -109,6 +110,9 @@ def from_gguf(
 def from_hugging_face(config: Mapping[str, object]) -> dict[str, FieldValue]:
     """The fields of a `config.json` whose `model_type` is `gpt_oss`."""
     config = {**DEFAULTS, **config}
+    for key, known in {"swiglu_limit": 7.0, "swiglu_alpha": 1.702, "attention_bias": True}.items():
+        if config.get(key, known) != known:
+            raise refuse("config.json", "gpt_oss", f"{key} {config[key]!r}; it has {known}")
     if config.get("rope_parameters") is None and config.get("rope_scaling") is None:
         config["rope_scaling"] = SCALING
     return {

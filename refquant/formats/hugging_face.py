@@ -16,7 +16,7 @@ from typing import Final
 from refquant.architectures import Architecture, Family, check, family_of_hugging_face
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
-from refquant.formats.hugging_face_forms import Source, rearranged, source_of
+from refquant.formats.hugging_face_forms import Experts, Source, rearranged, source_of
 from refquant.formats.lazy import LazyTensors, is_readable, tensor_over
 from refquant.formats.mapped import shown
 from refquant.formats.safetensors import StoredTensor, read_safetensors
@@ -39,6 +39,7 @@ SCHEMES: Final[Mapping[str, str]] = {
     "F32": "float/f32",
     "F16": "float/f16",
     "BF16": "float/bf16",
+    "MXFP4": "mx/mxfp4",
 }
 
 
@@ -76,7 +77,9 @@ def _open(folder: Path, *, use_mmap: bool) -> Checkpoint:
     )
 
 
-def _tensor(stored: StoredTensor | Source) -> QuantizedTensor:
+def _tensor(stored: StoredTensor | Source | Experts) -> QuantizedTensor:
+    if isinstance(stored, Experts):
+        return stored.tensor()
     scheme = SCHEMES.get(stored.dtype)
     if isinstance(stored, StoredTensor):
         return tensor_over(stored.name, stored.dtype, scheme, stored.shape, stored.data)
@@ -91,7 +94,9 @@ def _read_text(folder: Path, name: str) -> bytes | None:
         if not path.is_file():
             return None
         with path.open("rb") as file:
-            data = file.read(MAX_TEXT_BYTES + 1)
+            # Python sets aside what it is asked to read, and most files are far smaller.
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, MAX_TEXT_BYTES) + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > MAX_TEXT_BYTES:
@@ -158,7 +163,7 @@ class _Model:
     """The tensors under our names, and what was left aside knowingly."""
 
     architecture: Architecture | None
-    tensors: Mapping[str, StoredTensor | Source]
+    tensors: Mapping[str, StoredTensor | Source | Experts]
     aliases: Mapping[str, str]
     notes: Mapping[str, object]
 

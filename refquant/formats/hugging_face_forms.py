@@ -1,6 +1,7 @@
 """Tensors that a Hugging Face file holds in another form than ours: turned, parted, or in pieces.
 
-Elements are moved and never changed: what is float32, float16 or bfloat16 there is so here.
+Elements are moved and never changed: what is float32, float16 or bfloat16 there is so here, and
+experts that gpt-oss stores as MXFP4 keep every code and scale.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from refquant.architectures import ModelTensor
 from refquant.errors import FormatError
 from refquant.formats.safetensors import StoredTensor
+from refquant.tensor import QuantizedTensor
 
-__all__ = ["Source", "rearranged", "source_of"]
+__all__ = ["Experts", "Source", "rearranged", "source_of"]
 
 ELEMENT_BYTES: Final[Mapping[str, int]] = {"F32": 4, "F16": 2, "BF16": 2}
 
@@ -48,11 +50,51 @@ class Source:
         return shape if len(self.parts) == 1 else (len(self.parts), *shape)
 
 
-def source_of(model: ModelTensor, stored: Mapping[str, StoredTensor], prefix: str) -> Source | None:
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """Experts as MXFP4: codes [experts, rows, groups, 16] and scales [experts, rows, groups].
+
+    Rows are outputs already, so the form only says which of them are ours.
+    """
+
+    parts: tuple[StoredTensor, StoredTensor]
+    model: ModelTensor
+
+    @property
+    def dtype(self) -> str:
+        """What the two tensors are together."""
+        return "MXFP4"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that the tensor has for us."""
+        experts, rows, groups = self.parts[1].shape
+        return (experts, len(range(rows)[self._rows]), 32 * groups)
+
+    @property
+    def _rows(self) -> slice:
+        starts = {"even, transposed": 0, "odd, transposed": 1}
+        return slice(starts.get(self.model.form, 0), None, 2 if self.model.form in starts else 1)
+
+    def tensor(self) -> QuantizedTensor:
+        """The codes and scales of our rows."""
+        planes = {
+            plane: np.ascontiguousarray(one.data.reshape(one.shape)[:, self._rows]).reshape(-1)
+            for plane, one in zip(("codes", "scales"), self.parts, strict=True)
+        }
+        return QuantizedTensor.from_planes("mx/mxfp4", self.shape, planes)
+
+
+def source_of(
+    model: ModelTensor, stored: Mapping[str, StoredTensor], prefix: str
+) -> Source | Experts | None:
     """Where a file holds a tensor of ours, or None if it does not.
 
     FormatError E_HF_TENSOR for pieces of different types or shapes, or too few axes to turn.
     """
+    codes, scales = (stored.get(f"{model.hugging_face[0]}_{part}") for part in ("blocks", "scales"))
+    if codes is not None and scales is not None:
+        return _experts(codes, scales, model)
     found = [stored.get(name) or stored.get(prefix + name) for name in model.hugging_face]
     parts = tuple(one for one in found if one is not None)
     if len(parts) != len(model.hugging_face):
@@ -67,6 +109,23 @@ def source_of(model: ModelTensor, stored: Mapping[str, StoredTensor], prefix: st
             where=parts[0].name,
         )
     return Source(parts, model)
+
+
+def _experts(codes: StoredTensor, scales: StoredTensor, model: ModelTensor) -> Experts:
+    if len(scales.shape) != 3 or codes.shape != (*scales.shape, 16):
+        raise FormatError(
+            "E_HF_TENSOR",
+            f"codes are {list(codes.shape)} and scales {list(scales.shape)}, "
+            "expected [experts, rows, groups, 16] and [experts, rows, groups]",
+            where=codes.name,
+        )
+    if {codes.dtype, scales.dtype} != {"U8"}:
+        raise FormatError(
+            "E_HF_TENSOR",
+            f"codes are {codes.dtype} and scales {scales.dtype}, expected U8",
+            where=codes.name,
+        )
+    return Experts((codes, scales), model)
 
 
 def rearranged(source: Source) -> NDArray[np.uint8]:

@@ -1,11 +1,16 @@
 """Every family against transformers again, with weights and tokens drawn anew."""
 
+import subprocess
+
 import numpy as np
 import pytest
 
+from refquant.architectures import ModelTensor
 from refquant.formats import open_checkpoint
+from refquant.formats.hugging_face_forms import source_of
+from refquant.formats.safetensors import StoredTensor
 from tests.architecture_models import NAMES, golden, run, states_in
-from tests.differential.golden_architectures import SEED, make
+from tests.differential.golden_architectures import SEED, WORKER, make
 
 pytestmark = pytest.mark.differential
 
@@ -38,3 +43,22 @@ def test_the_stored_states_are_what_transformers_gives(oracle, tmp_path):
         for state, exact in stored.exact.items():
             # float64 on another machine: the same formulas, 2**29 times as fine.
             assert np.all(np.abs(again.exact[state] - exact) <= 2.0**-20 * stored.bound[state])
+
+
+def test_experts_in_mxfp4_are_what_transformers_makes_of_them(oracle, tmp_path):
+    random = np.random.default_rng(3)
+    codes = random.integers(0, 256, (2, 6, 3, 16), np.uint8)
+    scales = random.integers(0, 255, (2, 6, 3), np.uint8)
+    np.savez(tmp_path / "packed.npz", codes=codes, scales=scales)
+    worker = WORKER.parent / "mxfp4_transformers.py"
+    answer = tmp_path / "answer.npy"
+    subprocess.run([oracle("torch"), worker, tmp_path / "packed.npz", answer], check=True)
+    theirs = np.load(answer)
+    file = {
+        f"x_{part}": StoredTensor(f"x_{part}", "U8", array.shape, 0, array.reshape(-1))
+        for part, array in (("blocks", codes), ("scales", scales))
+    }
+    for form, first in (("even, transposed", 0), ("odd, transposed", 1)):
+        ours = source_of(ModelTensor("y", (), "", ("x",), form), file, "").tensor().dequantize()
+        same = np.ascontiguousarray(theirs[:, :, first::2].swapaxes(1, 2))
+        assert np.array_equal(ours.view(np.uint32), same.view(np.uint32))
