@@ -228,8 +228,10 @@ def _tensors(
         shape = schema.shape(found["shape"], f"{where}.shape")
         scheme = _scheme_index(found["scheme"], len(layouts), used, f"{where}.scheme")
         used = max(used, scheme + 1)
-        planes = _planes(found["planes"], layouts[scheme], shape, references, f"{where}.planes")
-        _check_density(shape, layouts[scheme].nbytes(shape), f"{where}.shape")
+        planes, size = _planes(
+            found["planes"], layouts[scheme], shape, references, f"{where}.planes"
+        )
+        _check_density(shape, size, f"{where}.shape")
         tensors.append(TensorRecord(name, shape, scheme, planes))
         previous = name
     if used < len(layouts):
@@ -260,12 +262,14 @@ def _scheme_index(value: object, count: int, used: int, where: str) -> int:
 
 def _planes(
     value: object, layout: Layout, shape: tuple[int, ...], references: References, where: str
-) -> dict[str, Pieces]:
+) -> tuple[dict[str, Pieces], int]:
+    """The pieces of each plane, and the decoded bytes of all together."""
     found = schema.entries(value, where)
     if found.keys() != layout.planes.keys():
         message = f"planes {sorted(found)}, expected {sorted(layout.planes)}"
         raise FormatError("E_PLANES", message, where=where)
     planes: dict[str, Pieces] = {}
+    total = 0
     for plane in found:
         place = f"{where}.{plane}"
         pieces = references.take(found[plane], KIND_PLANE, place)
@@ -278,7 +282,8 @@ def _planes(
                 raise FormatError("E_PLANE_SIZE", message, where=place)
             references.check_cut(pieces, place)
         planes[plane] = pieces
-    return planes
+        total += expected
+    return planes, total
 
 
 def plane_bytes(layout: Layout, plane: str, shape: tuple[int, ...], where: str) -> int:

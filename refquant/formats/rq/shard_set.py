@@ -10,7 +10,7 @@ from refquant.errors import RefquantError
 from refquant.formats.rq.atomic import check_target, locked_file, named_later, remove_abandoned
 from refquant.formats.rq.contents import read_header
 from refquant.formats.rq.journal import Journal
-from refquant.formats.rq.preamble import FEATURE_SHARDS
+from refquant.formats.rq.preamble import FEATURE_SHARDS, MAGIC, PREAMBLE_BYTES, Preamble
 from refquant.formats.rq.split import is_shard_of
 
 __all__ = ["ShardSet", "listed_shards", "shard_set", "stored_bytes"]
@@ -93,16 +93,23 @@ def shard_set(target: Path) -> Iterator[ShardSet]:
 
 def listed_shards(path: Path) -> tuple[str, ...]:
     """The names of the shards that an `.rq` file lists; none if it is no such file."""
-    if not path.is_file():
-        return ()
     try:
-        contents = read_header(path, use_mmap=False)
-    except RefquantError:
+        if not path.is_file() or not _has_shard_bit(path):
+            return ()
+        header = read_header(path, use_mmap=False).header
+    except (RefquantError, OSError):
         return ()
-    preamble = contents.preamble
-    if preamble is None or not preamble.features & FEATURE_SHARDS or contents.header is None:
-        return ()
-    return tuple(shard.name for shard in contents.header.shards)
+    return () if header is None else tuple(shard.name for shard in header.shards)
+
+
+def _has_shard_bit(path: Path) -> bool:
+    """Whether a file's first bytes say that it is sharded; few are, and most headers are long."""
+    with path.open("rb") as file:
+        start = file.read(PREAMBLE_BYTES)
+    if len(start) < PREAMBLE_BYTES:
+        return False
+    preamble = Preamble.unpack(start)
+    return preamble.magic == MAGIC and bool(preamble.features & FEATURE_SHARDS)
 
 
 def stored_bytes(path: Path) -> int:
