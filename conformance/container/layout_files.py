@@ -113,6 +113,16 @@ add(
         )
     ],
 )
+VECTORS = two(
+    {"codes": {"block": [8], "bytes": 1}},
+    {
+        "q": field("codes", {"k": "u", "b": 2}, [4], [[2, 0, [2], [2]]]),
+        "s": field("codes", {"k": "i", "b": 2}, [2], [[1, 4, [4], [1]]]),
+    },
+    ["add", ["lut", "t", "q"], "s"],
+    tables={"t": struct.pack("<16f", *(i * i - 7.5 for i in range(16)))},
+)
+add("table_of_vectors", [("w", VECTORS, [2, 2, 15], {"codes": noise(8, "vectors")})])
 add("order_of_columns", [("w", TURNED, [3, 20], {"codes": noise(36, "columns")})])
 AWQ = two(
     {

@@ -938,7 +938,10 @@ static void check_lookups(struct rq_file *file, struct layout *layout, struct fo
     while (i < layout->table_count && !same_text(layout->tables[i].name, formula->left->name)) i++;
     if (i == layout->table_count || element->kind != 'u') fail(file, "E_DESC_EXPR");
     struct table *table = layout->tables + i;
-    if (table->entries != (size_t)1 << element->b) fail(file, "E_DESC_TABLE");
+    const struct extents *over = &layout->fields[formula->right->field].over;
+    uint64_t codes = (uint64_t)1 << element->b, vectors = 0;
+    if (over->count == 1) vectors = times(codes, (uint64_t)over->of[0]);
+    if (table->entries != codes && table->entries != vectors) fail(file, "E_DESC_TABLE");
     for (size_t k = 0; k < table->entries; k++)
         if ((little(table->bytes + 4 * k, 4) & 0x7f800000) == 0x7f800000)
             fail(file, "E_DESC_TABLE");
@@ -1470,14 +1473,21 @@ static float number_of(const struct element *x, uint64_t code) {
     return (float)(negative ? -size : size);
 }
 
+/* `within` says for each field which of the weights that share its code this one is (D-16). */
 static float evaluate(const struct layout *layout, const struct formula *formula,
-                      const uint64_t *codes) {
+                      const uint64_t *codes, const uint64_t *within) {
     if (formula->kind == FIELD)
         return number_of(&layout->fields[formula->field].element, codes[formula->field]);
     if (formula->kind == CONSTANT) return (float)formula->constant;
-    if (formula->kind == LUT)
-        return table_entry(layout->tables + formula->table, codes[formula->right->field]);
-    float a = evaluate(layout, formula->left, codes), b = evaluate(layout, formula->right, codes);
+    if (formula->kind == LUT) {
+        const struct table *table = layout->tables + formula->table;
+        size_t field = formula->right->field;
+        uint64_t numbers = table->entries >> layout->fields[field].element.b;
+        uint64_t place = numbers > 1 ? within[field] : 0;
+        return table_entry(table, codes[field] * numbers + place);
+    }
+    float a = evaluate(layout, formula->left, codes, within);
+    float b = evaluate(layout, formula->right, codes, within);
     float result = formula->kind == ADD   ? a + b
                    : formula->kind == SUB ? a - b
                    : formula->kind == MUL ? a * b
@@ -1520,13 +1530,15 @@ void rq_decode(const struct rq_file *file, size_t number, float *values) {
     const struct tensor *tensor = file->tensors + number;
     const struct layout *layout = tensor->layout;
     struct place places[16];
-    uint64_t index[MOST_AXES] = {0}, codes[16];
+    uint64_t index[MOST_AXES] = {0}, codes[16], within[16];
     for (size_t i = 0; i < layout->field_count; i++)
         find_place(tensor, layout->fields + i, places + i);
     for (uint64_t w = 0; w < tensor->weights; w++) {
-        for (size_t i = 0; i < layout->field_count; i++)
+        for (size_t i = 0; i < layout->field_count; i++) {
             codes[i] = code_at(tensor, layout->fields + i, places + i, index);
-        values[w] = evaluate(layout, layout->formula, codes);
+            within[i] = index[tensor->rank - 1] % places[i].overs[tensor->rank - 1];
+        }
+        values[w] = evaluate(layout, layout->formula, codes, within);
         for (size_t a = tensor->rank; a-- > 0 && ++index[a] == tensor->shape[a];) index[a] = 0;
     }
 }

@@ -216,10 +216,14 @@ function checkFormula({ planes, fields, tables, formula }, where) {
   const used = new Set([...fields.values()].map((field) => field.plane));
   if ([...planes.keys()].some((name) => !used.has(name))) fail("E_DESC_UNUSED", where);
   for (const { left, right } of found.lookups) {
-    const { k, b } = fields.get(right).element;
+    const { element, over } = fields.get(right);
+    const { k, b } = element;
     if (!tables.has(left) || k !== "u") fail("E_DESC_EXPR", where);
     const table = tables.get(left);
-    if (table.length !== 2 ** b || !table.every(Number.isFinite)) fail("E_DESC_TABLE", where);
+    const sizes = [2 ** b, over.length === 1 ? over[0] * 2 ** b : 0];
+    if (!sizes.includes(table.length) || !table.every(Number.isFinite)) {
+      fail("E_DESC_TABLE", where);
+    }
   }
   if ([...tables.keys()].some((name) => !found.lookups.some(({ left }) => left === name))) {
     fail("E_DESC_UNUSED", where);
@@ -344,15 +348,20 @@ const OPERATIONS = {
   div: (a, b) => a / b,
 };
 
-function evaluate(formula, codes, layout) {
+/** `within` says for each field which of the weights that share its code this one is (D-16). */
+function evaluate(formula, codes, layout, within) {
   if (typeof formula === "string") {
     return numberOf(layout.fields.get(formula).element, codes.get(formula));
   }
   if (formula instanceof Float) return formula.number;
   const { operator, left, right } = formula;
-  if (operator === "lut") return layout.tables.get(left)[codes.get(right)];
-  const a = evaluate(left, codes, layout);
-  const b = evaluate(right, codes, layout);
+  if (operator === "lut") {
+    const table = layout.tables.get(left);
+    const numbers = table.length / 2 ** layout.fields.get(right).element.b;
+    return table[codes.get(right) * numbers + (numbers > 1 ? within.get(right) : 0)];
+  }
+  const a = evaluate(left, codes, layout, within);
+  const b = evaluate(right, codes, layout, within);
   // Binary64 and one rounding after it give what binary32 would.
   return Math.fround(OPERATIONS[operator](a, b));
 }
@@ -376,6 +385,7 @@ export function decode(layout, bytes, shape) {
   const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
   const index = shape.map(() => 0);
   const codes = new Map();
+  const within = new Map();
   for (let w = 0; w < values.length; w++) {
     for (const { name, field, blocks, overs, grid, axes, plane, data } of places) {
       let record = 0;
@@ -386,8 +396,9 @@ export function decode(layout, bytes, shape) {
       }
       const start = record * plane.bytes;
       codes.set(name, codeOf(field, data.subarray(start, start + plane.bytes), number));
+      within.set(name, index.at(-1) % overs.at(-1));
     }
-    values[w] = evaluate(layout.formula, codes, layout);
+    values[w] = evaluate(layout.formula, codes, layout, within);
     for (let a = shape.length - 1; a >= 0 && ++index[a] === shape[a]; a--) index[a] = 0;
   }
   return values;
