@@ -8,6 +8,7 @@ import pytest
 from conformance.container.parts import build, example
 from refquant.cli.destination import parse_bytes
 from refquant.errors import UsageError
+from refquant.formats.checkpoint import Document
 from refquant.formats.rq import read, read_header, tensors_digest, write_checkpoint
 from tests.command_line import call, small_model
 from tests.test_rq import varied_checkpoint
@@ -148,18 +149,24 @@ def test_a_form_of_another_writer(capsys, tmp_path):
         assert "problem" not in done.json
 
 
-def test_deep_checks(capsys, tmp_path):
-    parts = example()
-    parts.header["core"]["docs"][0]["media"] = "application/json"
-    parts.payloads[0].stored = b'{"a": 1, "a": 2}'
-    (tmp_path / "a.rq").write_bytes(build(parts))
-    assert call(capsys, "verify", tmp_path / "a.rq").status == 0
-    done = call(capsys, "verify", tmp_path / "a.rq", "--deep", "--json")
-    assert done.status == 1
-    said = "\n".join(done.json["failures"])
-    assert "stands twice" in said
-    assert "the architecture" in said
-    assert "the tokenizer" in said
+def test_deep_checks(capsys, model, tmp_path):
+    found = read(model)
+    two_keys = Document("config.json", "application/json", b'{"a": 1, "a": 2}')
+    no_text = Document("notes", "text/plain; charset=utf-8", b"\xff")
+    tensors = {name: found.tensors[name] for name in list(found.tensors)[1:]}
+    broken = {
+        "E_JSON_DUP": replace(found, documents={"config.json": two_keys}),
+        "not UTF-8 at byte 0": replace(found, documents={"notes": no_text}),
+        "E_ARCH_TENSOR": replace(found, tensors=tensors),
+    }
+    for number, (said, checkpoint) in enumerate(broken.items()):
+        path = tmp_path / f"{number}.rq"
+        write_checkpoint(path, checkpoint)
+        assert call(capsys, "verify", path).status == 0
+        done = call(capsys, "verify", path, "--deep", "--json")
+        assert done.status == 1
+        (failure,) = done.json["failures"]
+        assert said in failure
 
 
 def test_weights_that_are_no_numbers_are_counted(capsys, tmp_path):

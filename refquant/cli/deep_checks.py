@@ -10,7 +10,7 @@ from refquant.cli.progress import progress
 from refquant.errors import RefquantError
 
 if TYPE_CHECKING:
-    from refquant.formats import Checkpoint, Document
+    from refquant.formats import Checkpoint
     from refquant.tensor import QuantizedTensor
 
 __all__ = ["Decoded", "check_model", "check_texts", "decode_all"]
@@ -59,48 +59,27 @@ def _decode(tensor: "QuantizedTensor") -> tuple[int, int]:
 
 
 def check_texts(checkpoint: "Checkpoint") -> list[str]:
-    """What is wrong with the documents: JSON that is none, text that is not UTF-8."""
+    """Documents that say they are text and are not UTF-8; JSON has rules of its own."""
     found = []
     for name in checkpoint.documents:
-        problem = _problem_of(checkpoint.documents[name])
-        if problem:
-            found.append(f"the document {name!r}: {problem}")
+        document = checkpoint.documents[name]
+        if document.media.lower().startswith("text/"):
+            try:
+                document.data.decode("utf-8")
+            except UnicodeDecodeError as error:
+                found.append(f"the document {name!r} is not UTF-8 at byte {error.start}")
     return found
-
-
-def _problem_of(document: "Document") -> str:
-    from refquant.formats.strict_json import parse_json
-
-    kind = document.media.partition(";")[0].strip().lower()
-    try:
-        if kind == "application/json" or kind.endswith("+json"):
-            parse_json(document.data, what="the text")
-        elif kind.startswith("text/"):
-            document.data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return f"not UTF-8 at byte {error.start}"
-    except RefquantError as error:
-        return str(error)
-    return ""
 
 
 def check_model(checkpoint: "Checkpoint") -> list[str]:
-    """What is wrong with tokenizer and architecture; nothing where the file has none."""
-    from refquant.architectures import check
-    from refquant.formats.rq.read import StoredTensors
+    """The first reason why the model cannot run, of JSON, architecture and tokenizer."""
+    from refquant.formats.rq import check_runnable
     from refquant.runtime.tokenizer import Tokenizer
 
-    found = []
-    tensors = checkpoint.tensors
-    if isinstance(tensors, StoredTensors) and checkpoint.architecture is not None:
-        shapes = {name: tensors.shape(name) for name in tensors}
-        try:
-            check(checkpoint.architecture, shapes)
-        except RefquantError as error:
-            found.append(f"the architecture: {error}")
-    if checkpoint.tokenizer is not None:
-        try:
+    try:
+        check_runnable(checkpoint)
+        if checkpoint.tokenizer is not None:
             Tokenizer(checkpoint.tokenizer)
-        except RefquantError as error:
-            found.append(f"the tokenizer: {error}")
-    return found
+    except RefquantError as error:
+        return [f"it cannot run: {error}"]
+    return []
