@@ -45,7 +45,10 @@ def window_from_gguf(
         return {}
     stated = metadata.get(f"{key}_pattern")
     if stated is not None:
-        period = _period(stated, document) if isinstance(stated, Sequence) else _stated(stated, key)
+        if isinstance(stated, Sequence) and not isinstance(stated, str):
+            period = _period(stated, document)
+        else:
+            period = _stated(stated, key)
     context = read_count(metadata, f"{arch}.context_length", document)
     return _window(read_count(metadata, key, document), context, period)
 
