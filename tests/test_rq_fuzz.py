@@ -32,7 +32,7 @@ def assert_no_difference(run):
 
 
 def test_readers_do_not_differ(other_readers, tmp_path):
-    assert_no_difference(fuzz.fuzz(3, 20_261_121, other_readers, tmp_path, batch=200))
+    assert_no_difference(fuzz.fuzz(2, 20_261_121, other_readers, tmp_path, batch=200))
 
 
 def test_readers_do_not_differ_about_what_was_kept(other_readers, tmp_path):
@@ -65,9 +65,11 @@ def test_readers_do_not_differ_about_sets_for_five_minutes(readers_of_sets, tmp_
 
 def test_a_difference_about_sets_is_found(readers_of_sets, tmp_path, monkeypatch):
     answer = fuzz.python_answer
-    monkeypatch.setattr(
-        fuzz, "python_answer", lambda path: "valid" if answer(path) == "E_SHARD_ROOT" else "E_REF"
-    )
+
+    def confused(path, **how):
+        return "valid" if answer(path, **how) == "E_SHARD_ROOT" else "E_REF"
+
+    monkeypatch.setattr(fuzz, "python_answer", confused)
     assert fuzz_sets.fuzz_sets(0, 1, readers_of_sets, tmp_path).different
 
 
@@ -81,6 +83,14 @@ def test_files_are_chosen_by_what_only_they_reach(tmp_path):
     assert smallest.chosen(reached, frozenset(), room=100) == [EXAMPLE[:64]]
 
 
+def test_readers_do_not_differ_about_what_can_be_run(programs, tmp_path):
+    with ExitStack() as stack:
+        peers = fuzz.open_peers(stack, programs, "--run")
+        run = fuzz.fuzz(2, 20_261_121, peers, tmp_path, batch=200, run=True)
+    assert_no_difference(run)
+    assert {"E_JSON_SYNTAX", "E_ARCH_FIELD", "E_TOKENIZER_ID"} <= run.codes.keys()
+
+
 @pytest.mark.slow
 def test_readers_do_not_differ_for_ten_minutes(other_readers, tmp_path):
     seed = random.SystemRandom().getrandbits(64)
@@ -89,9 +99,11 @@ def test_readers_do_not_differ_for_ten_minutes(other_readers, tmp_path):
 
 def test_a_difference_is_found(other_readers, tmp_path, monkeypatch):
     answer = fuzz.python_answer
-    monkeypatch.setattr(
-        fuzz, "python_answer", lambda path: "E_NAME" if answer(path) == "E_LENGTH" else answer(path)
-    )
+
+    def confused(path, **how):
+        return "E_NAME" if answer(path, **how) == "E_LENGTH" else answer(path, **how)
+
+    monkeypatch.setattr(fuzz, "python_answer", confused)
     assert fuzz.fuzz(0, 1, other_readers, tmp_path, batch=100).different
 
 

@@ -25,7 +25,7 @@ from conformance.container import mutate, readers
 from conformance.container.generate import CORPUS, without_zstd
 from conformance.container.peers import CEILING, Peer, limit_memory, peak_memory
 from refquant.errors import FormatError, UnsupportedError
-from refquant.formats.rq import read
+from refquant.formats.rq import check_runnable, read
 
 __all__ = [
     "KEPT",
@@ -43,7 +43,7 @@ KEPT = CORPUS.parent / "fuzz"
 """Files that fuzzing led by coverage has found; `smallest` chooses them."""
 
 BATCH = 400
-LARGEST_SEED = 4096
+LARGEST_SEED = 6144
 SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -53,10 +53,15 @@ def decoded_digest(values):
     return sha256(bits.astype("<u4").tobytes()).hexdigest()
 
 
-def python_answer(path):
-    """The package's answer about a file, in the form of the other readers'."""
+def python_answer(path, *, run=False):
+    """The package's answer about a file, in the form of the other readers'.
+
+    With `run` the answer is that of one who is to run the model: stage S7 is asked, too.
+    """
     try:
         checkpoint = read(path, verify="full", use_mmap=False)
+        if run:
+            check_runnable(checkpoint)
         tensors = {
             name: {"shape": list(tensor.shape), "sha256": decoded_digest(tensor.dequantize())}
             for name, tensor in checkpoint.tensors.items()
@@ -84,8 +89,12 @@ def agree(found, other):
 
 @dataclass
 class Run:
-    """What has been seen: files, the codes that answered them, and where readers differ."""
+    """What has been seen: files, the codes that answered them, and where readers differ.
 
+    With `run` the readers are to run the models in the files.
+    """
+
+    run: bool = False
     files: int = 0
     codes: Counter = field(default_factory=Counter)
     different: list = field(default_factory=list)
@@ -123,7 +132,7 @@ class Run:
     def answer(self, path):
         """The package's answer, and whether it took longer than any before."""
         start = time.thread_time()
-        answer = python_answer(path)
+        answer = python_answer(path, run=self.run)
         self.slowest = max(self.slowest, time.thread_time() - start)
         return answer
 
@@ -159,29 +168,31 @@ def programs(folder):
     return {name: command[:-1] for name, command in found.items() if command is not None}
 
 
-def open_peers(stack, found, mode="--stdin"):
+def open_peers(stack, found, *modes):
     """A process for each of the programs, ended with the stack.
 
-    They are sent files, or where `mode` is "--paths" the paths of files.
+    They are sent files, or where a mode is "--paths" the paths of files; with "--run" they are to
+    run the models.
     """
+    modes = modes if "--paths" in modes else ("--stdin", *modes)
     # The checks map terabytes of shadow and keep what is freed, so our ceiling is not theirs.
     checked = {"ceiling": None, "ASAN_OPTIONS": "quarantine_size_mb=4"}
     return [
-        stack.enter_context(Peer([*command, mode], **(checked if name == "checked" else {})))
+        stack.enter_context(Peer([*command, *modes], **(checked if name == "checked" else {})))
         for name, command in found.items()
     ]
 
 
 def seeds():
-    """The small valid files of the corpus, and what fuzzing has found."""
-    paths = [*sorted((CORPUS / "valid").glob("*.rq")), *sorted(KEPT.glob("*.rq"))]
-    found = [path.read_bytes() for path in paths]
+    """The small valid files of the corpus, whether they can be run or not, and what was found."""
+    folders = (CORPUS / "valid", CORPUS / "run", KEPT)
+    found = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.rq"))]
     return [data for data in found if len(data) <= LARGEST_SEED]
 
 
-def fuzz(seconds, seed, peers, folder, *, batch=BATCH, report=None):
-    """Run for some seconds; `report(run, peers)` is called about once a minute."""
-    chance, chosen, run = random.Random(seed), seeds(), Run()
+def fuzz(seconds, seed, peers, folder, *, batch=BATCH, report=None, run=False):
+    """Go on for some seconds; `report(run, peers)` is called about once a minute."""
+    chance, chosen, run = random.Random(seed), seeds(), Run(run)
     start = told = time.monotonic()
     while time.monotonic() < start + seconds or not run.files:
         files = [mutate.mutant(chance.choice(chosen), chance) for _ in range(batch)]
@@ -230,13 +241,14 @@ def main():
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--run", action="store_true", help="stage S7 too")
     options = parser.parse_args()
     limit_memory(CEILING)
     report = Report(options.keep)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        peers = open_peers(stack, programs(folder))
-        run = fuzz(options.seconds, options.seed, peers, folder, report=report)
+        peers = open_peers(stack, programs(folder), *(["--run"] if options.run else []))
+        run = fuzz(options.seconds, options.seed, peers, folder, report=report, run=options.run)
         report(run, peers)
     return 1 if run.different else 0
 

@@ -10,7 +10,7 @@ import struct
 import msgpack
 import zstandard
 
-from conformance.container.parts import HEADER, RAW, Parts, Payload, build
+from conformance.container.parts import DOCUMENT, HEADER, RAW, Parts, Payload, build
 from conformance.container.random_layouts import random_parts
 
 __all__ = [
@@ -32,6 +32,16 @@ ODDITIES = [
     {"k": "f", "s": 0, "e": 8, "m": 0, "bias": 127, "sp": "e8m0"},
     {"k": "f", "s": 1, "e": 4, "m": 3, "bias": 7, "sp": "fn"},
     {"k": "d", "base": 3, "n": 5},
+]
+
+
+JSON_PIECES = [
+    *(b"", b" ", b"\n", b",", b":", b'"', b"{", b"}", b"[", b"]", b"{}", b"[]", b'""', b"null"),
+    *(b"true", b"0", b"-0", b"01", b"1.0", b"1e2", b"-1", b"1e400", b"9007199254740993", b"1.5"),
+    *(b"4", b"5", b"4294967296", b"18446744073709551616", b"NaN", b"/**/", b"\xff", b"\x00"),
+    *(b'"vocab"', b'"model":{}', b'"added_tokens":[]', b'"id":4,', b'"x":5,', b'"a":1,"a":1,'),
+    *(b'"\\u0000"', b'"\\ud800"', b'"\\ud83d\\ude00"', b'"\\x"', b'"\xc3\xa9"', b'"\xed\xa0\x80"'),
+    *(b"[" * 70, b"[" * 60 + b"]" * 60, b"\xef\xbb\xbf", b'"\t"', b"\x0c", b'"__proto__":3,'),
 ]
 
 
@@ -178,6 +188,24 @@ def in_the_planes(_data, parts, chance):
     return build(parts)
 
 
+def in_a_text(_data, parts, chance):
+    """Pieces of JSON put into a document, or taken out of it."""
+    texts = [p for p in parts.payloads if p.kind == DOCUMENT and p.raw is None and p.stored]
+    if not texts:
+        return in_the_planes(b"", parts, chance)
+    payload = chance.choice(texts)
+    changed = bytearray(payload.stored)
+    for _ in range(chance.choice([1, 1, 2])):
+        place = chance.randrange(len(changed) + 1)
+        marks = [i for i, byte in enumerate(changed) if byte in b'{}[]:,"0123456789']
+        if marks and chance.random() < 0.8:
+            place = chance.choice(marks) + chance.randrange(2)
+        length = chance.choice([0, 0, 1, 1, 2, 5])
+        changed[place : place + length] = chance.choice(JSON_PIECES)
+    payload.stored = bytes(changed) or b" "
+    return build(parts)
+
+
 def in_a_frame(_data, parts, chance):
     """A byte of a compressed segment changed behind a right CRC-32, mostly near its beginning."""
     frames = [payload for payload in parts.payloads if payload.raw and payload.stored]
@@ -211,6 +239,7 @@ KINDS_OF_FILES = (
     in_the_table,
     in_the_planes,
     in_a_frame,
+    in_a_text,
 )
 
 KINDS = (*[in_a_new_layout] * 4, *KINDS_OF_FILES)
