@@ -16,6 +16,7 @@ class Fixed:
     """A stand-in whose logits after a token depend on that token alone."""
 
     context = 64
+    fills_masks = False
 
     def __init__(self, table):
         self.table = np.asarray(table, np.float32)

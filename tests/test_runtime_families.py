@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from refquant.architectures import FAMILIES
-from refquant.errors import UnsupportedError
+from refquant.errors import LimitError, UnsupportedError, UsageError
+from refquant.evaluate import perplexity
 from refquant.runtime import attention, blocks, decoder, load_encoder, load_model, ops, rope
 from tests.architecture_models import NAMES, golden, run
 
@@ -154,3 +155,36 @@ def test_each_kind_of_model_has_its_loader():
         load_model(golden("bert")[0])
     with pytest.raises(UnsupportedError, match="writes text"):
         load_encoder(golden("llama")[0])
+
+
+def test_learned_positions_end():
+    model = load_model(golden("gpt2")[0])
+    cache = model.new_cache(40)
+    model.forward([3] * 32, cache)
+    with pytest.raises(LimitError, match="32 positions"):
+        model.forward([3], cache)
+    assert cache.length == 32
+
+
+def test_an_encoder_gives_one_vector_or_one_for_each_token():
+    encoder = load_encoder(golden("bert")[0])
+    ids = [3, 4, 5, 6]
+    states = encoder.states(ids)
+    assert np.array_equal(encoder.embed(ids, pooling="none"), states)
+    assert np.array_equal(encoder.embed(ids, pooling="first"), states[0])
+    # A sum of four numbers and a product: four roundings.
+    bound = 4 * 2.0**-24 * np.abs(states).mean(axis=0)
+    mean = states.astype(np.float64).mean(axis=0)
+    assert np.all(np.abs(encoder.embed(ids) - mean) <= bound)
+    assert abs(np.linalg.norm(encoder.embed(ids, normalize=True)) - 1) <= 2.0**-20
+    with pytest.raises(UsageError, match="pooling"):
+        encoder.embed(ids, pooling="max")
+    with pytest.raises(UsageError, match="not among"):
+        encoder.embed([20])
+    with pytest.raises(LimitError, match="at most 32"):
+        encoder.embed([3] * 33)
+
+
+def test_perplexity_is_for_models_that_write_one_token_after_another():
+    with pytest.raises(UnsupportedError, match="masks"):
+        perplexity(load_model(golden("llada")[0]), list(range(16)), window=8)

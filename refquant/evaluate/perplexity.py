@@ -13,7 +13,7 @@ from math import exp, fsum, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.errors import UsageError
+from refquant.errors import UnsupportedError, UsageError
 from refquant.runtime import Model
 
 __all__ = ["Perplexity", "perplexity"]
@@ -59,8 +59,12 @@ def perplexity(
 
     `windows` limits how many windows are read; `bos`, where given, takes the place of each
     window's first token. Raises `UsageError` for a window that does not fit the model or a text
-    shorter than one window.
+    shorter than one window, `UnsupportedError` for a model that fills in masks.
     """
+    if model.fills_masks:
+        raise UnsupportedError(
+            "perplexity asks for each next token, and this model fills in masks instead"
+        )
     if not 4 <= window <= model.context:
         raise UsageError(f"a window of {window} tokens; expected 4 to {model.context}")
     available = len(tokens) // window

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.errors import LimitError
 from refquant.runtime.blocks import (
     Attention,
     FeedForward,
@@ -124,6 +125,8 @@ def _embedded(
     if model.embedding_scale is not None:
         x *= np.float32(model.embedding_scale)
     if model.positions is not None:
+        if start + len(tokens) > len(model.positions):
+            raise LimitError(f"this model has learned {len(model.positions)} positions, no more")
         x += model.positions[start : start + len(tokens)]
     return x
 
