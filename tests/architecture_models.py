@@ -11,6 +11,7 @@ import numpy as np
 
 from refquant.formats import open_checkpoint
 from refquant.runtime import load_encoder, load_model
+from refquant.runtime.arithmetic_mode import arithmetic
 
 GOLDEN = Path(__file__).parent / "data" / "architectures"
 NAMES = sorted(config.parent.name for config in GOLDEN.glob("*/config.json"))
@@ -43,7 +44,7 @@ def states_in(folder, bound="bound"):
     )
 
 
-def run(checkpoint, tokens, weights="float32", parts=None):
+def run(checkpoint, tokens, weights="float32", parts=None, mode="fast"):
     """Our states, by name; `parts` cuts the tokens into several calls."""
     seen = {}
 
@@ -51,9 +52,10 @@ def run(checkpoint, tokens, weights="float32", parts=None):
         seen.setdefault(name, []).append(state.copy())
 
     if checkpoint.architecture.family == "bert":
-        load_encoder(checkpoint, weights).states(tokens, watch=watch)
+        with arithmetic(mode):
+            load_encoder(checkpoint, weights).states(tokens, watch=watch)
     else:
-        model = load_model(checkpoint, weights)
+        model = load_model(checkpoint, weights, mode)
         cache = model.new_cache(len(tokens))
         for part in parts or [tokens]:
             watch("logits", model.forward(part, cache, watch=watch))

@@ -40,6 +40,20 @@ def test_tokens_one_by_one_lie_within_the_same_bound(name):
     assert max(strays.values()) <= 1, strays
 
 
+@pytest.mark.parametrize("name", ["bert", "gemma2", "gemma3", "gpt2", "gpt_oss", "mixtral"])
+def test_exact_arithmetic_gives_one_result_within_the_bound(name):
+    checkpoint, states = golden(name)
+    tokens = states.tokens
+    whole = run(checkpoint, tokens, mode="exact")
+    strays = states.strays(whole)
+    assert max(strays.values()) <= 1, strays
+    if name != "bert":
+        cuts = [tokens[:1], tokens[1:4], tokens[4:]]
+        parts = run(checkpoint, tokens, "packed", parts=cuts, mode="exact")
+        for state, values in whole.items():
+            assert np.array_equal(values.view(np.uint32), parts[state].view(np.uint32)), state
+
+
 @pytest.mark.parametrize("name", ["gemma3", "gpt_oss", "mistral"])
 def test_query_tiles_lie_within_the_same_bound(name, monkeypatch):
     monkeypatch.setattr(attention, "QUERY_TILE", 2)

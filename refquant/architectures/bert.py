@@ -23,7 +23,7 @@ FIELDS: Final = (
         "token_types",
         "count",
         "kinds of tokens, of which texts are the first",
-        gguf="bert.token_type_count",
+        gguf="tokenizer.ggml.token_type_count",
         hugging_face="type_vocab_size",
     ),
     FieldSpec(

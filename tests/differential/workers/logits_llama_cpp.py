@@ -16,9 +16,14 @@ import numpy as np
 
 
 def logits(path, tokens):
-    """f32[t, v]."""
+    """f32[t, v], or of an encoder states f32[t, d]."""
+    # Encoders answer with the last layer's states, a decoder with logits.
+    encodes = llama_cpp.Llama(str(path), vocab_only=True, verbose=False).metadata
+    encodes = encodes["general.architecture"] == "bert"
     model = llama_cpp.Llama(
         model_path=str(path),
+        embedding=encodes,
+        pooling_type=llama_cpp.LLAMA_POOLING_TYPE_NONE,
         n_ctx=len(tokens),
         n_batch=len(tokens),
         n_ubatch=len(tokens),
@@ -37,8 +42,9 @@ def logits(path, tokens):
     # Models whose tokens see later ones keep no keys and values, which `eval` does not expect.
     model._batch.set_batch(batch=tokens, n_past=0, logits_all=True)
     model._ctx.decode(model._batch)
-    shape = (len(tokens), model.n_vocab())
-    return np.ctypeslib.as_array(model._ctx.get_logits(), shape=shape).copy()
+    shape = (len(tokens), model.n_embd() if encodes else model.n_vocab())
+    found = model._ctx.get_embeddings() if encodes else model._ctx.get_logits()
+    return np.ctypeslib.as_array(found, shape=shape).copy()
 
 
 def main():
