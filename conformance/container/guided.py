@@ -4,8 +4,8 @@
 
 Needs atheris (`python tools/oracles.py --build atheris`). A mutator that knows the container
 changes files and gives them right checksums again, or nothing behind a checksum would be reached.
-Each file goes through all readers, as in `fuzz`. The corpus folder grows; `smallest` makes of it
-what `conformance/files/fuzz` keeps. Ends with status 1 where readers have differed.
+Each file goes through all readers, as in `fuzz --run`. The corpus folder grows; `smallest` makes of
+it what `conformance/files/fuzz` keeps. Ends with status 1 where readers have differed.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(
-    include=["refquant.formats.rq", "refquant.layout", "refquant.mp1"],
+    include=["refquant.formats.rq", "refquant.layout", "refquant.mp1", "refquant.architectures"],
     enable_loader_override=False,
 ):
     # These import the package, whose code is counted; their own is not.
@@ -31,7 +31,7 @@ from conformance.container.peers import limit_memory
 __all__ = ["main"]
 
 BATCH = 200
-LARGEST = 2048
+LARGEST = 4096
 """Bytes of a file; larger ones reach nothing that small ones do not."""
 
 CEILING = 512 << 20
@@ -44,9 +44,9 @@ class Target:
     def __init__(self, seconds, keep, folder, stack):
         self.end = time.monotonic() + seconds
         self.report = fuzz.Report(keep)
-        self.peers = fuzz.open_peers(stack, fuzz.programs(folder))
+        self.peers = fuzz.open_peers(stack, fuzz.programs(folder), "--run")
         self.path = folder / "file.rq"
-        self.run = fuzz.Run()
+        self.run = fuzz.Run(run=True)
         self.waiting = []
         self.told = time.monotonic()
 
@@ -100,7 +100,7 @@ def main():
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     options.corpus.mkdir(parents=True, exist_ok=True)
-    for path in [*(CORPUS / "valid").iterdir(), *(CORPUS / "reject").iterdir()]:
+    for path in CORPUS.glob("*/*.rq"):
         if path.stat().st_size <= LARGEST:
             (options.corpus / path.name).write_bytes(path.read_bytes())
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

@@ -17,14 +17,14 @@ from pathlib import Path
 
 from conformance.container.fuzz import KEPT, python_answer
 from conformance.container.generate import CORPUS
-from refquant import layout, mp1
+from refquant import architectures, layout, mp1
 from refquant.formats import rq
 
 __all__ = ["chosen", "steps"]
 
 ROOM = 200_000
 LARGEST = 4096
-WATCHED = (*(str(Path(room.__file__).parent) for room in (layout, rq)), mp1.__file__)
+WATCHED = (*(str(Path(room.__file__).parent) for room in (architectures, layout, rq)), mp1.__file__)
 
 
 def steps(data, path):
@@ -50,7 +50,7 @@ def steps(data, path):
     former = sys.gettrace()
     sys.settrace(call)
     try:
-        python_answer(path)
+        python_answer(path, run=True)
     finally:
         sys.settrace(former)
     return frozenset((*step, count.bit_length()) for step, count in counts.items())
