@@ -116,6 +116,20 @@ def _container_tables() -> ModuleType:
     return container_tables
 
 
+def _worked_codes() -> ModuleType:
+    sys.path.insert(0, str(REPOSITORY))
+    from spec import worked_codes
+
+    return worked_codes
+
+
+def _annotated_file() -> ModuleType:
+    sys.path.insert(0, str(REPOSITORY))
+    from spec import annotated_file
+
+    return annotated_file
+
+
 def _ledger_tables() -> ModuleType:
     sys.path.insert(0, str(REPOSITORY))
     from spec import ledger_tables
@@ -142,6 +156,8 @@ REGIONS: dict[str, Callable[[], str]] = {
     "numerics-ledger": lambda: _ledger_tables().numerics(),
     "registry-families": _families,
     "rooms": _rooms,
+    "smallest-file": lambda: _annotated_file().explained(),
+    "worked-codes": lambda: _worked_codes().table(),
     "small-float-values": lambda: _tables().small_float_values(),
     "small-floats": lambda: _tables().small_floats(),
     **{f"tensors-{name}": partial(_tensors, family) for name, family in FAMILIES.items()},

@@ -64,11 +64,14 @@ CHAPTERS = (
     "03-rq-mp1",
     "04-header",
     "05-descriptors",
+    "06-numerics",
     "07-compression",
     "08-documents",
     "09-sharding",
     "10-writing",
     "11-reading",
+    "14-compatibility",
+    "15-security",
 )
 REACHED = json.loads((REPOSITORY / "conformance" / "container" / "rules.json").read_text("utf-8"))
 

@@ -32,6 +32,8 @@ TOO_LARGE_TO_KEEP = {
     "chat_turn_of_65537_bytes",
     "document_too_long",
     "header_too_long",
+    "too_many_aliases",
+    "too_many_tensors",
     "values_beyond_the_limit",
 }
 """Defects whose files have megabytes; they are made on demand and not kept with the others."""

@@ -162,6 +162,8 @@ header_defect("chat_prompt_an_integer", "E_SCHEMA_TYPE", chat(prompt=0))
 header_defect("chat_prompt_of_65537_bytes", "E_LIMIT", chat(prompt="\u00e9" * 32768 + "a"))
 header_defect("chat_turn_of_65537_bytes", "E_LIMIT", chat(user=["", "a" * 65537]))
 header_defect("too_many_schemes", "E_LIMIT", put("schemes", value=[0] * 4097))
+header_defect("too_many_tensors", "E_LIMIT", put("tensors", value=[0] * ((1 << 18) + 1)))
+header_defect("too_many_aliases", "E_LIMIT", put("alias", value=[0] * ((1 << 18) + 1)))
 header_defect("layout_version_2", "E_DESC_VERSION", put("schemes", 0, "rqd", value=2))
 
 
