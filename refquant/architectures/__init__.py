@@ -1,7 +1,8 @@
 """The model families that can run, one file each, as data.
 
-To add a family: write `architectures/<family>.py`, add it to FAMILIES, and give the runtime a
-forward pass for it.
+To add a family: write `architectures/<family>.py`, add it to FAMILIES, and give it its row in
+`runtime/families.py`. `decoders.py`, `rotary.py`, `windows.py` and `experts.py` hold what several
+families have in common.
 """
 
 from collections.abc import Mapping
