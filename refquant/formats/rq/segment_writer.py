@@ -6,9 +6,9 @@ the end. So a torn file has no magic.
 
 import zlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
-from threading import Thread
 from typing import IO, Any, Final
 
 from refquant.formats.rq import zstd_frames
@@ -26,8 +26,10 @@ from refquant.formats.rq.segments import (
 __all__ = ["SegmentWriter"]
 
 _CHUNK: Final = 1 << 20
-"""Bytes that are summed and written at once, few enough to stay in a cache between the two; pieces
-of fewer bytes are not worth a thread."""
+"""Bytes that are summed and written at once, few enough to stay in a cache between the two."""
+
+_WORTH_A_THREAD: Final = 1 << 16
+"""Bytes whose hashing takes longer than telling another thread to do it."""
 
 
 class SegmentWriter:
@@ -45,6 +47,7 @@ class SegmentWriter:
         self.features = features
         self.has_frames = False
         self.entries: list[Segment] = []
+        self._hasher = ThreadPoolExecutor(max_workers=1)
         self.position = PREAMBLE_BYTES + ENTRY_BYTES * segments
         file.write(bytes(self.position))
 
@@ -76,13 +79,27 @@ class SegmentWriter:
         self._pad()
         digest, checksum, size = sha256(), 0, 0
         for piece in pieces:
-            with _hashed_beside(digest, piece):
+            with self._hashed_beside(digest, piece):
                 for start in range(0, len(piece), _CHUNK):
                     chunk = piece[start : start + _CHUNK]
                     checksum = zlib.crc32(chunk, checksum)
                     self.file.write(chunk)
             size += len(piece)
         self._enter(CODEC_RAW, kind, size, size, checksum, digest.digest())
+
+    @contextmanager
+    def _hashed_beside(self, digest: Any, piece: memoryview) -> Iterator[None]:
+        """Hash a piece while the block runs, which takes about as long, without Python's lock."""
+        if len(piece) < _WORTH_A_THREAD:
+            digest.update(piece)
+            yield
+            return
+        hashed = self._hasher.submit(digest.update, piece)
+        try:
+            yield
+        finally:
+            # Whoever made the piece may use its memory again.
+            hashed.result()
 
     def _pad(self) -> None:
         padding = align(self.position) - self.position
@@ -98,6 +115,7 @@ class SegmentWriter:
 
     def finish(self) -> bytes:
         """Write the table, then the preamble, and return the root digest."""
+        self._hasher.shutdown()
         table = pack_table(self.entries)
         features = self.features | (FEATURE_ZSTD if self.has_frames else 0)
         preamble = Preamble.of(features, self.position, table)
@@ -106,21 +124,6 @@ class SegmentWriter:
         self.file.seek(0)
         self.file.write(preamble.pack())
         return preamble.root
-
-
-@contextmanager
-def _hashed_beside(digest: Any, piece: memoryview) -> Iterator[None]:
-    """Hash a piece while the block runs, which takes about as long, without Python's lock."""
-    if len(piece) < _CHUNK:
-        digest.update(piece)
-        yield
-        return
-    thread = Thread(target=digest.update, args=(piece,))
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
 
 
 def _regrouped(pieces: Iterator[memoryview], lengths: Iterable[int]) -> Iterator[memoryview]:
