@@ -135,7 +135,7 @@ def test_absurd_numbers_of_a_known_architecture_are_damage(save):
 @pytest.mark.parametrize(
     ("tokenizer", "reason"),
     [
-        ((("tokenizer.ggml.model", STRING, "bert"),), "'bert'"),
+        ((("tokenizer.ggml.model", STRING, "t5"),), "'t5'"),
         ((("tokenizer.ggml.model", BOOL, True),), "True"),
         ((("tokenizer.ggml.model", STRING, "gpt2"), ("tokenizer.ggml.pre", STRING, "gpt-9"),
           ("tokenizer.ggml.tokens", ARRAY, (STRING, ["a"]))), "'gpt-9'.*gpt-2"),

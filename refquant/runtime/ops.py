@@ -48,8 +48,8 @@ CLAMPED_STEEPNESS: Final = np.float32(1.702)
 CLAMPED_LIMIT: Final = np.float32(7.0)
 
 
-def products(x: Floats, y: Floats) -> Floats:  # f32[..., t, k], f32[..., k, n] -> f32[..., t, n]
-    """The products of matrices, one for each of the leading axes."""
+def products(x: Floats, y: Floats) -> Floats:  # f32[*a, t, k], f32[*b, k, n] -> f32[*c, t, n]
+    """The products of matrices, one for each of the leading axes, which broadcast."""
     return primitives().products(x, y)
 
 
