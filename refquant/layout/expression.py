@@ -6,7 +6,16 @@ bits), each operator rounds once to nearest even in tree order, and nothing is f
 
 from collections.abc import Iterator
 
-__all__ = ["OPERATORS", "Expression", "constants", "depth", "leaves", "node_count", "show"]
+__all__ = [
+    "OPERATORS",
+    "Expression",
+    "constants",
+    "depth",
+    "divides",
+    "leaves",
+    "node_count",
+    "show",
+]
 
 Expression = str | float | tuple["str | Expression", ...]
 
@@ -44,6 +53,13 @@ def depth(expression: Expression) -> int:
     if not isinstance(expression, tuple):
         return 1
     return 1 + max(map(depth, expression[1:]))
+
+
+def divides(expression: Expression) -> bool:
+    """Whether a number is divided by another anywhere in the formula."""
+    return isinstance(expression, tuple) and (
+        expression[0] == "div" or any(map(divides, expression[1:]))
+    )
 
 
 def show(expression: Expression) -> str:

@@ -28,6 +28,7 @@ from refquant.schemes import (
     quanto,
     small_floats,
     t2n,
+    tflite,
     torchao,
     torchchat,
     tract,
@@ -85,6 +86,7 @@ FAMILIES: Mapping[str, Family] = {
         *mlx.FAMILIES,
         *hqq.FAMILIES,
         *quanto.FAMILIES,
+        *tflite.FAMILIES,
     )
 }
 """Schemes with knobs, built on demand."""

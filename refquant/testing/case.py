@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from refquant.driver import Scheme
 from refquant.errors import UnknownSchemeError
 from refquant.layout import Element, Field, Layout, Minifloat, pack_codes
+from refquant.layout.expression import divides
 from refquant.layout.layout import aligned
 from refquant.numerics import minifloat_values
 from refquant.schemes import scheme as find_scheme
 from refquant.schemes import schemes
 from refquant.tensor import QuantizedTensor, quantize
 from refquant.testing.inputs import KINDS, adversarial_inputs
-from refquant.testing.shapes import code_fields, code_range, fitting_shape
+from refquant.testing.shapes import WHOLE_AXIS, code_fields, code_range, fitting_shape
 from refquant.testing.splitmix import SplitMix64
 
 __all__ = ["Case", "cases_of"]
@@ -30,6 +31,9 @@ Bytes = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 MOST_WEIGHTS = 1 << 16
+
+ENOUGH = 32
+"""Weights of a group among which ties are found that hold in spite of the rounded scale."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,8 @@ def _cases_of_scheme(scheme: Scheme, *, edge: bool) -> Iterator[Case]:
         flags = {"decode"} | ({"edge"} if kind != "every code" else set())
         if kind in ("any bytes", "special scales", "all bits 1") or _has_special_codes(scheme):
             flags.add("non-finite")
+        if kind == "all bits 0" and divides(scheme.layout.value):
+            flags.add("non-finite")
         yield Case(scheme, kind, _shape(scheme, kind), frozenset(flags))
     if not scheme.can_encode:
         return
@@ -122,9 +128,18 @@ def _cases_of_scheme(scheme: Scheme, *, edge: bool) -> Iterator[Case]:
         if kind.endswith("ties") and scheme.operators:
             continue
         flags = {"encode"} | ({"edge"} if kind != "bell" else set())
-        if kind in ("non-finite", "overflow", "underflow", "subnormal"):
+        if kind in ("non-finite", "overflow", "underflow", "subnormal") or _lacks_zero(scheme):
             flags.add("non-finite")
-        yield Case(scheme, f"encode {kind}", fitting_shape(scheme, 8), frozenset(flags))
+        yield Case(scheme, f"encode {kind}", _encoded_shape(scheme), frozenset(flags))
+
+
+def _encoded_shape(scheme: Scheme) -> tuple[int, ...]:
+    """Eight rows of whole groups; where a group spans the axis, of enough weights to have ties."""
+    shape = fitting_shape(scheme, 8)
+    extents = [plane.block[-1] for plane in scheme.planes.values()] + [scheme.group[-1]]
+    if scheme.operators or 0 not in extents or shape[-1] >= ENOUGH:
+        return shape
+    return (*shape[:-1], shape[-1] * -(-WHOLE_AXIS // shape[-1]))
 
 
 def _rearranged(scheme: Scheme, shape: tuple[int, ...]) -> QuantizedTensor:
@@ -140,6 +155,12 @@ def _has_special_codes(scheme: Scheme) -> bool:
     """Whether codes themselves may be NaN or infinite."""
     elements = (scheme.layout.fields[name].element for name in code_fields(scheme.layout))
     return any(isinstance(e, Minifloat) and e.specials != "none" for e in elements)
+
+
+def _lacks_zero(scheme: Scheme) -> bool:
+    """Whether codes are powers of two, so that zeros and negative weights may become NaN."""
+    elements = (scheme.layout.fields[name].element for name in code_fields(scheme.layout))
+    return any(isinstance(e, Minifloat) and e.specials == "e8m0" for e in elements)
 
 
 def _shape(scheme: Scheme, kind: str) -> tuple[int, ...]:

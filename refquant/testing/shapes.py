@@ -10,7 +10,7 @@ from refquant.driver import Scheme
 from refquant.layout import Digits, Element, Layout, Signed, field_codes, pack_codes
 from refquant.tensor import QuantizedTensor
 
-__all__ = ["code_fields", "code_range", "fitting_shape", "tensor_of_codes"]
+__all__ = ["WHOLE_AXIS", "code_fields", "code_range", "fitting_shape", "tensor_of_codes"]
 
 Codes = NDArray[np.integer]
 

@@ -10,6 +10,7 @@ import refquant
 from refquant.driver import Encoder, Scheme
 from refquant.layout import Expression, Field, Layout, Unsigned, field
 from refquant.numerics import float16_bits, float32_from_float16
+from refquant.schemes.floats import FLOAT16
 from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
@@ -202,8 +203,12 @@ MUTANTS = (
     mutant(
         "q4_1",
         "skip",
-        "the codes begin 2 bytes early, over the minimum",
-        relaid("q4_1", q=field("blocks", Unsigned(4), "(2,16):(4,8)+16")),
+        "the codes begin 2 bytes early, and the minimum follows them",
+        relaid(
+            "q4_1",
+            q=field("blocks", Unsigned(4), "(2,16):(4,8)+16"),
+            m=field("blocks", FLOAT16, "144", over=32),
+        ),
     ),
     mutant(
         "q4_1",
