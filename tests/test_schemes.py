@@ -9,6 +9,7 @@ import pytest
 
 import refquant
 from conformance.oracle import layout as oracle
+from refquant import driver
 from refquant.layout import Digits, Layout, field_codes, pack_codes
 from refquant.schemes import (
     ALIASES,
@@ -119,6 +120,21 @@ def test_encoding_is_a_function_of_the_group_alone(name):
     for row in range(4):
         alone = refquant.quantize(x[row : row + 1], scheme).dequantize()
         assert_same_bits(whole[row : row + 1], alone)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_chunks_and_threads_change_no_byte(name, threads, monkeypatch):
+    scheme = EVERY[name]
+    first, *others = fitting_shape(scheme, rows=2)
+    x = np.random.default_rng(10).normal(size=(5 * first, *others)).astype(np.float32)
+    whole = refquant.quantize(x, scheme, threads=1)
+    values = whole.dequantize(threads=1)
+    monkeypatch.setattr(driver, "CHUNK_WEIGHTS", 1)
+    pieces = refquant.quantize(x, scheme, threads=threads)
+    for plane, records in whole.planes.items():
+        assert np.array_equal(pieces.planes[plane], records), plane
+    assert_same_bits(whole.dequantize(threads=threads), values)
 
 
 @pytest.mark.parametrize("name", [name for name in ENCODERS if not name.startswith(POWERS)])

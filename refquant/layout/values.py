@@ -160,7 +160,10 @@ def pack_codes(
     flat = _from_tensor(codes, grid, inner, plane.order).reshape(-1, prod(inner))
     if field.count > prod(inner):
         flat = np.pad(flat, ((0, 0), (0, field.count - prod(inner))))
-    pack_field(field, flat, records.reshape(-1, plane.bytes))
+    rows = records.reshape(-1, plane.bytes)
+    pack_field(field, flat, rows)
+    if not np.may_share_memory(rows, records):  # records of some rows in a plane stored by columns
+        records[...] = rows.reshape(records.shape)
 
 
 def _from_tensor(
