@@ -99,7 +99,7 @@ EVERY_KEY = {
     '{"linear:a8wxdq": {"bitwidth": 3, "groupsize": -1}}': ["torchao/int3[sym,channel]"],
     '{"embedding:wx": {"bitwidth": 2, "groupsize": 32}}': ["torchao/int2[asym,group=32]"],
     "{'linear:gptq': {'groupsize' : 32} }": ["torchao/int4_tinygemm[group=32,scale=f32]"],
-    "{'linear:hqq': {'groupsize' : 64} }": ["torchao/int4_tinygemm[group=64,scale=f32]"],
+    "{'linear:hqq': {'groupsize' : 64} }": ["torchao/hqq[bits=4,group=64,scale=f32]"],
 }
 
 
@@ -125,7 +125,6 @@ def test_activations_and_algorithms_of_torchchat():
     (rule,) = torchchat_recipe({"linear:8da4w": {"groupsize": 32}}).rules
     assert (rule.compute, rule.activation) == ("dynamic", "torchao_per_token")
     assert torchchat_recipe({"linear:gptq": {}}).rules[0].algorithm == "gptq"
-    assert torchchat_recipe({"linear:hqq": {}}).rules[0].algorithm == "hqq"
 
 
 def test_a_file_of_torchchats(tmp_path):

@@ -6,6 +6,7 @@ what changes the weights themselves, so that the runtime must undo it or do it t
 (rotations), stands here.
 """
 
+from refquant.calibrate.awq import awq_scales
 from refquant.calibrate.gptq import GptqOptions, gptq, layer_error
 from refquant.calibrate.hadamard import hadamard_matrix, hadamard_size, rotated
 from refquant.calibrate.levels import Levels, with_codes
@@ -13,6 +14,7 @@ from refquant.calibrate.levels import Levels, with_codes
 __all__ = [
     "GptqOptions",
     "Levels",
+    "awq_scales",
     "gptq",
     "hadamard_matrix",
     "hadamard_size",

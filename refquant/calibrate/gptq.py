@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from refquant.calibrate.levels import Levels, with_codes
 from refquant.driver import Scheme
-from refquant.errors import SchemeError
+from refquant.errors import SchemeError, UsageError
 from refquant.layout import Plane
 from refquant.layout.layout import aligned
 from refquant.tensor import QuantizedTensor, quantize
@@ -46,6 +46,22 @@ class GptqOptions:
     order: Literal["stored", "activation"] = "stored"
     scales: Literal["running", "beforehand"] = "running"
     inverse: Literal["cholesky", "full"] = "cholesky"
+
+    def __post_init__(self) -> None:
+        words = {
+            "order": ("stored", "activation"),
+            "scales": ("running", "beforehand"),
+            "inverse": ("cholesky", "full"),
+        }
+        for name, known in words.items():
+            if getattr(self, name) not in known:
+                found = getattr(self, name)
+                raise UsageError(f"GPTQ's {name} is {found!r}, expected {' or '.join(known)}")
+        if self.block < 1 or not self.damping >= 0:
+            raise UsageError(
+                f"GPTQ's block is {self.block} and its damping {self.damping}; expected 1 or more "
+                "columns, and nothing negative"
+            )
 
 
 def gptq(
@@ -79,7 +95,7 @@ def gptq(
 def layer_error(weights: F32, quantized: F32, hessian: F64) -> float:
     """trace((W - Q) H (W - Q).T): the squared error of the layer's outputs on the inputs of H."""
     away = weights.astype(np.float64) - quantized
-    return float(np.einsum("ij,jk,ik->", away, hessian, away))
+    return float(np.vdot(away @ hessian, away))
 
 
 def _factor(hessian: F64, options: GptqOptions) -> tuple[F64, NDArray[np.bool_]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from refquant.cli.calibration_options import Calibrating, learn, with_algorithm
 from refquant.cli.destination import check_output, check_room, explained, parse_bytes
 from refquant.cli.output import emit_json, format_bits, format_bytes, print_table, printable
 from refquant.cli.progress import progress
@@ -17,6 +18,7 @@ from refquant.errors import UsageError
 
 if TYPE_CHECKING:
     from refquant.formats import Checkpoint
+    from refquant.quantization import Knowledge
     from refquant.recipe import Assignment, Assignments, Recipe
 
 __all__ = ["quantize"]
@@ -33,6 +35,28 @@ class Printing:
     quiet: Annotated[bool, Parameter(help="Print neither progress nor table.")] = False
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the file is laid out, as options."""
+
+    compression: Annotated[
+        Literal["none", "zstd"], Parameter(help="Store segments as zstd frames where smaller.")
+    ] = "none"
+    shard_size: Annotated[
+        str | None,
+        Parameter(help="Split between tensors into files of at most this size, such as 2GB."),
+    ] = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The same for the writer."""
+        return {
+            "compression": None if self.compression == "none" else self.compression,
+            "shard_size": None if self.shard_size is None else parse_bytes(self.shard_size),
+        }
+
+
 def quantize(
     source: Annotated[
         str, Parameter(help="A .rq or .gguf file, a Hugging Face folder, or a known name.")
@@ -40,17 +64,12 @@ def quantize(
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"], help="The .rq file to write.")],
-    compression: Annotated[
-        Literal["none", "zstd"], Parameter(help="Store segments as zstd frames where smaller.")
-    ] = "none",
     wanted: Wanted | None = None,
+    calibrating: Calibrating | None = None,
     dry_run: Annotated[
         bool, Parameter(negative="", help="Print what would be done to each tensor, and stop.")
     ] = False,
-    shard_size: Annotated[
-        str | None,
-        Parameter(help="Split between tensors into files of at most this size, such as 2GB."),
-    ] = None,
+    form: Form | None = None,
     jobs: Annotated[int | None, Parameter(help="Threads to use. [default: as many as pay]")] = None,
     printing: Printing | None = None,
 ) -> int:
@@ -70,6 +89,8 @@ def quantize(
       refquant quantize model.gguf -o model.rq --recipe mine.toml --dry-run
       refquant quantize ./hf-folder -o model.rq --recipe Q4_K_M --tensor-type ffn_down=q6_k
       refquant quantize ./hf-folder -o model.rq --quantize '{"linear:int8": {"groupsize": 0}}'
+      refquant quantize ./hf-folder -o m.rq --scheme q3_k --algorithm gptq --calibration text.txt
+      refquant quantize model.gguf -o model.rq --recipe Q4_K_M --imatrix model.imatrix
     """
     from refquant.formats import open_checkpoint
     from refquant.library import resolve
@@ -79,11 +100,13 @@ def quantize(
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs is {jobs}, expected 1 or more")
     recipe_for = prepare(wanted or Wanted())
+    arguments = (form or Form()).arguments
     path = resolve(source)
     _check_ending(output)
     check_output(output, [path])
     checkpoint = open_checkpoint(path)
-    recipe = recipe_for(checkpoint)
+    learning = calibrating or Calibrating()
+    recipe = with_algorithm(recipe_for(checkpoint), learning)
     assignments = assign(checkpoint, recipe)
     _warn_of_second_errors(assignments)
     if wanted and Path(str(wanted.recipe)).is_file():
@@ -93,11 +116,8 @@ def quantize(
         _print_dry_run(job, as_json=shown.json)
         return 0
     check_room(output, sum(one.nbytes for one in assignments))
-    form = {
-        "compression": None if compression == "none" else compression,
-        "shard_size": None if shard_size is None else parse_bytes(shard_size),
-    }
-    result = job.run(threads=jobs, form=form, quiet=shown.quiet)
+    knowledge = learn(checkpoint, assignments, learning, quiet=shown.quiet)
+    result = job.run(knowledge, threads=jobs, form=arguments, quiet=shown.quiet)
     if shown.json:
         emit_json("quantize", _facts(job, result))
     elif not shown.quiet:
@@ -155,7 +175,14 @@ class _Job:
     assignments: "Assignments"
     recipe: "Recipe"
 
-    def run(self, *, threads: int | None, form: Mapping[str, Any], quiet: bool) -> _Result:
+    def run(
+        self,
+        knowledge: "Knowledge",
+        *,
+        threads: int | None,
+        form: Mapping[str, Any],
+        quiet: bool,
+    ) -> _Result:
         """Hash the source, then quantize and write one tensor after another."""
         from refquant.cli.provenance import carried_info, provenance, source_bytes
         from refquant.formats.rq import stored_bytes, write
@@ -165,12 +192,15 @@ class _Job:
         info = self.checkpoint.info
         with progress("hashing", source_bytes(self.source), quiet=quiet) as meter:
             record = provenance(self.source, self.recipe.to_data(), info.get("provenance"), meter)
+        if knowledge.source:
+            record["calibration"] = dict(knowledge.source)
         total = sum(one.nbytes for one in self.assignments)
         with progress("quantizing", total, quiet=quiet) as meter:
             plan = quantized_plan(
                 self.checkpoint,
                 self.assignments,
                 info={**carried_info(info), "provenance": record},
+                knowledge=knowledge,
                 threads=threads,
                 started=meter.start,
             )

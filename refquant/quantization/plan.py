@@ -1,18 +1,55 @@
 """The file of a checkpoint whose tensors got their assigned schemes, tensor by tensor."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.calibrate import GptqOptions, gptq
+from refquant.driver import Scheme
 from refquant.formats.checkpoint import Checkpoint
+from refquant.formats.compute import COMPUTE_EXTENSION
 from refquant.formats.rq import Plan, PlannedTensor
+from refquant.quantization.compute import planned_contracts
+from refquant.quantization.folding import Fold
+from refquant.quantization.inputs import InputMoments
 from refquant.recipe import Assignment
 from refquant.recipe.assignment import subject
 from refquant.schemes import scheme as find_scheme
 from refquant.tensor import QuantizedTensor, quantize
 
-__all__ = ["quantized_plan"]
+__all__ = ["Knowledge", "quantized_plan"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Knowledge:
+    """What algorithms know beside the weights, by tensor name.
+
+    `moments` are of the matrices' inputs (GPTQ), `importance` the mean squares of these (an
+    importance matrix), `folds` the scales that AWQ found. `source` says where all of it came from.
+    """
+
+    moments: Mapping[str, InputMoments] = field(default_factory=dict)
+    importance: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    folds: Mapping[str, Fold] = field(default_factory=dict)
+    source: Mapping[str, object] = field(default_factory=dict)
+
+    def encoded(
+        self,
+        weights: NDArray[np.float32],
+        assignment: Assignment,
+        target: Scheme,
+        threads: int | None,
+    ) -> QuantizedTensor:
+        """The weights under their scheme, by their algorithm, or by RTN where nothing is known."""
+        moments = self.moments.get(assignment.tensor)
+        if assignment.algorithm == "gptq" and moments is not None and moments.products is not None:
+            return gptq(weights, moments.products, target, GptqOptions(**assignment.options))
+        importance = self.importance.get(assignment.tensor)
+        if assignment.algorithm == "imatrix" and target.encode_weighted is not None:
+            return quantize(weights, target, threads=threads, importance=importance)
+        return quantize(weights, target, threads=threads)
 
 
 def quantized_plan(
@@ -20,17 +57,23 @@ def quantized_plan(
     assignments: Iterable[Assignment],
     *,
     info: Mapping[str, object],
+    knowledge: Knowledge | None = None,
     threads: int | None = None,
     started: Callable[[str], None] | None = None,
 ) -> Plan:
     """The `.rq` file of a checkpoint whose tensors got their assigned schemes.
 
+    `knowledge` is what algorithms other than RTN ask for.
+
     No weight is read before the writer asks for its tensor; then `started` is called with the
     tensor's name, and the tensor is the only one in memory.
     """
+    known = knowledge or Knowledge()
+    decided = tuple(assignments)
     tensors = tuple(
-        _planned(checkpoint.tensors, one, threads, started or _ignore) for one in assignments
+        _planned(checkpoint.tensors, one, known, threads, started or _ignore) for one in decided
     )
+    extensions = _of_the_model(checkpoint.extensions) | planned_contracts(checkpoint, decided)
     return Plan(
         tensors=tensors,
         architecture=checkpoint.architecture,
@@ -38,7 +81,7 @@ def quantized_plan(
         tokenizer=checkpoint.tokenizer,
         documents=checkpoint.documents,
         info=info,
-        extensions=_of_the_model(checkpoint.extensions),
+        extensions=extensions,
         chat=checkpoint.chat,
     )
 
@@ -48,7 +91,7 @@ def _of_the_model(extensions: Mapping[str, object]) -> dict[str, object]:
     return {
         name: entry
         for name, entry in extensions.items()
-        if not (isinstance(entry, Mapping) and "follows" in entry)
+        if not (isinstance(entry, Mapping) and "follows" in entry) and name != COMPUTE_EXTENSION
     }
 
 
@@ -59,13 +102,18 @@ def _ignore(_name: str) -> None:
 def _planned(
     tensors: Mapping[str, QuantizedTensor],
     assignment: Assignment,
+    known: Knowledge,
     threads: int | None,
     started: Callable[[str], None],
 ) -> PlannedTensor:
     # Only names and layouts are kept until then: a compressed tensor would stay decompressed.
     stored = subject(tensors, assignment.tensor)
-    kept = assignment.is_untouched
+    fold = known.folds.get(assignment.tensor)
+    kept = assignment.is_untouched and fold is None
     target = stored.scheme if kept else find_scheme(assignment.target_scheme)
+    if fold is not None and assignment.is_untouched:
+        # A norm that took scales in: half the bits would lose what the scales were found for.
+        target = find_scheme("float/f32")
 
     def produce() -> Mapping[str, NDArray[np.uint8]]:
         started(assignment.tensor)
@@ -75,7 +123,9 @@ def _planned(
         weights = source.dequantize(threads=threads)
         if assignment.precision:
             weights = quantize(weights, assignment.precision, threads=threads).dequantize()
-        return quantize(weights, target, threads=threads).planes
+        if fold is not None:
+            weights = fold.applied(weights)
+        return known.encoded(weights, assignment, target, threads).planes
 
     layout = stored.layout if kept else target.layout
     return PlannedTensor(assignment.tensor, layout, stored.shape, produce, target.name)

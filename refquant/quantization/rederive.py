@@ -42,6 +42,12 @@ def rederive(
 
     One tensor of each is in memory. Tensors that only one of the two has are named as well.
     """
+    learned = sorted({rule.algorithm for rule in recipe.rules} - {"rtn"})
+    if learned:
+        raise UnsupportedError(
+            f"the file was made with {' and '.join(learned)}, which learned from a text; what it "
+            "learned is not in the file, so codes cannot be chosen again"
+        )
     plan = quantized_plan(source, assign(source, recipe), info={}, threads=threads)
     for planned in plan.tensors:
         nbytes = planned.layout.nbytes(planned.shape)

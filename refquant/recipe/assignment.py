@@ -7,9 +7,9 @@ and the reason says so.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 from refquant.driver import Scheme
 from refquant.formats.checkpoint import Checkpoint
@@ -49,6 +49,7 @@ class Assignment:
     compute: Compute = "weight-only"
     activation: str = ""
     algorithm: Algorithm = "rtn"
+    options: Mapping[str, Any] = field(default_factory=dict)
     precision: str = ""
 
     @property
@@ -148,19 +149,29 @@ def _cast(tensor: Subject, reason: str, precision: str) -> Assignment:
     return Assignment(tensor.name, tensor.shape, source, target.name, reason, nbytes)
 
 
-def _kept(tensor: Subject, reason: str, rule: int | None = None) -> Assignment:
+def _kept(tensor: Subject, reason: str) -> Assignment:
     name, nbytes = tensor.scheme.name, tensor.layout.nbytes(tensor.shape)
-    return Assignment(tensor.name, tensor.shape, name, name, reason, nbytes, rule=rule)
+    return Assignment(tensor.name, tensor.shape, name, name, reason, nbytes)
+
+
+def _kept_by(tensor: Subject, reason: str, index: int, rule: Rule) -> Assignment:
+    """A rule may leave the bytes and still say how they are computed with."""
+    kept = _kept(tensor, reason)
+    return replace(kept, rule=index, compute=rule.compute, activation=rule.activation)
 
 
 def _taken(tensor: Subject, index: int, rule: Rule, recipe: Recipe) -> Assignment:
     if rule.scheme == KEEP:
-        return _kept(tensor, rule.why or "kept as asked", index)
+        return _kept_by(tensor, rule.why or "kept as asked", index, rule)
     wanted = find_scheme(rule.scheme)
     target, problem = _fitted(tensor, wanted, rule.fallback or recipe.fallback)
-    if target is None or target.digest == tensor.scheme.digest:
+    if target is None:
+        return replace(_kept(tensor, problem), rule=index)
+    if target.digest == tensor.scheme.digest and not problem:
         # The layout decides what the bytes mean, so equal layouts need no new bytes.
-        return _kept(tensor, problem or "has this scheme already", index)
+        return _kept_by(tensor, "has this scheme already", index, rule)
+    if target.digest == tensor.scheme.digest:
+        return replace(_kept(tensor, problem), rule=index)
     return Assignment(
         tensor=tensor.name,
         shape=tensor.shape,
@@ -171,9 +182,11 @@ def _taken(tensor: Subject, index: int, rule: Rule, recipe: Recipe) -> Assignmen
         is_requantized=not (_is_float(tensor.scheme) or _is_float(target)),
         is_fallback=bool(problem),
         rule=index,
-        compute=rule.compute,
-        activation=rule.activation,
+        # A fallback is another scheme than the one that the contract was chosen for.
+        compute="weight-only" if problem else rule.compute,
+        activation="" if problem else rule.activation,
         algorithm="rtn" if problem else rule.algorithm,
+        options={} if problem else rule.options,
         precision=recipe.precision,
     )
 

@@ -35,8 +35,8 @@ FALLBACKS: Final = ("ggml/q8_0", "int/affine[bits=8,sym,channel]")
 
 Compute = Literal["weight-only", "dynamic", "static"]
 
-Algorithm = Literal["rtn", "percentile", "mse", "octav", "hqq", "imatrix", "gptq", "awq"]
-"""How codes and scales are chosen; `rtn` is the scheme's own encoder."""
+Algorithm = Literal["rtn", "imatrix", "gptq", "awq"]
+"""How codes and scales are chosen; `rtn` is the scheme's own encoder, whose knobs may say more."""
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

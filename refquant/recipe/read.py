@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -16,6 +16,17 @@ from refquant.recipe.roles import ROLES
 from refquant.schemes import scheme as find_scheme
 
 __all__ = ["check_recipe", "parse_recipe", "read_recipe", "recipe_from_data"]
+
+OPTIONS: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
+    "gptq": {
+        "damping": (int, float),
+        "block": int,
+        "order": str,
+        "scales": str,
+        "inverse": str,
+    },
+}
+"""The options of each algorithm that has any."""
 
 LARGEST: Final = 1 << 20
 """Bytes of a recipe; a longer file is something else."""
@@ -79,6 +90,7 @@ def _check_rule(rule: Rule, where: str, source: str) -> None:
     if rule.minimum_weights < 0:
         raise _mistake(source, f"{where}.minimum_weights", "it is negative")
     _check_contract(rule, where, source)
+    _check_options(rule, where, source)
     if rule.scheme == KEEP and (rule.algorithm != "rtn" or rule.options):
         raise _mistake(source, f"{where}.algorithm", "a rule that keeps tensors has no algorithm")
 
@@ -95,6 +107,17 @@ def _check_contract(rule: Rule, where: str, source: str) -> None:
         expected = f"a {rule.compute} rule names one of {', '.join(allowed)}"
         hint = suggestion(rule.activation, allowed)
         raise _mistake(source, f"{where}.activation", f"{found} found; {expected}{hint}")
+
+
+def _check_options(rule: Rule, where: str, source: str) -> None:
+    known = OPTIONS.get(rule.algorithm, {})
+    for name, value in rule.options.items():
+        if name not in known:
+            hint = suggestion(name, known) or f" (it has {', '.join(known) or 'none'})"
+            message = f"{rule.algorithm} has no option {name!r}{hint}"
+            raise _mistake(source, f"{where}.options", message)
+        if not isinstance(value, known[name]) or isinstance(value, bool):
+            raise _mistake(source, f"{where}.options.{name}", f"{value!r} is no such value")
 
 
 def _check_names(names: Iterable[str], where: str, source: str) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from refquant.arithmetic import correctly_rounded
 from refquant.errors import UsageError
 
-__all__ = ["ARITHMETICS", "ArithmeticMode", "Primitives", "arithmetic", "primitives"]
+__all__ = ["ARITHMETICS", "ArithmeticMode", "Primitives", "arithmetic", "primitives", "using"]
 
 Floats = NDArray[np.float32]
 Turns = NDArray[np.complex64]
@@ -62,7 +62,14 @@ def arithmetic(mode: ArithmeticMode) -> Iterator[None]:
     """Compute in one of the two arithmetics inside of the `with`; UsageError for another word."""
     if mode not in _PRIMITIVES:
         raise UsageError(f"arithmetic can be {' or '.join(ARITHMETICS)}, not {mode!r}")
-    token = _IN_FORCE.set(_PRIMITIVES[mode])
+    with using(_PRIMITIVES[mode]):
+        yield
+
+
+@contextmanager
+def using(chosen: Primitives) -> Iterator[None]:
+    """Compute with some primitives inside of the `with`: others that also observe, for example."""
+    token = _IN_FORCE.set(chosen)
     try:
         yield
     finally:

@@ -149,7 +149,7 @@ def _node_type(text: str) -> tuple[Role, ...]:
     return choices[text]
 
 
-def _int4(algorithm: Literal["rtn", "gptq", "hqq"]) -> Callable[[Options, str], list[Rule]]:
+def _int4(algorithm: Literal["rtn", "gptq"]) -> Callable[[Options, str], list[Rule]]:
     def build(options: Options, scale: str) -> list[Rule]:
         group = _number(options, "groupsize", 256, (32, 64, 128, 256)) or 256
         # The origin's kernels take bfloat16 scales unless the model is binary32.
@@ -158,6 +158,11 @@ def _int4(algorithm: Literal["rtn", "gptq", "hqq"]) -> Callable[[Options, str], 
         return [Rule(scheme=scheme, role=LINEAR, algorithm=algorithm)]
 
     return build
+
+
+def _hqq(options: Options, scale: str) -> list[Rule]:
+    group = _number(options, "groupsize", 64, (32, 64, 128, 256)) or 64
+    return [Rule(scheme=f"torchao/hqq[bits=4,group={group},scale={scale}]", role=LINEAR)]
 
 
 def _dynamic_int4(options: Options, scale: str) -> list[Rule]:
@@ -207,7 +212,7 @@ QUANTIZERS: Final[Mapping[str, tuple[tuple[str, ...], Build]]] = {
     "linear:afpwx": (("bitwidth", "groupsize"), _float_intx),
     "linear:gptq": (("groupsize", "padding_allowed", "inner_k_tiles"), _int4("gptq")),
     "linear:int4-gptq": (("groupsize", "padding_allowed", "inner_k_tiles"), _int4("gptq")),
-    "linear:hqq": (("groupsize", "padding_allowed", "inner_k_tiles"), _int4("hqq")),
+    "linear:hqq": (("groupsize", "padding_allowed", "inner_k_tiles"), _hqq),
     "precision": (("dtype",), _nothing),
     "executor": (("accelerator",), _executor),
 }
