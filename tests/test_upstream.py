@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
-from refquant.errors import UsageError
+from refquant.errors import UnsupportedError, UsageError
 from refquant.recipe import Recipe, Rule, assign
 from refquant.upstream import ai_edge, llama_cpp, torch_to_nnef
+from refquant.upstream.ai_edge_quantizer import quantizer_recipe
 from refquant.upstream.facts import ModelFacts, facts_of
 from refquant.upstream.names import recipe_named, recipe_names
 from refquant.upstream.torchchat import QUANTIZERS, torchchat_recipe
@@ -84,6 +85,66 @@ def test_layers_that_the_runtime_does_not_have():
         ai_edge.create_layer_quant_int4_block(48)
     with pytest.raises(UsageError, match="quantizes nothing"):
         ai_edge.GenerativeQuantRecipe().verify()
+
+
+def entry(**changes):
+    weights = {"num_bits": 8, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"}
+    config = {"weight_tensor_config": weights, "compute_precision": "INTEGER"}
+    return {"regex": ".*", "operation": "*", "op_config": config, **changes}
+
+
+def test_entries_of_ai_edge_quantizer_are_turned_round():
+    recipe = quantizer_recipe(
+        [
+            entry(),
+            entry(operation="EMBEDDING_LOOKUP", algorithm_key="no_quantize"),
+            entry(operation="CONV_2D", algorithm_key="no_quantize"),
+            entry(
+                regex="ffn_down",
+                algorithm_key="OCTAV",
+                op_config={
+                    "weight_tensor_config": {"num_bits": 4, "granularity": "BLOCKWISE_64"},
+                    "compute_precision": "FLOAT",
+                    "min_weight_elements": 100,
+                },
+            ),
+        ]
+    )
+    assert kinds(recipe) == [
+        (".*(?:ffn_down).*", "aeq/int4[sym,block=64,algorithm=octav]"),
+        (("embedding",), "keep"),
+        ("all", "aeq/int8[sym,channel]"),
+    ]
+    assert [rule.compute for rule in recipe.rules] == ["weight-only", "weight-only", "dynamic"]
+    assert recipe.rules[0].minimum_weights == 100
+
+
+def test_static_and_learned_entries():
+    activations = {"num_bits": 16, "symmetric": True}
+    config = {**entry()["op_config"], "activation_tensor_config": activations}
+    (rule,) = quantizer_recipe([entry(op_config=config)]).rules
+    assert (rule.compute, rule.activation) == ("static", "int16_static")
+    (rule,) = quantizer_recipe([entry(algorithm_key="GPTQ")]).rules
+    assert (rule.algorithm, rule.options["inverse"]) == ("gptq", "full")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "expected a list of entries"),
+        ({"regex": ".*"}, "expected a list of entries"),
+        ([entry(regx=".*")], "$[0]: unknown key 'regx'; did you mean 'regex'?"),
+        ([entry(), entry(regex="(")], "$[1].regex: '(' is no regular expression"),
+        ([entry(algorithm_key="OCTAVE")], "unknown 'OCTAVE'; did you mean 'OCTAV'?"),
+        ([entry(algorithm_key="HADAMARD_ROTATION")], "does not rotate activations"),
+        ([entry(op_config={"weight_tensor_config": {"num_bits": 3}})], "3, not 2, 4, 8"),
+        ([entry(op_config={"compute_precision": "INT"})], "'INT', not INTEGER or FLOAT"),
+    ],
+)
+def test_mistakes_in_entries(data, message):
+    with pytest.raises((UsageError, UnsupportedError)) as caught:
+        quantizer_recipe(data)
+    assert message in str(caught.value)
 
 
 # ----------------------------------------------------------------------------------- torchchat

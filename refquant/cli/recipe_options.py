@@ -101,12 +101,15 @@ def _made(wanted: Wanted) -> Prepared:
 def _named_or_read(text: str) -> Prepared:
     """A file if there is one; else a known name."""
     from refquant.recipe import read_recipe
+    from refquant.upstream.ai_edge_quantizer import read_quantizer_recipe
     from refquant.upstream.facts import ModelFacts, facts_of
     from refquant.upstream.names import recipe_named
 
     path = Path(text)
     if path.is_file():
-        read = read_recipe(path)
+        # A list is AI Edge Quantizer's form; ours is an object.
+        is_list = path.suffix == ".json" and path.read_bytes()[:64].lstrip().startswith(b"[")
+        read = read_quantizer_recipe(path) if is_list else read_recipe(path)
         return lambda _checkpoint: read
     if path.suffix in (".toml", ".json"):
         raise UsageError(f"--recipe {text}: there is no such file")
