@@ -42,6 +42,7 @@ COMMANDS = (
     Command("recipes", "List the named recipes of other tools", _KNOW),
     Command("spec", "Show the definition of a scheme", _KNOW),
     Command("doctor", "Check this installation and its arithmetic", _KNOW),
+    Command("conformance", "Test an engine in any language, and name its mistakes", _KNOW),
 )
 
 _DESCRIPTION = "The reference implementation of quantization formats for language models."

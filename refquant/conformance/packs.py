@@ -28,6 +28,7 @@ __all__ = [
     "Suite",
     "case_digest",
     "read_pack",
+    "read_smoke",
     "read_suite",
 ]
 
@@ -138,28 +139,44 @@ class PackRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`suite.json`: the version and every pack; `smoke` are ids that together kill every mutant."""
+    """`suite.json`: the version and every pack.
+
+    `smoke_pack` holds copies of the fewest cases that together tell every known mistake.
+    """
 
     suite: str
     protocol: Literal[1]
     packs: tuple[PackRow, ...]
-    smoke: tuple[str, ...] = ()
+    smoke_pack: PackRow | None = None
 
 
 def read_suite(folder: Path) -> tuple[Suite, tuple[Pack, ...]]:
     """The suite in a folder, with all of its packs; FormatError where a digest or count differs."""
+    suite = _read_index(folder)
+    return suite, tuple(_read_listed(folder, row) for row in suite.packs)
+
+
+def read_smoke(folder: Path) -> tuple[Suite, tuple[Pack, ...]]:
+    """The suite in a folder with its smoke pack alone, which is read in milliseconds."""
+    suite = _read_index(folder)
+    if suite.smoke_pack is None:
+        raise FormatError("E_SUITE", "this suite has no smoke pack", path=str(folder))
+    return suite, (_read_listed(folder, suite.smoke_pack),)
+
+
+def _read_index(folder: Path) -> Suite:
     path = folder / "suite.json"
-    suite = _convert(path.read_bytes(), Suite, str(path))
-    packs = []
-    for row in suite.packs:
-        pack = read_pack(folder / "packs" / f"{row.pack}.json")
-        stored = (folder / "packs" / f"{row.pack}.json").read_bytes()
-        found = (row.pack, len(pack.cases), _sha256(stored), _sha256(pack.binary))
-        if found != (pack.pack, row.cases, row.json_sha256, row.bin_sha256):
-            message = "the pack is not the one that suite.json lists: digest or count differs"
-            raise FormatError("E_SUITE", message, path=row.pack)
-        packs.append(pack)
-    return suite, tuple(packs)
+    return _convert(path.read_bytes(), Suite, str(path))
+
+
+def _read_listed(folder: Path, row: PackRow) -> Pack:
+    path = folder / "packs" / f"{row.pack}.json"
+    pack = read_pack(path)
+    found = (pack.pack, len(pack.cases), _sha256(path.read_bytes()), _sha256(pack.binary))
+    if found != (row.pack, row.cases, row.json_sha256, row.bin_sha256):
+        message = "the pack is not the one that suite.json lists: digest or count differs"
+        raise FormatError("E_SUITE", message, path=row.pack)
+    return pack
 
 
 def read_pack(path: Path) -> Pack:

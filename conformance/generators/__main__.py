@@ -1,0 +1,86 @@
+"""Write every pack and `suite.json`, or check that the files kept are the ones it would write.
+
+python -m conformance.generators              write what differs
+python -m conformance.generators --check      status 1 where a file differs
+python -m conformance.generators decode/ggml  only these packs (suite.json is renewed too)
+"""
+
+import argparse
+import json
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from conformance.generators.every_pack import PACKS, made
+from refquant.conformance.packs import PackRow, Suite
+
+__all__ = ["FOLDER", "contents_of", "main"]
+
+FOLDER = Path(__file__).resolve().parents[1]
+VERSION = "1.0"
+MOST_BYTES = 512 << 10
+TOTAL_BYTES = 8 << 20
+
+
+def contents_of(name: str) -> dict[Path, bytes]:
+    """The two files of a pack."""
+    text, binary = made(name).contents()
+    if len(text) + len(binary) > MOST_BYTES:
+        raise SystemExit(f"{name} has {len(text) + len(binary)} bytes, more than {MOST_BYTES}")
+    path = FOLDER / "packs" / name
+    return {path.with_name(path.name + ".json"): text, path.with_name(path.name + ".bin"): binary}
+
+
+def suite_contents() -> bytes:
+    """`suite.json` for the packs that are kept."""
+    rows = []
+    for name in sorted(PACKS):
+        text = (FOLDER / "packs" / f"{name}.json").read_bytes()
+        binary = (FOLDER / "packs" / f"{name}.bin").read_bytes()
+        count = len(json.loads(text)["cases"])
+        rows.append(PackRow(name, count, sha256(text).hexdigest(), sha256(binary).hexdigest()))
+    suite = Suite(VERSION, 1, tuple(rows))
+    return (json.dumps(msgspec.to_builtins(suite), indent=1) + "\n").encode()
+
+
+def differing(files: dict[Path, bytes], *, check: bool) -> list[Path]:
+    """Which files are not as they should be; they are written unless only checked."""
+    different = [p for p, raw in files.items() if not p.is_file() or p.read_bytes() != raw]
+    if not check:
+        for path in different:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(files[path])
+    return different
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("packs", nargs="*", metavar="PACK")
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args()
+    if unknown := set(options.packs) - set(PACKS):
+        parser.error(f"no pack is called {min(unknown)}")
+    different = []
+    for name in options.packs or PACKS:
+        different += differing(contents_of(name), check=options.check)
+    kept = {
+        path.with_suffix("").relative_to(FOLDER / "packs").as_posix()
+        for path in (FOLDER / "packs").rglob("*.json")
+    }
+    for name in sorted(kept - set(PACKS)):
+        different.append(FOLDER / "packs" / f"{name}.json")
+        if not options.check:
+            for ending in (".json", ".bin"):
+                (FOLDER / "packs" / f"{name}{ending}").unlink()
+    different += differing({FOLDER / "suite.json": suite_contents()}, check=options.check)
+    verb = "differs" if options.check else "written"
+    for path in different:
+        print(f"{verb}: {path.relative_to(FOLDER).as_posix()}")
+    return 1 if different and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

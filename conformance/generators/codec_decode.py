@@ -1,0 +1,143 @@
+"""Packs about reading: planes to values, planes to codes, codes to planes."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+import refquant
+from conformance.generators.agreement import check_codes, check_values
+from conformance.generators.names import feature, slug
+from conformance.generators.writer import NAN_FREE, PackWriter, Values
+from refquant.driver import Scheme
+from refquant.errors import RefquantError
+from refquant.layout import field_codes
+from refquant.layout.records import code_dtype
+from refquant.tensor import QuantizedTensor
+from refquant.testing import SplitMix64, cases_of, fitting_shape
+from refquant.testing.case import _every_code, _special_scales
+
+__all__ = ["decoded", "read_codes", "written_codes"]
+
+WHY = {
+    "every code": "every code in a scrambled order, and no two parameters alike",
+    "special scales": "scales that are zero of either sign, subnormal, negative, or the largest",
+    "any bytes": "random bytes: scales of every kind, NaN and infinities among them",
+}
+FLAGS = {"every code": "EveryCode", "special scales": "SpecialScale", "any bytes": "AnyBytes"}
+Bytes = NDArray[np.uint8]
+
+
+def decoded(writer: PackWriter, scheme: Scheme) -> None:
+    """Decode cases of one scheme: each kind of bytes, along the first axis too, and a tail."""
+    for case in cases_of(scheme):
+        if scheme.operators:
+            return  # STEP
+        if case.x is None and case.kind in WHY:
+            _add_decode(writer, case.kind, case.tensor, FLAGS[case.kind])
+    for kind, tensor in (*_turned(scheme), *_tails(scheme)):
+        _add_decode(writer, kind, tensor, "Axis" if kind == "axis" else "Tail")
+
+
+def _add_decode(writer: PackWriter, kind: str, tensor: QuantizedTensor, flag: str) -> None:
+    scheme = tensor.scheme
+    values = tensor.dequantize()
+    name = f"{slug(scheme)}.decode.{kind.replace(' ', '-')}"
+    if not scheme.operators:
+        check_values(tensor, values, name)
+    extra = [kind] if kind in ("axis", "tail") else []
+    writer.add(
+        name,
+        "decode",
+        _params(tensor),
+        _flat(tensor.planes),
+        {"values": values},
+        features=[feature("decode", scheme), *extra],
+        cmp={"values": NAN_FREE},
+        flags=(flag,),
+        why=WHY.get(kind, "groups along the first axis" if kind == "axis" else "a group cut short"),
+    )
+
+
+def _params(tensor: QuantizedTensor) -> dict[str, object]:
+    axis = -1 if tensor.axis == len(tensor.shape) - 1 else tensor.axis
+    return {"scheme": tensor.scheme.name, "shape": list(tensor.shape), "axis": axis}
+
+
+def _flat(planes: Mapping[str, Bytes]) -> dict[str, Values]:
+    """Planes as arrays: the grid's axes, then the bytes of a record."""
+    return {name: np.asarray(records) for name, records in planes.items()}
+
+
+def _turned(scheme: Scheme) -> Iterator[tuple[str, QuantizedTensor]]:
+    """The same codes with the groups along the first axis, where a scheme's blocks can turn."""
+    if scheme.operators:
+        return
+    rows, width = fitting_shape(scheme, 3)[-2:]
+    try:
+        layout = scheme.layout.along(0, 2)
+        shape = (width, rows)
+        yield "axis", QuantizedTensor(scheme, shape, _every_code(layout, shape), 0)
+    except RefquantError:
+        return
+
+
+def _tails(scheme: Scheme) -> Iterator[tuple[str, QuantizedTensor]]:
+    """A last group of one weight less than half, where a scheme allows groups cut short."""
+    if not scheme.ragged or scheme.operators:
+        return
+    rows, width = fitting_shape(scheme, 2)[-2:]
+    shape = (rows, width + width // 2 - 1)
+    x = SplitMix64(105).bell(*shape)
+    if scheme.can_encode:
+        yield "tail", refquant.quantize(x, scheme)
+
+
+def read_codes(writer: PackWriter, scheme: Scheme) -> None:
+    """Planes to codes: one case, of tame parameters and every code."""
+    tensor, codes = _with_codes(scheme, "unpack", _special_scales)
+    writer.add(
+        f"{slug(scheme)}.unpack.every-code",
+        "unpack",
+        _params(tensor),
+        _flat(tensor.planes),
+        _typed(tensor, codes),
+        features=[feature("unpack", scheme)],
+        flags=("EveryCode",),
+        why="each code comes from its own bits",
+    )
+
+
+def written_codes(writer: PackWriter, scheme: Scheme) -> None:
+    """Codes to planes: one case."""
+    tensor, codes = _with_codes(scheme, "pack", _every_code)
+    writer.add(
+        f"{slug(scheme)}.pack.every-code",
+        "pack",
+        _params(tensor),
+        _typed(tensor, codes),
+        _flat(tensor.planes),
+        features=[feature("pack", scheme)],
+        flags=("EveryCode",),
+        why="each code goes to its own bits, and spare bits are zero",
+    )
+
+
+def _with_codes(
+    scheme: Scheme, what: str, make: object
+) -> tuple[QuantizedTensor, dict[str, NDArray[np.integer]]]:
+    shape = fitting_shape(scheme, 2)
+    planes = make(scheme.layout, shape)  # type: ignore[operator]
+    tensor = QuantizedTensor(scheme, shape, planes)
+    layout = tensor.layout
+    codes = {
+        name: np.asarray(field_codes(layout, name, tensor.planes[field.plane], shape))
+        for name, field in layout.fields.items()
+    }
+    check_codes(tensor, codes, f"{slug(scheme)}.{what}")
+    return tensor, codes
+
+
+def _typed(tensor: QuantizedTensor, codes: Mapping[str, NDArray[np.integer]]) -> dict[str, Values]:
+    fields = tensor.layout.fields
+    return {name: one.astype(code_dtype(fields[name].element)) for name, one in codes.items()}

@@ -1,0 +1,160 @@
+"""`refquant conformance`: the suite of cases put to an engine, and what comes out of that."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from refquant.cli.output import emit_json, print_table
+
+__all__ = ["conformance"]
+
+conformance = App(
+    name="conformance",
+    help="""Test an engine in any language, and name its mistakes.
+
+An engine is a program that reads requests from its standard input and answers on its standard
+output; `conformance/README.md` shows how to write the adapter. Reports are written with --json
+FILE, --junit FILE and --html FILE. The exit status is 0 if nothing failed, 1 if something did or
+the run is no evidence.
+
+For example:
+  refquant conformance list decode/ggml
+  refquant conformance run --engine './my-adapter' --smoke
+  refquant conformance run --engine './my-adapter' --html report.html
+  refquant conformance replay ggml-q4_0.decode.every-code --engine './my-adapter'
+""",
+)
+
+Suite = Annotated[str | None, Parameter(help="The folder of the suite, if not the own one.")]
+EngineOption = Annotated[
+    str | None, Parameter(help="The command of an engine that answers on standard output.")
+]
+ExecOption = Annotated[
+    str | None, Parameter(help="A command that is run once a case, with {dir} for its folder.")
+]
+Features = Annotated[
+    str | None, Parameter(help="What an engine run once a case can do: names with commas.")
+]
+Scale = Annotated[float, Parameter(help="Multiply every time limit by this.")]
+Memory = Annotated[str, Parameter(help="What an engine may allocate, such as 4GB.")]
+Ids = Annotated[str, Parameter(help="Ids of cases or names of packs; * stands for anything.")]
+
+
+@conformance.command(name="list")
+def list_cases(
+    *ids: Ids,
+    suite: Suite = None,
+    feature: Annotated[str | None, Parameter(help="Only cases that need this feature.")] = None,
+    smoke: Annotated[
+        bool, Parameter(help="Only the smallest set that tells all mistakes.")
+    ] = False,
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False,
+) -> int:
+    """List packs, or the cases whose id or pack matches.
+
+    For example:
+      refquant conformance list
+      refquant conformance list 'ggml-q4_0.*'
+    """
+    from refquant.conformance.selection import find_suite, select
+
+    found = select(find_suite(suite), ids, smoke=smoke, feature=feature)
+    if json:
+        cases = [
+            {"id": c.id, "digest": c.digest, "pack": p.pack, "op": c.op, "features": c.features}
+            for p in found.packs
+            for c in p.cases
+        ]
+        emit_json("conformance-list", {"suite": found.suite.suite, "cases": cases})
+    elif found.partial or smoke:
+        rows = [(c.id, c.digest[:8], c.op, c.why) for p in found.packs for c in p.cases]
+        print_table(("case", "digest", "op", "why"), rows)
+    else:
+        packs = [(p.pack, len(p.cases), p.title) for p in found.packs]
+        print_table(
+            ("pack", "cases", "about"), packs, numeric=(1,), footer=("", found.expected, "")
+        )
+    return 0
+
+
+@conformance.command
+def run(  # noqa: PLR0913 - a command line has as many options as it has
+    *ids: Ids,
+    engine: EngineOption = None,
+    engine_exec: ExecOption = None,
+    features: Features = None,
+    suite: Suite = None,
+    smoke: Annotated[
+        bool, Parameter(help="Only the smallest set that tells all mistakes.")
+    ] = False,
+    seed: Annotated[int, Parameter(help="The order of the cases follows from it.")] = 0,
+    expect: Annotated[Path | None, Parameter(help="Failures that are known: expect.toml.")] = None,
+    timeout_scale: Scale = 1.0,
+    memory: Memory = "4GB",
+    json: Annotated[Path | None, Parameter(help="Write the report here as JSON.")] = None,
+    junit: Annotated[Path | None, Parameter(help="Write it here as JUnit's XML.")] = None,
+    html: Annotated[Path | None, Parameter(help="Write it here as one page.")] = None,
+    badge: Annotated[Path | None, Parameter(help="Write a badge here as SVG.")] = None,
+    quiet: Annotated[bool, Parameter(help="Print the summary only.")] = False,
+) -> int:
+    """Put the cases to an engine and judge its answers.
+
+    For example:
+      refquant conformance run --engine 'python -m refquant.conformance.reference'
+      refquant conformance run 'decode/*' --engine './my-adapter' --json report.json
+    """
+    from refquant.cli.conformance_runs import Reports, run_engine
+
+    reports = Reports(json, junit, html, badge)
+    return run_engine(
+        ids,
+        (engine, engine_exec, features),
+        suite=suite,
+        smoke=smoke,
+        seed=seed,
+        expect=expect,
+        limits=(timeout_scale, memory),
+        reports=reports,
+        quiet=quiet,
+    )
+
+
+@conformance.command
+def show(
+    name: Annotated[str, Parameter(help="The id of a case, with or without @digest.")],
+    /,
+    *,
+    suite: Suite = None,
+    hex: Annotated[bool, Parameter(help="Show the bytes of every array.")] = False,  # noqa: A002
+    json: Annotated[bool, Parameter(help="Print the case as it stands in its pack.")] = False,
+) -> int:
+    """Show what one case asks and what must come out.
+
+    For example:
+      refquant conformance show ggml-q4_0.decode.every-code --hex
+    """
+    from refquant.cli.conformance_runs import show_case
+
+    return show_case(name, suite, with_bytes=hex, as_json=json)
+
+
+@conformance.command
+def replay(
+    name: Annotated[str, Parameter(help="The id of a case, with or without @digest.")],
+    /,
+    *,
+    engine: EngineOption = None,
+    engine_exec: ExecOption = None,
+    suite: Suite = None,
+    timeout_scale: Scale = 1.0,
+    memory: Memory = "4GB",
+) -> int:
+    """Run one case alone and print what differs, byte by byte.
+
+    For example:
+      refquant conformance replay ggml-q4_0.decode.every-code --engine './my-adapter'
+    """
+    from refquant.cli.conformance_runs import replay_case
+
+    return replay_case(name, (engine, engine_exec, None), suite, (timeout_scale, memory))

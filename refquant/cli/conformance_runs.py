@@ -1,0 +1,207 @@
+"""Running engines for `refquant conformance`, and printing what became of the cases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refquant.cli.output import print_pairs, printable
+from refquant.errors import UsageError
+
+if TYPE_CHECKING:
+    from refquant.conformance.packs import Array, Pack
+    from refquant.conformance.replies import Limits
+    from refquant.conformance.results import CaseResult, Report
+    from refquant.conformance.runner import Engine
+
+__all__ = ["Reports", "replay_case", "run_engine", "show_case", "summary"]
+
+Commands = tuple[str | None, str | None, str | None]
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Files that a report is written to."""
+
+    json: Path | None = None
+    junit: Path | None = None
+    html: Path | None = None
+    badge: Path | None = None
+
+    def write(self, report: "Report") -> None:
+        """Write those that were asked for."""
+        from refquant.conformance.badge import badge_svg
+        from refquant.conformance.html import html_page
+        from refquant.conformance.junit import junit_xml
+
+        if self.json:
+            report.write(self.json)
+        if self.junit:
+            self.junit.write_text(junit_xml(report), "utf-8")
+        if self.html:
+            self.html.write_text(html_page(report), "utf-8")
+        if self.badge:
+            self.badge.write_text(badge_svg(report), "utf-8")
+
+
+def engine_of(commands: Commands, limits: "Limits") -> "Engine":
+    """The engine that the options name; UsageError where they name none or two."""
+    from refquant.conformance.exec_engine import ExecEngine
+    from refquant.conformance.line_engine import LineEngine
+
+    lines, once, features = commands
+    if (lines is None) == (once is None):
+        raise UsageError("give the engine's command: --engine 'CMD' or --engine-exec 'CMD {dir}'")
+    if lines is not None:
+        return LineEngine(lines, limits)
+    declared = tuple(one.strip() for one in (features or "").split(",") if one.strip())
+    return ExecEngine(once or "", limits, declared)
+
+
+def limits_of(scale: float, memory: str) -> "Limits":
+    """The limits that the options name."""
+    from refquant.cli.destination import parse_bytes
+    from refquant.conformance.replies import Limits
+
+    if not scale > 0:
+        raise UsageError(f"--timeout-scale {scale}: expected a number above 0")
+    return Limits(scale=scale, memory=parse_bytes(memory))
+
+
+def run_engine(  # noqa: PLR0913 - the options of a command
+    ids: Sequence[str],
+    commands: Commands,
+    *,
+    suite: str | None,
+    smoke: bool,
+    seed: int,
+    expect: Path | None,
+    limits: tuple[float, str],
+    reports: Reports,
+    quiet: bool,
+) -> int:
+    """The work of `run`: select, run, diagnose, write, print."""
+    from refquant.conformance.diagnosis import diagnosed
+    from refquant.conformance.runner import Options
+    from refquant.conformance.runner import run as run_cases
+    from refquant.conformance.selection import find_suite, select
+    from refquant.conformance.waivers import read_waivers
+
+    bounds = limits_of(*limits)
+    engine = engine_of(commands, bounds)
+    waivers = read_waivers(expect) if expect else ()
+    found = select(find_suite(suite), ids, smoke=smoke)
+    options = Options(
+        suite=found.suite.suite,
+        suite_sha256=found.sha256,
+        expected=found.expected,
+        seed=seed,
+        smoke=smoke,
+        selected=found.partial,
+        limits=bounds,
+        waivers=waivers,
+        root=found.root,
+    )
+    report = diagnosed(run_cases(engine, found.packs, options), found.root)
+    reports.write(report)
+    summary(report, quiet=quiet)
+    return 0 if report.passed else 1
+
+
+def summary(report: "Report", *, quiet: bool = False) -> None:
+    """What a person reads at the end of a run."""
+    from refquant.conformance.results import BAD
+
+    bad = [one for one in report.results if one.result in BAD]
+    for one in [] if quiet else bad[:SHOWN]:
+        print(printable(f"{one.result:9} {one.id}@{one.digest}  {one.detail}"))
+        for named in one.diagnosis[:1]:
+            print(printable(f"          looks like {named}"))
+    if not quiet and len(bad) > SHOWN:
+        print(f"... and {len(bad) - SHOWN} more; --json FILE or --html FILE has them all")
+    name = f"{report.engine['name']} {report.engine['version']}".strip()
+    counts = ", ".join(f"{count} {result}" for result, count in report.counts.items())
+    print(printable(f"{name}: {counts}; suite {report.suite}, {report.seconds} s"))
+    for problem in report.problems:
+        print(printable(f"this run is no evidence: {problem}"))
+
+
+def show_case(name: str, suite: str | None, *, with_bytes: bool, as_json: bool) -> int:
+    """The work of `show`."""
+    from refquant.conformance.selection import find_case, find_suite, select
+
+    pack, case = find_case(select(find_suite(suite)).packs, name)
+    if as_json:
+        import json
+
+        import msgspec
+
+        print(json.dumps(msgspec.to_builtins(case), indent=2))
+        return 0
+    print_pairs(
+        [
+            ("case", f"{case.id}@{case.digest[:8]}"),
+            ("pack", pack.pack),
+            ("operation", case.op),
+            ("why", case.why),
+            ("features", ", ".join(case.features)),
+            ("parameters", ", ".join(f"{key} {value}" for key, value in case.params.items())),
+            ("outcome", f"{case.outcome} {case.code}".strip()),
+            ("kills", ", ".join(case.kills) or None),
+        ]
+    )
+    for kind, arrays in (("in", case.inputs), ("out", case.outputs), ("aside", case.aside)):
+        for array in arrays:
+            rule = f", compared by {array.cmp.name}" if array.cmp else ""
+            print(f"{kind:5} {array.name}: {array.dtype} {list(array.shape)}{rule}")
+            if with_bytes:
+                _print_bytes(pack, array)
+    return 0
+
+
+def _print_bytes(pack: "Pack", array: "Array") -> None:
+    raw = pack.array(array).tobytes()
+    for start in range(0, len(raw), 16):
+        print(f"      {start:06x}  {raw[start : start + 16].hex(' ')}")
+
+
+def replay_case(name: str, commands: Commands, suite: str | None, limits: tuple[float, str]) -> int:
+    """The work of `replay`: the case alone, in a process of its own."""
+    from refquant.conformance.diagnosis import diagnosed
+    from refquant.conformance.runner import Options
+    from refquant.conformance.runner import run as run_cases
+    from refquant.conformance.selection import find_case, find_suite, select
+
+    bounds = limits_of(*limits)
+    root = find_suite(suite)
+    _, case = find_case(select(root).packs, name)
+    found = select(root, [case.id])
+    options = Options(
+        suite=found.suite.suite, expected=1, selected=True, limits=bounds, root=found.root
+    )
+    engine = engine_of(commands, bounds)
+    report = diagnosed(run_cases(engine, found.packs, options), root)
+    _print_result(report.results[0])
+    return 0 if report.passed else 1
+
+
+def _print_result(one: "CaseResult") -> None:
+    print_pairs([("case", f"{one.id}@{one.digest}"), ("result", one.result)])
+    print_pairs([("why", one.why or None), ("detail", one.detail or None)])
+    for difference in one.differences:
+        print_pairs(
+            [
+                ("output", difference.output),
+                ("problem", difference.note or None),
+                ("wrong", difference.different or None),
+                ("first at", list(difference.first) if difference.different else None),
+                ("found", difference.found or None),
+                ("expected", difference.expected or None),
+                (f"bytes {difference.offset:#x}", difference.found_bytes or None),
+                ("expected", difference.expected_bytes or None),
+            ],
+            indent=2,
+        )
+    for named in one.diagnosis:
+        print(printable(f"looks like {named}"))

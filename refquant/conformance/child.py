@@ -1,0 +1,141 @@
+"""A child process that may crash, hang, flood or lie: started in limits, read without blocking."""
+
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import IO
+
+from refquant.conformance.replies import Limits
+
+__all__ = ["Child", "limited"]
+
+KEPT_LOG = 8 << 10
+
+
+def limited(command: Sequence[str], limits: Limits) -> list[str]:
+    """The command behind a shell that sets limits of memory, files and core dumps first."""
+    if os.name != "posix":
+        return list(command)
+    script = (
+        f"ulimit -c 0; ulimit -d {limits.memory >> 10} 2>/dev/null; "
+        f'ulimit -f {limits.file_bytes >> 9}; exec "$@"'
+    )
+    return ["sh", "-c", script, "sh", *command]
+
+
+class Child:
+    """One process in a group of its own; lines go in, lines come out, each within a time."""
+
+    def __init__(self, command: str, limits: Limits) -> None:
+        self.limits = limits
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - `kill` closes it
+        self._process = subprocess.Popen(
+            limited(shlex.split(command), limits),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+        )
+        self._input = self._fileno(self._process.stdin)
+        self._output = self._fileno(self._process.stdout)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._output, selectors.EVENT_READ)
+        self._buffer = bytearray()
+        self._searched = 0
+
+    def write(self, line: bytes, deadline: float) -> bool:
+        """Hand over a line; False if the process ends or reads nothing until then."""
+        rest = memoryview(line)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._input, selectors.EVENT_WRITE)
+            while rest:
+                if not selector.select(max(deadline - time.monotonic(), 0)):
+                    return False
+                try:
+                    rest = rest[os.write(self._input, rest) :]
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    return False
+        return True
+
+    def line(self, deadline: float) -> bytes | None:
+        """The next line without its end; None if there is none.
+
+        That is where the process ended, the time is over, or the line is too long: see `ended`,
+        `too_long`.
+        """
+        while True:
+            end = self._buffer.find(b"\n", self._searched)
+            if end >= 0:
+                found = bytes(self._buffer[:end])
+                del self._buffer[: end + 1]
+                self._searched = 0
+                return found
+            self._searched = len(self._buffer)
+            if self.too_long or not self._selector.select(max(deadline - time.monotonic(), 0)):
+                return None
+            try:
+                part = os.read(self._output, 1 << 16)
+            except BlockingIOError:
+                continue
+            if not part:
+                return None
+            self._buffer += part
+
+    @property
+    def too_long(self) -> bool:
+        """Whether a line has grown beyond the limit."""
+        return len(self._buffer) > self.limits.line_bytes
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a whole line has come in that nobody asked for."""
+        if not self._selector.select(0):
+            return b"\n" in self._buffer
+        with suppress(BlockingIOError):
+            self._buffer += os.read(self._output, 1 << 16)
+        return b"\n" in self._buffer
+
+    def ended(self, seconds: float = 1.0) -> str:
+        """How the process ended, or an empty text where it has not."""
+        try:
+            status = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return ""
+        if status < 0:
+            return f"ended by signal {signal.Signals(-status).name}"
+        return f"ended with exit status {status}"
+
+    def log(self) -> str:
+        """The last of what it wrote to standard error."""
+        size = os.fstat(self._errors.fileno()).st_size
+        self._errors.seek(max(size - KEPT_LOG, 0))
+        return self._errors.read().decode("utf-8", "replace")
+
+    def kill(self) -> None:
+        """End the process and all that it started."""
+        with suppress(ProcessLookupError, PermissionError):
+            if os.name == "posix":
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+        self._process.wait()
+        self._selector.close()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+
+    @staticmethod
+    def _fileno(stream: IO[bytes] | None) -> int:
+        if stream is None:
+            raise ValueError("the process was started without pipes")
+        os.set_blocking(stream.fileno(), False)
+        return stream.fileno()

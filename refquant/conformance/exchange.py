@@ -1,0 +1,136 @@
+"""The files through which a case and an engine's answer pass.
+
+Inputs of a case stand in one file at offsets of 64 bytes; every output has a file of its own that
+exists beforehand, has the right size, and is filled with a pattern of this request alone.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.conformance.packs import DTYPES, Array, Case, Pack
+
+__all__ = ["Exchange", "Request", "Written"]
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an engine is told of a case: neither its name nor what must come out."""
+
+    op: str
+    params: Mapping[str, Any]
+    inputs: tuple[Mapping[str, Any], ...]
+    outputs: tuple[Mapping[str, Any], ...]
+    seconds: float
+
+    def message(self, number: int) -> dict[str, Any]:
+        """The `run` message of the protocol."""
+        return {
+            "cmd": "run",
+            "seq": number,
+            "op": self.op,
+            "params": dict(self.params),
+            "in": list(self.inputs),
+            "out": list(self.outputs),
+        }
+
+
+@dataclass(slots=True)
+class Written:
+    """What an engine left behind: arrays by name, or in `problems` why there is none."""
+
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+class Exchange:
+    """A folder for one request after the other; `root` is where parameters find files."""
+
+    def __init__(self, folder: Path, root: Path, seed: int) -> None:
+        self.folder = folder
+        self.root = root
+        self.seed = seed
+        self._count = 0
+
+    def prepare(self, pack: Pack, case: Case, seconds: float) -> Request:
+        """Write the inputs and the patterned outputs of a case."""
+        self._count += 1
+        inputs = self._write_inputs([(one, pack.array(one).tobytes()) for one in case.inputs])
+        outputs = tuple(self._prepare_output(pack, one, k) for k, one in enumerate(case.outputs))
+        params = dict(case.params)
+        if isinstance(params.get("file"), str):
+            params["file"] = str(self.root / str(params["file"]))
+        return Request(case.op, params, tuple(inputs), outputs, seconds)
+
+    def collect(self, case: Case) -> Written:
+        """The arrays that stand in the outputs' files now."""
+        written = Written()
+        for number, array in enumerate(case.outputs):
+            path = self._output_path(number)
+            size = _size(array)
+            found = path.stat().st_size if path.is_file() else -1
+            if found != size:
+                state = f"has {found} bytes" if found >= 0 else "is gone"
+                written.problems[array.name] = f"the output's file {state}, expected {size}"
+                continue
+            raw = path.read_bytes()
+            if raw == self._pattern(array, number) and size:
+                written.problems[array.name] = "the output was not written"
+            values = np.frombuffer(raw, DTYPES[array.dtype])
+            written.arrays[array.name] = values.reshape(array.shape)
+        return written
+
+    def _write_inputs(self, arrays: list[tuple[Array, bytes]]) -> list[dict[str, Any]]:
+        path, content, places = self.folder / "in.bin", bytearray(), []
+        for array, raw in arrays:
+            content += bytes(-len(content) % ALIGNMENT)
+            places.append(
+                {
+                    "name": array.name,
+                    "dtype": array.dtype,
+                    "shape": list(array.shape),
+                    "path": str(path),
+                    "off": len(content),
+                    "len": len(raw),
+                }
+            )
+            content += raw
+        path.write_bytes(content)
+        return places
+
+    def _prepare_output(self, pack: Pack, array: Array, number: int) -> dict[str, Any]:
+        pattern = self._pattern(array, number)
+        if array.cmp is None or array.cmp.name != "digest":
+            # A single byte could be right by chance.
+            assert_other = pack.array(array).tobytes() == pattern
+            pattern = bytes(255 - byte for byte in pattern) if assert_other else pattern
+        path = self._output_path(number)
+        path.unlink(missing_ok=True)
+        path.write_bytes(pattern)
+        return {
+            "name": array.name,
+            "dtype": array.dtype,
+            "shape": list(array.shape),
+            "path": str(path),
+        }
+
+    def _output_path(self, number: int) -> Path:
+        return self.folder / f"out{number}.bin"
+
+    def _pattern(self, array: Array, number: int) -> bytes:
+        word = f"{self.seed}/{self._count}/{number}".encode()
+        unit = hashlib.sha256(word).digest()
+        size = _size(array)
+        return (unit * (size // len(unit) + 1))[:size]
+
+
+def _size(array: Array) -> int:
+    return prod(array.shape) * np.dtype(DTYPES[array.dtype]).itemsize

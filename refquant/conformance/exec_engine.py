@@ -1,0 +1,91 @@
+"""An engine without a loop: a command that is run once for each case, told by a small text file."""
+
+import shlex
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from refquant.conformance.child import Child
+from refquant.conformance.exchange import Request
+from refquant.conformance.replies import Hello, Limits, Reply
+from refquant.errors import UsageError
+
+__all__ = ["ExecEngine", "case_text"]
+
+STATUSES: Final = {0: "ok", 3: "rejected", 4: "unsupported"}
+
+
+class ExecEngine:
+    """Runs `CMD {dir}` for each case; what it supports is known from its answers alone."""
+
+    def __init__(self, command: str, limits: Limits, features: tuple[str, ...] = ()) -> None:
+        if "{dir}" not in command:
+            raise UsageError("the command of --engine-exec must hold {dir}, the folder of a case")
+        self.command = command
+        self.limits = limits
+        self.starts = 0
+        self.features = features
+        self._folder = tempfile.TemporaryDirectory(prefix="refquant-case-")
+
+    def start(self) -> Hello:
+        """Nothing is started: a name, and the features given on the command line."""
+        name = Path(shlex.split(self.command)[0]).name
+        return Hello(name, features=self.features or ("*",), declared=bool(self.features))
+
+    def run(self, request: Request) -> Reply:
+        """Write `case.txt` and run the command."""
+        self.starts += 1
+        folder = Path(self._folder.name)
+        for one in request.inputs:
+            whole = Path(one["path"]).read_bytes()
+            (folder / _file_of(one["name"])).write_bytes(whole[one["off"] :][: one["len"]])
+        (folder / "case.txt").write_text(case_text(request), "utf-8")
+        child = Child(self.command.replace("{dir}", shlex.quote(str(folder))), self.limits)
+        try:
+            return self._watch(child, request.seconds)
+        finally:
+            child.kill()
+
+    def close(self) -> None:
+        """Remove the folder of cases."""
+        self._folder.cleanup()
+
+    def _watch(self, child: Child, seconds: float) -> Reply:
+        deadline, said, read = time.monotonic() + seconds, "", 0
+        while (line := child.line(deadline)) is not None:
+            said = said or line.decode("utf-8", "replace").strip()
+            read += len(line) + 1
+            if read > self.limits.log_bytes:
+                return Reply("protocol-error", detail="output without end")
+        if child.too_long:
+            return Reply("protocol-error", detail="a line of more than 1 MiB")
+        how = child.ended(max(deadline - time.monotonic(), 0.05))
+        if not how:
+            return Reply("timeout", detail=f"it has not ended within {seconds:g} s")
+        status = int(how.rsplit(" ", 1)[1]) if "status" in how else -1
+        if status not in STATUSES:
+            log = child.log().strip().splitlines()[-1:]
+            return Reply("crash", detail="; ".join([how, *log]))
+        return Reply("answer", {"outcome": STATUSES[status], "code": said})
+
+
+def case_text(request: Request) -> str:
+    """The lines of `case.txt`."""
+    lines = [f"op {request.op}"]
+    for name, value in request.params.items():
+        shown = "x".join(map(str, value)) if isinstance(value, list) else value
+        lines.append(f"param {name} {shown}")
+    lines += [f"in {_array_text(one)} {_file_of(one['name'])}" for one in request.inputs]
+    lines += [f"out {_array_text(one)} {one['path']}" for one in request.outputs]
+    return "\n".join([*lines, ""])
+
+
+def _array_text(array: Mapping[str, Any]) -> str:
+    shape = "x".join(map(str, array["shape"])) or "1"
+    return f"{array['name']} {array['dtype']} {shape}"
+
+
+def _file_of(name: str) -> str:
+    return f"in_{name}.bin"

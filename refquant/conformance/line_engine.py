@@ -1,0 +1,126 @@
+"""An engine with a loop: a child process that is asked one JSON line after the other."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from refquant.conformance.child import Child
+from refquant.conformance.exchange import Request
+from refquant.conformance.replies import OUTCOMES, Hello, Limits, Reply, hello_of
+from refquant.errors import ConformanceError
+
+__all__ = ["LineEngine"]
+
+MARK: Final = b"@rq "
+
+
+class LineEngine:
+    """Speaks the protocol of `conformance/SPEC.md` with one process, which it replaces at need."""
+
+    def __init__(self, command: str, limits: Limits) -> None:
+        self.command = command
+        self.limits = limits
+        self.starts = 0
+        self._child: Child | None = None
+        self._number = 0
+
+    def start(self) -> Hello:
+        """Start the process and be introduced; ConformanceError where that fails."""
+        self.close()
+        self.starts += 1
+        try:
+            self._child = Child(self.command, self.limits)
+        except (OSError, ValueError) as error:
+            raise ConformanceError(f"engine {self.command!r} cannot be started: {error}") from error
+        seconds = self.limits.start_seconds * self.limits.scale
+        reply = self._ask({"cmd": "hello", "protocol": 1}, seconds, None)
+        if reply.kind != "answer":
+            raise ConformanceError(
+                f"engine {self.command!r} did not introduce itself: {reply.detail or reply.kind}"
+            )
+        hello = hello_of(reply.data)
+        if isinstance(hello, str):
+            raise ConformanceError(f"engine {self.command!r}: {hello}")
+        return hello
+
+    def run(self, request: Request) -> Reply:
+        """Ask for one case. After anything but an answer a new process is started for the next."""
+        if self._child is None:
+            self.start()
+        self._number += 1
+        return self._ask(request.message(self._number), request.seconds, self._number)
+
+    def close(self) -> None:
+        """Say goodbye, and end the process however it takes it."""
+        if self._child is not None:
+            self._child.write(b'{"cmd": "bye"}\n', time.monotonic() + 0.2)
+            self._child.ended(0.2)
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def _ask(self, message: Mapping[str, Any], seconds: float, number: int | None) -> Reply:
+        child = self._child
+        if child is None:
+            return Reply("crash", detail="no process")
+        if child.waiting and (extra := self._unasked(child)):
+            return self._failed("protocol-error", f"an answer that nobody asked for: {extra}")
+        deadline = time.monotonic() + seconds
+        if not child.write(json.dumps(message).encode() + b"\n", deadline):
+            return self._ended("it does not read its input")
+        budget = self.limits.log_bytes
+        while budget > 0:
+            line = child.line(deadline)
+            if line is None:
+                return self._ended(f"no answer within {seconds:g} s")
+            budget -= len(line) + 1
+            if line.startswith(MARK):
+                return self._judged(child, line[len(MARK) :], number)
+        return self._failed("protocol-error", "output without end and without an answer")
+
+    def _judged(self, child: Child, body: bytes, number: int | None) -> Reply:
+        try:
+            data = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            return self._failed("protocol-error", f"the answer is not JSON: {error}")
+        if not isinstance(data, dict):
+            return self._failed("protocol-error", "the answer is not a JSON object")
+        if number is not None and data.get("seq") != number:
+            found = f"seq {data.get('seq')!r}, expected {number}"
+            return self._failed("protocol-error", f"an answer with {found}")
+        if number is not None and data.get("outcome") not in OUTCOMES:
+            found = f"outcome {data.get('outcome')!r}, expected one of {', '.join(OUTCOMES)}"
+            return self._failed("protocol-error", f"an answer with {found}")
+        if child.waiting and (extra := self._unasked(child)):
+            return self._failed("protocol-error", f"a second answer to one request: {extra}")
+        return Reply("answer", data)
+
+    @staticmethod
+    def _unasked(child: Child) -> str:
+        """An answer among the lines that have come in meanwhile; other lines are a log."""
+        while child.waiting:
+            line = child.line(time.monotonic()) or b""
+            if line.startswith(MARK):
+                return line[:80].decode("utf-8", "replace")
+        return ""
+
+    def _ended(self, otherwise: str) -> Reply:
+        """Why there is no answer: an end, a line without end, or time."""
+        child = self._child
+        if child is None:
+            return Reply("crash", detail="no process")
+        if child.too_long:
+            return self._failed("protocol-error", "a line of more than 1 MiB")
+        how = child.ended(0.05)
+        if how:
+            said = child.log().strip().splitlines()[-1:]
+            return self._failed("crash", "; ".join([how, *said]))
+        return self._failed("timeout", otherwise)
+
+    def _failed(self, kind: Any, detail: str) -> Reply:
+        self._drop()
+        return Reply(kind, detail=detail)

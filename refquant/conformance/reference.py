@@ -1,0 +1,89 @@
+"""The reference engine: refquant behind the protocol of `conformance/SPEC.md`.
+
+    refquant conformance run --engine 'python -m refquant.conformance.reference'
+
+It is also the shortest example of an adapter: a loop, a function that reads arrays, one that writes
+them.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import refquant
+from refquant.conformance.operations import OPERATIONS, Arrays, Task, fitted, perform
+from refquant.conformance.packs import DTYPES
+from refquant.driver import Scheme
+from refquant.errors import FormatError, UnsupportedError
+from refquant.schemes import scheme as find_scheme
+
+__all__ = ["answer", "main", "serve", "task_of"]
+
+Message = Mapping[str, Any]
+
+
+def task_of(message: Message, find: Callable[[str], Scheme] = find_scheme) -> Task:
+    """The task in a `run` message, with its input arrays read."""
+    outputs = {one["name"]: (DTYPES[one["dtype"]], tuple(one["shape"])) for one in message["out"]}
+    inputs = {one["name"]: _array(one) for one in message["in"]}
+    return Task(message["op"], message["params"], inputs, outputs, find)
+
+
+def _array(place: Message) -> NDArray[Any]:
+    with Path(place["path"]).open("rb") as file:
+        file.seek(place["off"])
+        raw = file.read(place["len"])
+    return np.frombuffer(raw, DTYPES[place["dtype"]]).reshape(place["shape"])
+
+
+def answer(message: Message, compute: Callable[[Task], Arrays] = perform) -> dict[str, Any]:
+    """The answer to one message; its outputs are written on the way."""
+    if message["cmd"] == "hello":
+        return {
+            "engine": {"name": "refquant", "version": refquant.__version__, "language": "Python"},
+            "features": [*(f"{op}*" for op in OPERATIONS), "axis", "tail"],
+            "behaviours": {},
+        }
+    if message["cmd"] != "run":
+        return {"outcome": "unsupported"}
+    return {"seq": message["seq"], **_outcome(message, compute)}
+
+
+def _outcome(message: Message, compute: Callable[[Task], Arrays]) -> dict[str, Any]:
+    try:
+        task = task_of(message)
+        results = fitted(compute(task), task.outputs)
+        for one in message["out"]:
+            Path(one["path"]).write_bytes(np.ascontiguousarray(results[one["name"]]).tobytes())
+        return {"outcome": "ok"}
+    except FormatError as error:
+        return {"outcome": "rejected", "code": error.code, "detail": error.message}
+    except UnsupportedError as error:
+        if error.code:
+            return {"outcome": "rejected", "code": error.code, "detail": str(error)}
+        return {"outcome": "unsupported", "detail": str(error)}
+    except Exception as error:  # noqa: BLE001 - whatever happens in a case, the loop goes on
+        return {"outcome": "error", "detail": f"{type(error).__name__}: {error}"}
+
+
+def serve(compute: Callable[[Task], Arrays] = perform) -> None:
+    """Answer messages on standard input until `bye`."""
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message["cmd"] == "bye":
+            return
+        print("@rq " + json.dumps(answer(message, compute)), flush=True)  # noqa: T201 - the protocol
+
+
+def main() -> None:
+    """The process that the runner starts."""
+    serve()
+
+
+if __name__ == "__main__":
+    main()

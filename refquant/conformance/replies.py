@@ -1,0 +1,89 @@
+"""What comes back from an engine for one request, and who the engine says it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal
+
+__all__ = ["Hello", "Limits", "Reply", "ReplyKind", "hello_of"]
+
+ReplyKind = Literal["answer", "crash", "timeout", "protocol-error"]
+OUTCOMES: Final = ("ok", "unsupported", "rejected", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an engine may use; seconds are multiplied by `scale`."""
+
+    seconds: float = 10.0
+    hostile_seconds: float = 5.0
+    start_seconds: float = 60.0
+    scale: float = 1.0
+    memory: int = 4 << 30
+    file_bytes: int = 256 << 20
+    line_bytes: int = 1 << 20
+    log_bytes: int = 8 << 20
+    """Output without an answer that is read for one case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer: `data` is the engine's object; otherwise `detail` says what went wrong."""
+
+    kind: ReplyKind
+    data: Mapping[str, Any] = field(default_factory=dict)
+    detail: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """ok, unsupported, rejected or error; empty where there is no answer."""
+        return str(self.data.get("outcome", "")) if self.kind == "answer" else ""
+
+    @property
+    def code(self) -> str:
+        """The error's code that a rejection names."""
+        return str(self.data.get("code", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """An engine's introduction. One without a loop introduces itself not, and declares nothing."""
+
+    name: str
+    version: str = ""
+    language: str = ""
+    features: tuple[str, ...] = ("*",)
+    behaviours: Mapping[str, str] = field(default_factory=dict)
+    max_bytes: int = 0
+    declared: bool = True
+
+    def has(self, feature: str) -> bool:
+        """Whether a feature is declared; `*` at the end of one covers all that follow."""
+        return any(fnmatchcase(feature, _literal(pattern)) for pattern in self.features)
+
+
+def _literal(pattern: str) -> str:
+    """A pattern in which `*` alone is special, and only at the end."""
+    body, star = (pattern[:-1], "*") if pattern.endswith("*") else (pattern, "")
+    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in body) + star
+
+
+def hello_of(data: Mapping[str, Any]) -> Hello | str:
+    """The introduction in an engine's answer, or what is wrong with it."""
+    engine, features = data.get("engine"), data.get("features")
+    if not isinstance(engine, dict) or not isinstance(engine.get("name"), str):
+        return "hello was answered without engine.name"
+    if not isinstance(features, list) or not all(isinstance(one, str) for one in features):
+        return "hello was answered without a list of features"
+    behaviours, limits = data.get("behaviours", {}), data.get("limits", {})
+    if not isinstance(behaviours, dict) or not isinstance(limits, dict):
+        return "behaviours and limits of hello must be objects"
+    most = limits.get("max_bytes", 0)
+    return Hello(
+        engine["name"],
+        str(engine.get("version", "")),
+        str(engine.get("language", "")),
+        tuple(features),
+        {str(key): str(value) for key, value in behaviours.items()},
+        most if isinstance(most, int) else 0,
+    )

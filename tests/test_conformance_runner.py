@@ -1,0 +1,153 @@
+"""The runner: the reference passes, and no engine that crashes, hangs, floods or lies does."""
+
+import sys
+
+import msgspec
+import pytest
+
+from refquant.conformance.line_engine import LineEngine
+from refquant.conformance.replies import Hello, Limits
+from refquant.conformance.results import read_report
+from refquant.conformance.runner import Options, run
+from refquant.conformance.selection import select
+from refquant.conformance.waivers import Waiver
+from refquant.errors import FormatError
+from tests.conftest import REPOSITORY
+from tests.engines_that_lie import FAKES
+
+SUITE = REPOSITORY / "conformance"
+REFERENCE = f"{sys.executable} -m refquant.conformance.reference"
+QUICK = Limits(seconds=1.5, hostile_seconds=1.5, memory=256 << 20, log_bytes=1 << 18)
+
+
+def chosen(*patterns):
+    return select(SUITE, patterns or ("ggml-q4_0.decode.*",))
+
+
+def outcome(engine, found, **options):
+    given = {"expected": found.expected, "root": found.root, "limits": engine.limits, **options}
+    return run(engine, found.packs, Options(**given))
+
+
+def fake(name):
+    return LineEngine(f"{sys.executable} -m tests.engines_that_lie {name}", QUICK)
+
+
+def test_the_reference_passes():
+    found = chosen("ggml-q4_0.*", "int-affine*")
+    report = outcome(LineEngine(REFERENCE, Limits()), found)
+    assert report.passed, report.problems
+    assert report.counts == {"pass": found.expected}
+    assert report.controls["caught"] == 5
+    assert report.starts == 1
+
+
+EXPECTED = {
+    "crashes": {"crash"},
+    "exits_with_0": {"crash"},
+    "hangs": {"timeout"},
+    "says_nothing_on_input": {"timeout"},
+    "writes_nothing": {"fail"},
+    "answers_with_another_seq": {"protocol-error"},
+    "truncates": {"fail"},
+    "removes_outputs": {"fail"},
+    "answers_twice": {"protocol-error"},
+    "claims_unsupported": {"unsupported-but-declared"},
+    "rejects_all": {"fail"},
+    "returns_inputs": {"fail"},
+    "returns_zeros": {"fail"},
+    "allocates_without_end": {"crash"},
+    "writes_a_line_without_end": {"protocol-error"},
+    "logs_without_end": {"protocol-error"},
+    "answers_no_json": {"protocol-error"},
+    "answers_a_list": {"protocol-error"},
+    "answers_another_word": {"protocol-error"},
+    "returns_yesterdays_output": {"pass", "fail"},
+    "mixes_noise_in": {"pass"},
+    "crashes_once_in_a_while": {"pass", "flaky"},
+}
+
+
+def test_every_fake_is_expected():
+    assert set(EXPECTED) == set(FAKES)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_fakes(name):
+    slow = name in ("hangs", "says_nothing_on_input", "allocates_without_end")
+    found = chosen("ggml-q4_0.decode.any-bytes") if slow else chosen()
+    report = outcome(fake(name), found)
+    found = {one.result for one in report.results}
+    # The second answer may come in after the first one was judged; then the next case fails.
+    assert found == EXPECTED[name] or (name == "answers_twice" and found > EXPECTED[name])
+    assert report.passed == (EXPECTED[name] == {"pass"})
+
+
+def test_outputs_of_an_earlier_case_are_called_so():
+    found = chosen("ggml-*.decode.any-bytes")
+    report = outcome(fake("returns_yesterdays_output"), found)
+    assert any("these are the outputs of" in one.detail for one in report.results)
+
+
+def test_an_engine_that_stays_silent_is_given_up():
+    found = chosen("decode/float")
+    report = outcome(fake("exits_with_0"), found)
+    assert report.counts["crash"] == 10
+    assert report.counts["not-run"] == found.expected - 10
+
+
+def test_a_run_of_nothing_is_no_evidence():
+    engine = LineEngine(REFERENCE, Limits())
+    hello = engine.start()
+    engine.start = lambda: msgspec.structs.replace(hello) if 0 else Hello("x", features=("zip",))
+    report = outcome(engine, chosen())
+    assert set(report.counts) == {"unsupported"}
+    assert not report.passed
+    assert "not one case was run" in report.problems[0]
+
+
+def test_counts_must_be_the_suite_s():
+    report = outcome(LineEngine(REFERENCE, Limits()), chosen(), expected=99)
+    assert not report.passed
+    assert "and the suite has 99" in report.problems[0]
+
+
+def test_a_runner_that_judges_everything_right_is_found_out(monkeypatch):
+    from refquant.conformance import judge
+    from refquant.conformance.compare import Verdict
+
+    monkeypatch.setattr(judge, "compare", lambda *_: Verdict(True))
+    report = outcome(LineEngine(REFERENCE, Limits()), chosen())
+    assert report.counts == {"pass": len(report.results)}
+    assert not report.passed
+    assert "corrupt controls were judged right" in report.problems[0]
+
+
+LINK = "https://example.org/1"
+
+
+def test_waivers():
+    found = chosen()
+    everything = Waiver("ggml-q4_0.*", LINK)
+    report = outcome(fake("returns_zeros"), found, waivers=[everything])
+    assert report.counts == {"xfail": found.expected}
+    assert report.passed
+    unexpected = outcome(LineEngine(REFERENCE, Limits()), found, waivers=[everything])
+    assert set(unexpected.counts) == {"xpass"}
+    assert not unexpected.passed
+    other = outcome(LineEngine(REFERENCE, Limits()), found, waivers=[Waiver("nothing", LINK)])
+    assert other.problems == ("the waiver of 'nothing' matches no case that was selected",)
+
+
+def test_a_report_is_read_back_and_a_cut_one_is_not(tmp_path):
+    report = outcome(LineEngine(REFERENCE, Limits()), chosen())
+    path = tmp_path / "report.json"
+    report.write(path)
+    assert read_report(path) == report
+    text = path.read_text("utf-8")
+    path.write_text(text[: len(text) // 2], "utf-8")
+    with pytest.raises(FormatError):
+        read_report(path)
+    path.write_text(text.replace('"pass": ', '"pass": 1'), "utf-8")
+    with pytest.raises(FormatError, match="counts"):
+        read_report(path)
