@@ -104,6 +104,25 @@ def test_overflow_and_packing(name, weights, expected):
     assert tensor.planes["values"].tobytes() == bytes.fromhex(expected)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_all_codes_and_all_halves_are_those_of_ml_dtypes(name):
+    base, overflow = parts(name)
+    count = 1 << refquant.scheme(name).layout.fields["w"].element.bits
+    every = np.arange(count, dtype=np.uint8).view(DTYPES[base]).astype(np.float32)
+    known = every[np.isfinite(every)]
+    x = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    x = x if refquant.scheme(name).non_finite else x[np.isfinite(x)]
+    # Who saturates stores what the weight would be at the end of the range.
+    held = np.clip(x, known.min(), known.max()) if overflow == "saturate" else x
+    x, held = (np.resize(each, (1, len(x) // 8 * 8)) for each in (x, held))
+    tensor = refquant.quantize(x, name)
+    with np.errstate(invalid="ignore", over="ignore"):
+        theirs = held.astype(DTYPES[base])
+    assert (codes(tensor) == theirs.view(np.uint8)).all()
+    assert np.array_equal(tensor.dequantize(), theirs.astype(np.float32), equal_nan=True)
+    assert set(np.unique(codes(tensor))) >= set(np.flatnonzero(np.isfinite(every)).tolist())
+
+
 def test_formats_without_nan_refuse_it():
     with pytest.raises(refquant.RefquantError, match="no rule"):
         refquant.quantize(np.float32([[np.nan, 1]]), "float/f4_e2m1fn")

@@ -74,6 +74,7 @@ def moved(scheme, name, **changes):
 
 
 Q4_0, Q4_1 = refquant.scheme("q4_0"), refquant.scheme("q4_1")
+CT_NVFP4 = refquant.scheme("ct/nvfp4")
 
 
 def codes_two_bytes_early(case):
@@ -131,6 +132,11 @@ PLANTED = {
         NVFP4,
         lambda case: inverted(case, "global"),
         "reciprocal scale: 1/g",
+    ),
+    "divisor of compressed-tensors' NVFP4 multiplied by": (
+        CT_NVFP4,
+        misread(CT_NVFP4, value=("mul", ("mul", "s", "g"), "q")),
+        "multiplied by g, which divides",
     ),
     "unsigned read as signed": (
         U8,
