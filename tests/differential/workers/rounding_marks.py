@@ -127,6 +127,8 @@ class Marks(Wide):
     def __init__(self):
         super().__init__()
         self.places, self.reaches, self.angles, self.halves = [], [], [], []
+        # How many roundings of one size a reach is the sum of.
+        self.counts = []
         self.turning, self.angle = False, None
 
     def watch_angles(self, rotary):
@@ -139,6 +141,7 @@ class Marks(Wide):
             self.turning = False
             # Rounded once, or twice where a size multiplies them.
             far = ANGLE * self.angle + EXP
+            self.counts += [1] * len(parts)
             return tuple(self._add(part, 2 * torch.ones_like(part), angle=far) for part in parts)
 
         rotary.forward = forward
@@ -157,6 +160,8 @@ class Marks(Wide):
         # Rounding to float16 before and after; GELU is nowhere steeper than 1.13.
         x = args[0].detach() if name == "gelu" else None
         half = None if x is None else 2.0**13 * (1.13 * x.abs() + y.detach().abs()) + 1
+        terms = {"matmul": 0, "linear": 0, "addmm": 1}.get(name)
+        self.counts.append(1 if terms is None else args[terms].shape[-1])
         return self._add(y, reach, half=half, inplace=name == "index_add_")
 
     def _add(self, y, reach, *, angle=None, half=None, inplace=False):
@@ -168,20 +173,35 @@ class Marks(Wide):
         self.halves.append(nothing if half is None else half)
         return y.add_(place) if inplace else y + place
 
+    def _adjoints(self, flat):
+        unit = torch.eye(len(flat), dtype=flat.dtype)
+        found = torch.autograd.grad(
+            flat, self.places, unit, retain_graph=True, allow_unused=True, is_grads_batched=True
+        )
+        for number, adjoint in enumerate(found):
+            if adjoint is not None:
+                yield number, adjoint.abs().reshape(len(flat), -1)
+
     def bounds(self, y):
         """For every element of `y` the three bounds, each larger than the one before."""
         flat = y.reshape(-1)
-        unit = torch.eye(len(flat), dtype=flat.dtype)
-        adjoints = torch.autograd.grad(
-            flat, self.places, unit, retain_graph=True, allow_unused=True, is_grads_batched=True
-        )
         sums = torch.zeros(3, len(flat), dtype=flat.dtype)
-        for number, adjoint in enumerate(adjoints):
-            if adjoint is not None:
-                sizes = adjoint.abs().reshape(len(flat), -1)
-                for row, marks in enumerate((self.reaches, self.angles, self.halves)):
-                    sums[row] += sizes @ marks[number].reshape(-1)
+        for number, sizes in self._adjoints(flat):
+            for row, marks in enumerate((self.reaches, self.angles, self.halves)):
+                sums[row] += sizes @ marks[number].reshape(-1)
         return (U * BEYOND * sums.cumsum(0)).reshape(3, *y.shape).detach()
+
+    def probable(self, y):
+        """For every element a bound that holds with probability 1 - 2 exp(-18).
+
+        By Hoeffding's inequality, if roundings are independent with mean zero (the model of Higham
+        and Mary, 2019); for networks so deep that all worst cases at once say nothing.
+        """
+        flat = y.reshape(-1)
+        square = torch.zeros(len(flat), dtype=flat.dtype)
+        for number, sizes in self._adjoints(flat):
+            square += sizes**2 @ self.reaches[number].reshape(-1) ** 2 / self.counts[number]
+        return (6 * U * BEYOND * square.sqrt()).reshape(y.shape).detach()
 
 
 def _wide(value):
