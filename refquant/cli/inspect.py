@@ -100,6 +100,8 @@ def _print(found: "Summary", tensors_digest: str | None) -> None:
             *(("tied", f"{name} is {of}") for name, of in found.aliases.items()),
             *(("document", f"{name}: {media}, {format_bytes(size)}")
               for name, (media, size) in found.documents.items()),
+            *(("compute", f"{contract} for {count} tensors")
+              for contract, count in _contracts(found).items()),
             *_origin(found.info.get("provenance")),
             ("compression", _compression(found.metadata.get("compression"))),
             ("root", found.root or None),
@@ -110,6 +112,22 @@ def _print(found: "Summary", tensors_digest: str | None) -> None:
     if found.tensors:
         print()
         _print_schemes(found.tensors)
+
+
+def _contracts(found: "Summary") -> dict[str, int]:
+    """How many tensors are multiplied under each contract; the others are weight-only."""
+    from refquant.formats.compute import COMPUTE_EXTENSION
+
+    if found.checkpoint is None:
+        return {}
+    entry = found.checkpoint.extensions.get(COMPUTE_EXTENSION)
+    data = entry.get("data") if isinstance(entry, Mapping) else None
+    lists = data if isinstance(data, Mapping) else {}
+    return {
+        printable(str(name)): len(listed)
+        for name, listed in lists.items()
+        if isinstance(listed, Sequence)
+    }
 
 
 def _architecture(found: "Summary") -> str | None:
@@ -233,6 +251,7 @@ def _facts(
         "weights": sum(one.weights for one in found.tensors),
         "schemes": _histogram(found.tensors),
         "aliases": dict(found.aliases),
+        "compute": _contracts(found),
         "documents": [
             {"name": name, "media": media, "bytes": size}
             for name, (media, size) in found.documents.items()

@@ -75,6 +75,14 @@ class Computing:
         Literal["fast", "exact"],
         Parameter(help="How sums are rounded: exact gives the same bits on every machine."),
     ] = "fast"
+    compute: Annotated[
+        str | None,
+        Parameter(
+            help="Multiply under this contract, or weight-only, in place of what the file says: "
+            "litert_symmetric, litert_asymmetric, xnnpack_asymmetric, torchao_per_token, "
+            "ggml_block."
+        ),
+    ] = None
     trace: Annotated[
         Path | None,
         Parameter(help="Write every layer's states to a .npz or .rq file."),
@@ -126,6 +134,7 @@ def run(
       refquant run model.gguf -f prompt.txt --stop "###" --json
       refquant run demo -p "It is" -n 8 --arith exact --json --logprobs
       refquant run demo -p "It is" -n 8 --trace states.npz
+      refquant run smollm2-135m -p "The sea" -n 8 --compute ggml_block
     """
     from refquant.library import locate
     from refquant.runtime.trace import Trace, check_ending
@@ -144,7 +153,7 @@ def run(
         ids, generation = _begin(path, text, chosen, options, trace)
     load_seconds = time.perf_counter() - began
     if shown.json:
-        held = {"weights": chosen.weights, "arith": chosen.arith}
+        held = {"weights": chosen.weights, "arith": chosen.arith, "compute": chosen.compute}
         facts = {"model": model, **held, "prompt": text, "prompt_ids": ids}
         _report(generation, facts, load_seconds)
     else:
@@ -196,7 +205,7 @@ def _begin(
         raise UnsupportedError(f"{path} holds no tokenizer, so it cannot read a prompt")
     tokenizer = Tokenizer(checkpoint.tokenizer)
     ids = tokenizer.encode(text)
-    loaded = load_model(checkpoint, computing.weights, computing.arith)
+    loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
     chosen, asked = options
     if not asked:
         chosen = replace(chosen, max_tokens=max(1, min(_DEFAULT_TOKENS, loaded.context - len(ids))))

@@ -44,8 +44,7 @@ class Affine:
 
 def affine(x: Floats, w: Affine) -> Floats:  # f32[t, k] -> f32[t, n]
     """X W^T + b."""
-    y = linear(x, w.matrix)
-    return y if w.bias is None else np.add(y, w.bias, out=y)
+    return linear(x, w.matrix, w.bias)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -48,7 +48,7 @@ def _head_width(parts: Parts) -> int:
 def _output(parts: Parts, embedding: Floats | QuantizedTensor) -> Matrix:
     if parts.has("output.weight"):
         return parts.reader.matrix("output.weight")
-    if isinstance(embedding, QuantizedTensor):
+    if isinstance(embedding, QuantizedTensor) or parts.reader.has_contract("token_embd.weight"):
         return parts.reader.matrix("token_embd.weight")
     return embedding
 

@@ -7,7 +7,7 @@ memory than its file plus that buffer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from refquant.runtime.arithmetic_mode import primitives
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor
 
-__all__ = ["Matrix", "PackedMatrix", "Scratch", "linear", "pack_rows"]
+__all__ = ["Matrix", "PackedMatrix", "Product", "Scratch", "StackedMatrix", "linear", "pack_rows"]
 
 # Tiles of 0.2 to 0.8 million elements measure alike; smaller ones pay for calls, larger ones fall
 # out of the second-level cache.
@@ -60,14 +60,49 @@ class PackedMatrix:
     scratch: Scratch
 
 
-Matrix = Floats | PackedMatrix
+class Product(Protocol):
+    """A matrix that knows how it is multiplied, such as one of integers (`coded.py`)."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The products of every row of x with every row of the matrix, and the bias added."""
 
 
-def linear(x: Floats, w: Matrix) -> Floats:  # f32[t, k], f32[n, k] -> f32[t, n]
-    """The products of every row of x with every row of w."""
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedMatrix:
+    """Matrices with the same inputs, each multiplied in its own way."""
+
+    shape: tuple[int, int]
+    parts: tuple["Matrix", ...]
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The parts' products, side by side."""
+        y = np.empty((len(x), self.shape[0]), np.float32)
+        start = 0
+        for part in self.parts:
+            stop = start + part.shape[0]
+            y[:, start:stop] = linear(x, part, None if bias is None else bias[start:stop])
+            start = stop
+        return y
+
+
+Matrix = Floats | PackedMatrix | Product
+
+
+def linear(
+    x: Floats, w: Matrix, bias: Floats | None = None
+) -> Floats:  # f32[t, k], f32[n, k], f32[n]? -> f32[t, n]
+    """The products of every row of x with every row of w, and the bias added."""
     if isinstance(w, PackedMatrix):
-        return _linear_packed(x, w)
-    return primitives().row_products(x, w)
+        y = _linear_packed(x, w)
+    elif isinstance(w, np.ndarray):
+        y = primitives().row_products(x, w)
+    else:
+        return w.product(x, bias)
+    return y if bias is None else np.add(y, bias, out=y)
 
 
 def _linear_packed(x: Floats, w: PackedMatrix) -> Floats:  # f32[t, k], packed[n, k] -> f32[t, n]

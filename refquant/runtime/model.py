@@ -1,15 +1,18 @@
 """A model that can run: weights, numbers and the forward pass of its family."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refquant.architectures import Architecture, check
+from refquant.arithmetic.contracts import ACTIVATIONS
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint
+from refquant.formats.compute import COMPUTE_EXTENSION, compute_extension
+from refquant.recipe.assignment import subject
 from refquant.runtime.arithmetic_mode import ArithmeticMode, arithmetic
 from refquant.runtime.cache import Cache
 from refquant.runtime.decoder import Watch, watch_nothing
@@ -134,13 +137,16 @@ def load_model(
     checkpoint: Checkpoint,
     weights: WeightMode = "float32",
     arithmetic_mode: ArithmeticMode = "fast",
+    compute: str | None = None,
 ) -> Model:
     """The model that a checkpoint describes, ready to run.
 
     `weights` is `float32` (each tensor decoded once; quickest) or `packed` (decoded tile by tile
     while computing; least memory). `arithmetic_mode` is `fast`, or `exact` for logits that are the
-    same bits on every machine. Raises UnsupportedError for a checkpoint without a known
-    architecture, FormatError for tensors that are not this architecture's, or not finite.
+    same bits on every machine. `compute` is the contract of all products with quantized matrices,
+    or `weight-only`, in place of what the file says of each. Raises UnsupportedError for a
+    checkpoint without a known architecture, and for a scheme that cannot be computed under its
+    contract; FormatError for tensors that are not this architecture's, or not finite.
     """
     if weights not in WEIGHT_MODES:
         raise UsageError(f"weights can be {' or '.join(WEIGHT_MODES)}, not {weights!r}")
@@ -153,9 +159,33 @@ def load_model(
             "(refquant.runtime.load_encoder)"
         )
     check(architecture, _shapes(checkpoint, architecture))
+    if compute is not None:
+        checkpoint = _under(checkpoint, compute)
     with arithmetic(arithmetic_mode):
         network = LOADERS[architecture.family](checkpoint, architecture, weights)
     return Model(architecture, network, checkpoint, weights, arithmetic_mode)
+
+
+def _under(checkpoint: Checkpoint, compute: str) -> Checkpoint:
+    """The same checkpoint with another contract; matrices of floats have none to follow."""
+    contracts: dict[str, str] = {}
+    if compute != "weight-only":
+        allowed = [name for name, one in ACTIVATIONS.items() if "dynamic" in one.compute]
+        if compute not in allowed:
+            listed = f"{', '.join(['weight-only', *allowed[:-1]])} or {allowed[-1]}"
+            raise UsageError(f"compute can be {listed}, not {compute!r}")
+        for name in checkpoint.tensors:
+            facts = subject(checkpoint.tensors, name)
+            if len(facts.shape) > 1 and not facts.scheme.name.startswith("float/"):
+                contracts[name] = compute
+        if not contracts:
+            raise UnsupportedError(
+                f"no matrix of this model is quantized, so none can be computed under {compute}"
+            )
+    others = {
+        name: entry for name, entry in checkpoint.extensions.items() if name != COMPUTE_EXTENSION
+    }
+    return replace(checkpoint, extensions={**others, **compute_extension(contracts)})
 
 
 def _shapes(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,8 @@
 
 `float32` decodes every tensor once, and is the quickest where memory allows; `packed` leaves every
 matrix as it is stored and decodes while computing. Either way the matrices that read the same
-input are stacked, so that one product serves them all.
+input are stacked, so that one product serves them all. A matrix that the file wants computed under
+a contract is held as that contract's codes in either mode.
 """
 
 from typing import Literal
@@ -11,7 +12,9 @@ import numpy as np
 
 from refquant.errors import FormatError
 from refquant.formats.checkpoint import Checkpoint
-from refquant.runtime.linear import Matrix, Scratch, pack_rows
+from refquant.formats.compute import compute_contracts
+from refquant.runtime.coded import coded_matrix
+from refquant.runtime.linear import Matrix, Scratch, StackedMatrix, pack_rows
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor, quantize
 
@@ -47,6 +50,7 @@ class WeightReader:
         self.checkpoint = checkpoint
         self.mode = mode
         self.scratch = Scratch()
+        self.contracts = compute_contracts(checkpoint.extensions, checkpoint.tensors)
 
     def vector(self, name: str) -> Floats:
         """A tensor as numbers."""
@@ -59,6 +63,8 @@ class WeightReader:
 
     def matrix(self, *names: str) -> Matrix:
         """Matrices of the same width, stacked row upon row."""
+        if any(self.has_contract(name) for name in names):
+            return _stacked([self._one(name) for name in names])
         parts = [stored_tensor(self.checkpoint, name) for name in names]
         if self.mode == "packed":
             return pack_rows(parts, self.scratch)
@@ -70,10 +76,37 @@ class WeightReader:
             start += part.shape[0]
         return stacked
 
+    def has_contract(self, name: str) -> bool:
+        """True if products with this tensor have a contract other than its real numbers."""
+        return self.checkpoint.aliases.get(name, name) in self.contracts
+
+    def _one(self, name: str) -> Matrix:
+        """A matrix by itself, whatever its contract."""
+        return self._under_contract(stored_tensor(self.checkpoint, name), name)
+
+    def _under_contract(self, tensor: QuantizedTensor, name: str) -> Matrix:
+        def decoded() -> Matrix:
+            if self.mode == "packed":
+                return pack_rows([tensor], self.scratch)
+            return require_finite(tensor.dequantize(), name)
+
+        contract = self.contracts.get(self.checkpoint.aliases.get(name, name))
+        return decoded() if contract is None else coded_matrix(tensor, name, contract, decoded)
+
     def expert_matrices(self, *names: str) -> list[Matrix]:
         """For each expert, its slices [n, k] of tensors [experts, n, k], row upon row."""
         parts = [stored_tensor(self.checkpoint, name) for name in names]
         experts = range(parts[0].shape[0])
+        if any(self.has_contract(name) for name in names):
+            return [
+                _stacked(
+                    [
+                        self._under_contract(_slice(part, expert), name)
+                        for name, part in zip(names, parts, strict=True)
+                    ]
+                )
+                for expert in experts
+            ]
         if self.mode == "packed":
             return [
                 pack_rows([_slice(part, expert) for part in parts], self.scratch)
@@ -85,6 +118,13 @@ class WeightReader:
         if len(whole) == 1:
             return list(whole[0])
         return [np.concatenate([part[expert] for part in whole]) for expert in experts]
+
+
+def _stacked(parts: list[Matrix]) -> Matrix:
+    if len(parts) == 1:
+        return parts[0]
+    outputs = sum(part.shape[0] for part in parts)
+    return StackedMatrix((outputs, parts[0].shape[1]), tuple(parts))
 
 
 def _slice(tensor: QuantizedTensor, expert: int) -> QuantizedTensor:

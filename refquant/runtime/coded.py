@@ -1,0 +1,163 @@
+"""Matrices that multiply integers: activations become codes, and codes are what is summed.
+
+Each kind of matrix is one contract of `refquant.arithmetic.contracts` with one structure of
+weights. Sums of codes are exact and the steps behind them are single roundings, so results are the
+same in both arithmetics of the runtime, on every machine and for any number of tokens together;
+only torchao's contract ends in a product of real numbers.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant import arithmetic
+from refquant.arithmetic.activations import QuantizedRows
+from refquant.errors import UnsupportedError
+from refquant.runtime.factors import Factors, factors_of
+from refquant.runtime.ggml_product import GGML_SCHEMES, GgmlMatrix, ggml_matrix
+from refquant.runtime.linear import Matrix, linear
+from refquant.runtime.ops import Floats
+from refquant.tensor import QuantizedTensor
+
+__all__ = ["BlockMatrix", "ChannelMatrix", "TokenMatrix", "coded_matrix"]
+
+QUANTIZERS: Final[Mapping[str, Callable[[Floats], QuantizedRows]]] = {
+    "litert_symmetric": arithmetic.litert_symmetric,
+    "litert_asymmetric": arithmetic.litert_asymmetric,
+    "xnnpack_asymmetric": arithmetic.xnnpack_asymmetric,
+}
+
+# Rows of weights whose blocks are summed together: 4 MB of partial sums for a row of 2048.
+ROWS: Final = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelMatrix:
+    """Weights i8[n, k] with one scale a row, under one of LiteRT's contracts or XNNPACK's.
+
+    `totals` are the sums of each row's codes, which a zero point of the activations is multiplied
+    with.
+    """
+
+    shape: tuple[int, int]
+    contract: str
+    codes: NDArray[np.int8]
+    scale: Floats
+    totals: NDArray[np.int32]
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The layer of `arithmetic.litert_layer` or `xnnpack_layer`."""
+        rows = QUANTIZERS[self.contract](x)
+        sums = arithmetic.integer_matmul(rows.codes, self.codes)
+        sums -= rows.zero_point[:, None] * self.totals
+        exact = sums.astype(np.float32)
+        if self.contract == "xnnpack_asymmetric":
+            exact *= rows.scale[:, None]
+            if bias is not None:
+                return arithmetic.fused_multiply_add(exact, self.scale, bias)
+            return np.multiply(exact, self.scale, out=exact)
+        exact *= rows.scale[:, None] * self.scale
+        return exact if bias is None else np.add(exact, bias, out=exact)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockMatrix:
+    """4-bit weights i8[n, k] with scales f32[n, blocks]."""
+
+    shape: tuple[int, int]
+    contract: str
+    codes: NDArray[np.int8]
+    scale: Floats
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The layer of `arithmetic.litert_block_layer` or `xnnpack_block_layer`."""
+        rows = QUANTIZERS[self.contract](x)
+        layer = (
+            arithmetic.xnnpack_block_layer
+            if self.contract == "xnnpack_asymmetric"
+            else arithmetic.litert_block_layer
+        )
+        y = np.empty((len(x), self.shape[0]), np.float32)
+        added = np.zeros(self.shape[0], np.float32) if bias is None else bias
+        for start in range(0, self.shape[0], ROWS):
+            part = slice(start, start + ROWS)
+            y[:, part] = layer(rows, self.codes[part], self.scale[part], added[part])
+        return y
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenMatrix:
+    """Torchao's 8da4w: decoded weights, and activations that were codes for a moment."""
+
+    shape: tuple[int, int]
+    contract: str
+    weights: Matrix
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The layer of `arithmetic.torchao_layer`, its product in the arithmetic in force."""
+        return linear(arithmetic.torchao_per_token(x).dequantize(), self.weights, bias)
+
+
+CodedMatrix = ChannelMatrix | BlockMatrix | TokenMatrix | GgmlMatrix
+
+
+def coded_matrix(
+    tensor: QuantizedTensor, name: str, contract: str, decoded: Callable[[], Matrix]
+) -> CodedMatrix:
+    """The matrix of a tensor under a contract; `decoded` gives its real numbers where they serve.
+
+    Raises UnsupportedError, with the scheme and the contract, where they do not go together.
+    """
+    if contract in ("int8_static", "int16_static"):
+        raise _unfit(tensor, name, contract, "it needs calibrated scales, which no file stores yet")
+    if contract == "ggml_block":
+        if tensor.scheme.name not in GGML_SCHEMES or tensor.axis != 1:
+            known = ", ".join(GGML_SCHEMES)
+            raise _unfit(tensor, name, contract, f"ggml's products here are those of {known}")
+        return ggml_matrix(tensor)
+    factors = factors_of(tensor)
+    if factors is None or factors.minimum is not None:
+        raise _unfit(tensor, name, contract, "its weights are not integers times a scale")
+    shape = (tensor.shape[0], tensor.shape[1])
+    if contract == "torchao_per_token":
+        return TokenMatrix(shape, contract, decoded())
+    codes = _signed(factors)
+    if codes is None:
+        raise _unfit(tensor, name, contract, "its weights have zero points, or more than 8 bits")
+    if factors.scale.shape[1] == 1:
+        if (codes == -128).any():
+            raise _unfit(
+                tensor, name, contract, "a code of -128 occurs; the kernels take -127 to 127"
+            )
+        totals = codes.sum(axis=1, dtype=np.int32)
+        return ChannelMatrix(shape, contract, codes, factors.scale[:, 0], totals)
+    if contract == "litert_symmetric":
+        raise _unfit(
+            tensor, name, contract, "for weights in blocks its engine is litert_asymmetric"
+        )
+    if np.abs(codes).max() > 8:  # the widest 4-bit code
+        raise _unfit(tensor, name, contract, "its engines take blocks of 4-bit weights only")
+    return BlockMatrix(shape, contract, codes, factors.scale)
+
+
+def _signed(factors: Factors) -> NDArray[np.int8] | None:
+    """Codes around zero, where they are int8 and one integer is the zero of all."""
+    codes = factors.codes
+    if factors.zero is not None:
+        zero = factors.zero.flat[0]
+        if zero != np.rint(zero) or (factors.zero != zero).any() or abs(zero) > 255:
+            return None
+        codes = codes.astype(np.int16) - np.int16(zero)
+    if codes.min() < -128 or codes.max() > 127:
+        return None
+    return np.ascontiguousarray(codes, np.int8)
+
+
+def _unfit(tensor: QuantizedTensor, name: str, contract: str, reason: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{name} has scheme {tensor.scheme.name}, which cannot be computed under {contract}: "
+        f"{reason}; --compute weight-only runs it"
+    )

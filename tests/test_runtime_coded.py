@@ -1,0 +1,261 @@
+"""Matrices under contracts: equal to the layers of `refquant.arithmetic`, obeyed, overridden."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from refquant import arithmetic
+from refquant.arithmetic.contracts import ACTIVATIONS
+from refquant.errors import FormatError, UnsupportedError, UsageError
+from refquant.formats.compute import COMPUTE_EXTENSION, compute_contracts, compute_extension
+from refquant.layout import field_codes, numbers
+from refquant.runtime import load_model
+from refquant.runtime.arithmetic_mode import arithmetic as arithmetic_mode
+from refquant.runtime.coded import coded_matrix
+from refquant.runtime.factors import factors_of
+from refquant.runtime.linear import linear
+from refquant.tensor import QuantizedTensor, quantize
+from tests.runtime_models import random_checkpoint
+
+DYNAMIC = [name for name, contract in ACTIVATIONS.items() if "dynamic" in contract.compute]
+FACTORED = [
+    "aeq/int8",
+    "aeq/int4[block=32]",
+    "torchao/8da4w",
+    "diffulex/int8",
+    "int/affine[bits=4,asym,group=32]",
+    "int/affine[bits=8,tensor]",
+    "torchchat/int8",
+    "tract/q40",
+    "mlx/affine[bits=4,group=64]",
+    "awq/int4",
+    *(f"ggml/{kind}" for kind in ("q4_0", "q4_1", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q6_k")),
+]
+
+
+def values(rows, columns, seed=0):
+    generator = np.random.default_rng(seed)
+    spread = np.exp(generator.normal(size=(rows, 1)))
+    return (generator.normal(size=(rows, columns)) * spread).astype(np.float32)
+
+
+def under(contract, scheme, x, bias=None):
+    tensor = quantize(values(40, x.shape[1], 1), scheme)
+    matrix = coded_matrix(tensor, "w", contract, tensor.dequantize)
+    assert matrix.shape == tensor.shape
+    return tensor, linear(x, matrix, bias)
+
+
+@pytest.mark.parametrize("scheme", FACTORED)
+def test_factors_give_the_values_back(scheme):
+    tensor = quantize(values(6, 512), scheme)
+    found = factors_of(tensor)
+    result = found.codes.astype(np.float32)
+    if found.zero is not None:
+        result = result - np.repeat(found.zero, found.group, axis=1)
+    result = np.repeat(found.scale, found.group, axis=1) * result
+    if found.minimum is not None:
+        result = result + np.repeat(found.minimum, found.group, axis=1)
+    assert np.array_equal(result.view(np.uint32), tensor.dequantize().view(np.uint32))
+
+
+@pytest.mark.parametrize("scheme", ["ggml/mxfp4", "bnb/nf4", "float/f16", "ggml/q8_1"])
+def test_tables_and_floats_have_no_factors(scheme):
+    assert factors_of(quantize(values(4, 64), scheme)) is None
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("tokens", [1, 5])
+@pytest.mark.parametrize(
+    ("contract", "scheme"),
+    [
+        ("litert_symmetric", "aeq/int8"),
+        ("litert_symmetric", "aeq/int4"),
+        ("litert_asymmetric", "aeq/int8"),
+        ("xnnpack_asymmetric", "aeq/int8"),
+        ("litert_asymmetric", "aeq/int4[block=32]"),
+        ("xnnpack_asymmetric", "aeq/int4[block=32]"),
+    ],
+)
+def test_integer_layers(contract, scheme, tokens, biased):
+    x, bias = values(tokens, 96, 2), values(1, 40, 3)[0] if biased else None
+    tensor, y = under(contract, scheme, x, bias)
+    found, added = factors_of(tensor), np.zeros(40, np.float32) if bias is None else bias
+    rows = getattr(arithmetic, contract)(x)
+    engine = "xnnpack" if contract.startswith("xnnpack") else "litert"
+    kind, scale = ("", found.scale[:, 0]) if found.scale.shape[1] == 1 else ("_block", found.scale)
+    layer = getattr(arithmetic, f"{engine}{kind}_layer")
+    assert np.array_equal(y, layer(rows, found.codes, scale, added))
+    assert np.abs(y).max() > 1
+
+
+def test_blocks_are_cut_into_rows(monkeypatch):
+    x = values(3, 64, 2)
+    whole = under("xnnpack_asymmetric", "aeq/int4[block=32]", x, values(1, 40)[0])[1]
+    monkeypatch.setattr("refquant.runtime.coded.ROWS", 7)
+    cut = under("xnnpack_asymmetric", "aeq/int4[block=32]", x, values(1, 40)[0])[1]
+    assert np.array_equal(whole, cut)
+
+
+def test_torchao_tokens():
+    x = values(5, 64, 2)
+    tensor, y = under("torchao_per_token", "torchao/8da4w", x)
+    held = arithmetic.torchao_per_token(x).dequantize()
+    assert np.array_equal(y, held @ tensor.dequantize().T)
+    with arithmetic_mode("exact"):
+        exact = under("torchao_per_token", "torchao/8da4w", x)[1]
+    wide = held.astype(np.float64) @ tensor.dequantize().astype(np.float64).T
+    assert np.array_equal(exact, wide.astype(np.float32))
+
+
+def fields(tensor):
+    found = {}
+    for name, field in tensor.layout.fields.items():
+        codes = field_codes(tensor.layout, name, tensor.planes[field.plane], tensor.shape)
+        real = hasattr(field.element, "mantissa")
+        found[name] = numbers(codes, field.element) if real else codes.astype(np.int32)
+    return found
+
+
+def one_by_one(kind, w, a):
+    """The dot product of one row with one row, as `arithmetic.block_dot` has it."""
+    codes = w["q"] - {"q4_0": 8, "q5_0": 16, "q6_k": 32}.get(kind, 0)
+    if kind in ("q4_1", "q5_1"):
+        s = a["s"].astype(np.uint16).view(np.float16).astype(np.float32)
+        return arithmetic.ggml_offset_dot(codes, w["d"], w["m"], a["q"], a["d"], s)
+    if kind == "q4_0":
+        return arithmetic.ggml_q4_0_dot(codes, w["d"], a["q"], a["d"])
+    if not kind.endswith("k"):
+        return arithmetic.ggml_scaled_dot(codes, w["d"], a["q"], a["d"])
+    minima = (w["dmin"], w["mn"], a["s"]) if "mn" in w else None
+    return arithmetic.ggml_super_dot(codes, w["d"], w["sc"], a["q"], a["d"], minima=minima)
+
+
+@pytest.mark.parametrize("tokens", [1, 4])
+@pytest.mark.parametrize("kind", ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k"])
+def test_ggml_products(kind, tokens, monkeypatch):
+    monkeypatch.setattr("refquant.runtime.ggml_product._TILE", 512 * 16)
+    x = values(tokens, 512, 2)
+    tensor, y = under("ggml_block", f"ggml/{kind}", x)
+    other = "q8_k" if kind.endswith("k") else "q8_1" if kind.endswith("_1") else "q8_0"
+    w, a = fields(tensor), fields(quantize(x, f"ggml/{other}"))
+    for token in range(tokens):
+        repeated = {n: np.repeat(v[token : token + 1], 40, axis=0) for n, v in a.items()}
+        assert np.array_equal(y[token], one_by_one(kind, w, repeated))
+
+
+@pytest.mark.parametrize("contract", DYNAMIC)
+def test_not_finite_activations_show(contract):
+    scheme = "ggml/q8_0" if contract == "ggml_block" else "aeq/int8"
+    x = values(2, 64)
+    x[1, 3] = np.nan
+    with np.errstate(invalid="ignore"):
+        y = under(contract, scheme, x)[1]
+    assert np.isnan(y[1]).all()
+    assert np.isfinite(y[0]).all()
+
+
+UNFIT = [
+    ("litert_symmetric", "ggml/q4_1", "not integers times a scale"),
+    ("litert_symmetric", "aeq/int4[block=32]", "litert_asymmetric"),
+    ("xnnpack_asymmetric", "int/affine[bits=8,sym,group=32]", "4-bit weights only"),
+    ("xnnpack_asymmetric", "int/affine[bits=4,asym,group=32]", "zero points"),
+    ("torchao_per_token", "ggml/mxfp4", "not integers times a scale"),
+    ("ggml_block", "aeq/int8", "those of ggml/q4_0"),
+    ("int8_static", "aeq/int8", "calibrated"),
+]
+
+
+@pytest.mark.parametrize(("contract", "scheme", "reason"), UNFIT)
+def test_what_does_not_fit_is_named(contract, scheme, reason):
+    with pytest.raises(UnsupportedError, match=reason) as caught:
+        under(contract, scheme, values(1, 64))
+    assert scheme.partition("[")[0] in str(caught.value)
+    assert contract in str(caught.value)
+
+
+def test_codes_that_kernels_misread_are_refused():
+    codes = np.arange(-128, 128, dtype=np.int8).view(np.uint8)
+    scales = np.ones(4, np.float32).view(np.uint8)
+    tensor = QuantizedTensor.from_planes(
+        "torchchat/int8", (4, 64), {"codes": codes, "scales": scales}
+    )
+    with pytest.raises(UnsupportedError, match="code of -128"):
+        coded_matrix(tensor, "w", "litert_symmetric", tensor.dequantize)
+
+
+CONTRACTS = {"b": "ggml_block", "a": "ggml_block", "c": "litert_symmetric"}
+
+
+def test_the_entry_of_a_file_is_read_back():
+    entry = compute_extension(CONTRACTS)
+    assert entry == {
+        COMPUTE_EXTENSION: {
+            "critical": False,
+            "data": {"ggml_block": ["a", "b"], "litert_symmetric": ["c"]},
+        }
+    }
+    assert compute_contracts(entry, {"a", "b", "c", "d"}) == CONTRACTS
+    assert compute_extension({}) == {}
+    assert compute_contracts({}, {"a"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "reason"),
+    [
+        ([], FormatError, "map of contracts"),
+        ({"ggml_block": "a"}, FormatError, "array of names"),
+        ({"ggml_block": [1]}, FormatError, "no string"),
+        ({"ggml_block": ["a", "a"]}, FormatError, "two contracts"),
+        ({"ggml_block": ["a"], "litert_symmetric": ["a"]}, FormatError, "two contracts"),
+        ({"ggml_block": ["x"]}, FormatError, "not in the file"),
+        ({"ggml_blocks": ["a"]}, UnsupportedError, "ggml_blocks"),
+    ],
+)
+def test_entries_that_cannot_be_meant(data, error, reason):
+    entry = {COMPUTE_EXTENSION: {"critical": False, "data": data}}
+    with pytest.raises(error, match=reason):
+        compute_contracts(entry, {"a"})
+
+
+def logits(checkpoint, *arguments):
+    model = load_model(checkpoint, *arguments)
+    return model.forward([1, 5, 7], model.new_cache(3))
+
+
+def asking(checkpoint, contracts):
+    return replace(checkpoint, extensions=compute_extension(contracts))
+
+
+def test_a_model_obeys_its_file_and_its_user():
+    checkpoint = random_checkpoint("aeq/int8", width=32)
+    matrices = [name for name, one in checkpoint.tensors.items() if len(one.shape) > 1]
+    plain = logits(checkpoint)
+    asked = asking(checkpoint, dict.fromkeys(matrices, "litert_symmetric"))
+    obeyed = logits(asked)
+    assert not np.array_equal(plain, obeyed)
+    assert np.abs(plain - obeyed).max() < 0.2 * np.abs(plain).max()
+    assert np.array_equal(logits(asked, "packed"), obeyed)
+    assert np.array_equal(logits(checkpoint, "float32", "fast", "litert_symmetric"), obeyed)
+    assert np.array_equal(logits(asked, "float32", "fast", "weight-only"), plain)
+    other = logits(asked, "float32", "fast", "xnnpack_asymmetric")
+    assert not np.array_equal(other, obeyed)
+
+
+@pytest.mark.parametrize("name", ["token_embd", "blk.0.attn_k", "blk.1.ffn_down", "blk.0.ffn_up"])
+def test_one_matrix_may_have_a_contract_of_its_own(name):
+    checkpoint = random_checkpoint("aeq/int8", width=32)
+    changed = logits(asking(checkpoint, {f"{name}.weight": "litert_symmetric"}))
+    assert not np.array_equal(changed, logits(checkpoint))
+    assert np.abs(changed - logits(checkpoint)).max() < 0.2 * np.abs(changed).max()
+
+
+def test_words_that_are_no_contract():
+    listed = r"weight-only, litert_symmetric, .* or ggml_block, not 'int8'"
+    with pytest.raises(UsageError, match=listed):
+        load_model(random_checkpoint("aeq/int8"), compute="int8")
+    with pytest.raises(UsageError, match="int8_static"):
+        load_model(random_checkpoint("aeq/int8"), compute="int8_static")
+    with pytest.raises(UnsupportedError, match="no matrix of this model is quantized"):
+        load_model(random_checkpoint(), compute="ggml_block")
