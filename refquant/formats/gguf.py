@@ -6,7 +6,6 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,9 @@ from refquant.architectures import Architecture, family_of_gguf
 from refquant.errors import FormatError, UnsupportedError
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
 from refquant.formats.gguf_file import GgufFile, GgufTensor, read_gguf
+from refquant.formats.gguf_pairs import METADATA_DOCUMENT, METADATA_MEDIA, kept_metadata
 from refquant.formats.lazy import LazyTensors, is_readable, tensor_over
+from refquant.formats.rq.limits import MAX_DOCUMENT_BYTES
 from refquant.formats.tokenizers_gguf import tokenizer_from_gguf
 from refquant.tensor import QuantizedTensor
 
@@ -50,7 +51,7 @@ def checkpoint_of_gguf(file: GgufFile) -> Checkpoint:
         tensors=LazyTensors({name: partial(_tensor, one) for name, one in file.tensors.items()}),
         aliases={"output.weight": "token_embd.weight"} if tied else {},
         tokenizer=_tokenizer(file, missing),
-        documents=_documents(file.metadata),
+        documents=_documents(file),
         info={**_info(file), **missing},
         unreadable={
             name: tensor.type_name
@@ -84,12 +85,19 @@ def _tokenizer(file: GgufFile, missing: dict[str, object]) -> TokenizerSpec | No
         return None
 
 
-def _documents(metadata: Mapping[str, object]) -> dict[str, Document]:
-    template = metadata.get("tokenizer.chat_template")
+def _documents(file: GgufFile) -> dict[str, Document]:
+    """The metadata as they are, for whoever writes GGUF again, and the template for everybody.
+
+    Metadata longer than a document may be are not kept.
+    """
+    raw = kept_metadata(file)
+    kept = {METADATA_DOCUMENT: Document(METADATA_DOCUMENT, METADATA_MEDIA, raw)}
+    documents = kept if len(raw) <= MAX_DOCUMENT_BYTES else {}
+    template = file.metadata.get("tokenizer.chat_template")
     if not isinstance(template, str):
-        return {}
+        return documents
     name = "chat_template.jinja"
-    return {name: Document(name, "text/x-jinja", template.encode())}
+    return {**documents, name: Document(name, "text/x-jinja", template.encode())}
 
 
 def _info(file: GgufFile) -> dict[str, object]:

@@ -25,7 +25,14 @@ from refquant.formats.gguf_metadata import Cursor, GgufValue, read_value
 from refquant.formats.gguf_types import GGML_TYPES, REMOVED_GGML_TYPES, GgmlType
 from refquant.formats.mapped import map_file, shown
 
-__all__ = ["GgufFile", "GgufTensor", "read_gguf"]
+__all__ = [
+    "ALIGNMENT_KEY",
+    "DEFAULT_ALIGNMENT",
+    "GgufFile",
+    "GgufTensor",
+    "read_gguf",
+    "read_gguf_bytes",
+]
 
 MAGIC: Final = b"GGUF"
 DEFAULT_ALIGNMENT: Final = 32
@@ -67,7 +74,8 @@ class GgufTensor:
 class GgufFile:
     """A GGUF file whose every bound has been checked; metadata and tensors keep the file's order.
 
-    Arrays in `metadata` are sequences that decode their elements when asked.
+    Arrays in `metadata` are sequences that decode their elements when asked; the pairs stand in
+    `data` from byte 24 to `metadata_end`.
     """
 
     path: str
@@ -76,6 +84,15 @@ class GgufFile:
     metadata: Mapping[str, GgufValue] = field(repr=False)
     tensors: Mapping[str, GgufTensor] = field(repr=False)
     data: NDArray[np.uint8] = field(repr=False)
+    metadata_end: int
+
+
+def read_gguf_bytes(content: bytes, name: str) -> GgufFile:
+    """The same for a file that is in memory; `name` is for errors."""
+    try:
+        return _read(np.frombuffer(content, np.uint8), name)
+    except FormatError as error:
+        raise error.at(name) from error.__cause__
 
 
 def read_gguf(path: str | os.PathLike[str], *, use_mmap: bool = True) -> GgufFile:
@@ -104,6 +121,7 @@ def _read(data: NDArray[np.uint8], path: str) -> GgufFile:
             offset=8,
         )
     metadata, alignment = _read_metadata(cursor, pair_count)
+    metadata_end = cursor.offset
     described = [_read_description(cursor, index) for index in range(tensor_count)]
     data_start = -(-cursor.offset // alignment) * alignment
     tensors = _place(cursor, described, data, data_start, alignment)
@@ -114,6 +132,7 @@ def _read(data: NDArray[np.uint8], path: str) -> GgufFile:
         metadata=MappingProxyType(metadata),
         tensors=MappingProxyType(tensors),
         data=data,
+        metadata_end=metadata_end,
     )
 
 
