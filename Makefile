@@ -29,13 +29,13 @@ test-all: $(READY) oracles  ## all tests: also slow ones, and comparisons with o
 	@REFQUANT_COMPARISONS=$(COMPARED) $(BIN)/pytest -q -n 2 -m ""; tests=$$?; \
 		$(BIN)/python -m tests.comparisons $(COMPARED) && exit $$tests
 
-check: $(READY)  ## style, types, import directions, house rules, freshness of generated text
+check: $(READY)  ## style, types, import directions, house rules, generated text, rules with files
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python spec/generate.py --check
-	@$(BIN)/pytest -q tests/house
+	@$(BIN)/pytest -q tests/house tests/test_rq_chapters.py tests/test_rq_text.py
 
 bench: $(READY)  ## measure speed and memory
 	@$(BIN)/python bench/run.py

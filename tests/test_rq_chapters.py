@@ -3,12 +3,16 @@
 import importlib
 import json
 import re
+from functools import cache
 from string import ascii_lowercase
 
 import pytest
 
 from conformance.container import generate, shard_files
+from conformance.container.byte_defects import DEFECTS
+from conformance.container.model_files import MODELS
 from conformance.container.parts import ROWS
+from conformance.container.shard_files import REJECT
 from refquant import mp1
 from refquant.architectures import FAMILIES
 from refquant.errors import FormatError
@@ -17,7 +21,6 @@ from refquant.formats.rq.runnable import TOKENIZER_KINDS
 from refquant.layout import Layout, rules
 from spec import container_tables
 from tests.conftest import REPOSITORY
-from tests.test_rq_defects import codes_of
 
 LIMITS = json.loads((REPOSITORY / "spec" / "limits.json").read_text("utf-8"))["limits"]
 
@@ -40,11 +43,28 @@ def test_codes_of_limits_exist():
     assert {row["code"] for row in LIMITS} <= container_tables.CODES.keys()
 
 
+@cache
+def codes_of(folder):
+    code = re.compile(r"\"(E_[A-Z0-9_]+)\"")
+    files = (REPOSITORY / folder).rglob("*.py")
+    return {c for path in files for c in code.findall(path.read_text("utf-8"))}
+
+
 def test_the_chapter_on_errors_has_every_code_of_the_reader():
     raised = codes_of("refquant/formats/rq") | codes_of("refquant/layout")
     raised |= {c for c in codes_of("refquant") if c.startswith("E_MP_")}
     raised |= codes_of("refquant/architectures") & {"E_ARCH_FIELD", "E_ARCH_TENSOR"}
     assert raised == container_tables.CODES.keys()
+
+
+def test_every_code_of_the_reader_has_a_file():
+    raised = codes_of("refquant/formats/rq") | codes_of("refquant/layout")
+    raised |= {c for c in codes_of("refquant") if c.startswith("E_MP_")}
+    shown = {code for code, _, _ in DEFECTS.values()} | {code for code, _, _ in REJECT.values()}
+    shown |= {code for code, _ in MODELS.values() if code}
+    raised |= codes_of("refquant/architectures") & {"E_ARCH_FIELD", "E_ARCH_TENSOR"}
+    # What a server can do wrong no file can: tests/test_rq_http.py has each.
+    assert {code for code in raised if not code.startswith("E_HTTP_")} == shown
 
 
 def test_stages_are_those_of_the_corpus():
@@ -59,31 +79,19 @@ def test_codes_in_the_chapters_exist():
             assert code in container_tables.CODES or not code.startswith("E_"), (page.name, code)
 
 
-CHAPTERS = (
-    "02-container",
-    "03-rq-mp1",
-    "04-header",
-    "05-descriptors",
-    "06-numerics",
-    "07-compression",
-    "08-documents",
-    "09-sharding",
-    "10-writing",
-    "11-reading",
-    "14-compatibility",
-    "15-security",
-)
 REACHED = json.loads((REPOSITORY / "conformance" / "container" / "rules.json").read_text("utf-8"))
 
 
 def paragraphs():
     """Every rule's own text, by its id."""
-    for chapter in CHAPTERS:
-        text = (REPOSITORY / "spec" / f"{chapter}.md").read_text("utf-8")
+    top = REPOSITORY / "spec"
+    for chapter in sorted([*top.glob("*.md"), *top.glob("arch/*.md")]):
+        text = chapter.read_text("utf-8")
         for found in re.finditer(
             r"^- \*\*([A-Z]+-\d+)\*\* (.*?)(?=^- \*\*|^#|\Z)", text, re.DOTALL | re.MULTILINE
         ):
             yield found[1], found[2]
+        yield from re.findall(r"^\| ([A-Z]+-\d+) \| (.*)$", text, re.MULTILINE)
 
 
 def test_every_rule_has_one_id_and_a_file():

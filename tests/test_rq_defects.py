@@ -5,8 +5,6 @@ byte is a test of its own.
 """
 
 import json
-import re
-from functools import cache
 from hashlib import sha256
 
 import numpy as np
@@ -15,11 +13,8 @@ import pytest
 import refquant
 from conformance.container import generate, scheme_files
 from conformance.container.byte_defects import DEFECTS, TOO_LARGE_TO_KEEP
-from conformance.container.model_files import MODELS
-from conformance.container.shard_files import REJECT
 from refquant.errors import FormatError, UnsupportedError
 from refquant.formats.rq import read, read_header
-from tests.conftest import REPOSITORY
 
 MANIFEST = json.loads((generate.CORPUS / "manifest.json").read_text("utf-8"))
 UNSUPPORTED = {"E_VERSION", "E_EXT_CRITICAL"}
@@ -112,20 +107,3 @@ def test_the_corpus_is_large_enough_and_small_enough():
     assert len(MANIFEST["reject"]) >= 200
     assert len(MANIFEST["valid"]) >= 40
     assert sum(path.stat().st_size for path in generate.CORPUS.rglob("*.rq")) < 900_000
-
-
-@cache
-def codes_of(folder):
-    code = re.compile(r"\"(E_[A-Z0-9_]+)\"")
-    files = (REPOSITORY / folder).rglob("*.py")
-    return {c for path in files for c in code.findall(path.read_text("utf-8"))}
-
-
-def test_every_code_of_the_reader_has_a_file():
-    raised = codes_of("refquant/formats/rq") | codes_of("refquant/layout")
-    raised |= {c for c in codes_of("refquant") if c.startswith("E_MP_")}
-    shown = {code for code, _, _ in DEFECTS.values()} | {code for code, _, _ in REJECT.values()}
-    shown |= {code for code, _ in MODELS.values() if code}
-    raised |= codes_of("refquant/architectures") & {"E_ARCH_FIELD", "E_ARCH_TENSOR"}
-    # What a server can do wrong no file can: tests/test_rq_http.py has each.
-    assert {code for code in raised if not code.startswith("E_HTTP_")} == shown

@@ -40,7 +40,7 @@ def test_the_dump_of_the_overview_is_the_file():
 
 def test_what_the_overview_says_about_one_weight():
     place = int(re.search(r"record 1, at ([0-9a-f]+)\.", OVERVIEW)[1], 16)
-    assert annotated_file.SMALLEST[place : place + 4].hex(" ") in OVERVIEW
+    assert f"`{annotated_file.SMALLEST[place : place + 4].hex(' ')}`" in OVERVIEW
 
 
 @pytest.mark.parametrize("case", list(worked_codes.lines()), ids=str)

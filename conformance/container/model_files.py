@@ -134,7 +134,7 @@ for json_name, json_code, json_text in (
 ):
     model(f"json_{json_name}", json_code, config=json_text)
 
-#
+# M-1 to M-4
 model("family_unknown", "E_ARCH_FAMILY", family="lama")
 for field_name, changed in {
     "missing": {"context": None},

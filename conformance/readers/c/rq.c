@@ -1873,7 +1873,7 @@ static const struct json *json_get(const struct json *object, const char *key) {
     return NULL;
 }
 
-/* ----------------------------------------------- S7: architecture and tokenizer, chapter 8, A and T */
+/* ----------------------------------------------- S7: architecture and tokenizer, chapter 8, M and T */
 
 #define MOST_WORDS 16
 
