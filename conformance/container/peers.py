@@ -29,11 +29,14 @@ PATIENCE = 60
 """Seconds without an answer after which a peer is said to hang."""
 
 
-def limit_memory(ceiling, process=0):
-    """Let a process allocate no more than `ceiling` bytes, None for any; more of them fail."""
+def limit_memory(ceiling):
+    """Let this process allocate `ceiling` bytes, None for any; the ceiling that it had.
+
+    What is asked beyond them fails. New processes have the same ceiling.
+    """
     soft = resource.RLIM_INFINITY if ceiling is None else ceiling
-    former, hard = resource.prlimit(process, resource.RLIMIT_DATA)
-    resource.prlimit(process, resource.RLIMIT_DATA, (soft, hard))
+    former, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
     return None if former == resource.RLIM_INFINITY else former
 
 
@@ -73,8 +76,9 @@ class Peer:
             bufsize=0,
         )
         limit_memory(ours)
-        for pipe in (self._process.stdin, self._process.stdout):
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            for pipe in (self._process.stdin, self._process.stdout):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
         self._rest = b""
 
     def send(self, files):
