@@ -73,7 +73,7 @@ def test_version_is_the_packages(capsys):
         (["quantise"], 'Unknown command "quantise". Did you mean "quantize"?'),
         (["run", "demo", "--promt", "x"], "Unknown option: --promt. Did you mean --prompt?"),
         (["run"], "run needs MODEL."),
-        (["quantize", "x", "-o", "y.rq"], "quantize needs one of --scheme, --recipe, --quantize or"),
+        (["quantize", "x", "-o", "y.rq"], "quantize needs one of --scheme, --recipe, --quantize"),
         (["run", "demo", "-p", "two", "words"], "unexpected 'words'; put a text that holds"),
         (
             ["run", "demo", "-p", "x", "-n", "many"],

@@ -120,7 +120,7 @@ def test_the_solver_lessens_the_error_and_stops():
     never = Solver(np.float32(15), 20, 10.0, 0.7, 1.0, 0.0)
     inverse, zero = np.full(64, np.float32(3)), np.full(64, np.float32(7))
     once = Solver(np.float32(15), 1, 10.0, 0.7, 1.0, np.inf)
-    assert_bits_equal(never.zeros(x, inverse, zero), once.zeros(x, inverse, zero))
+    assert_bits_equal(never.zero_points(x, inverse, zero), once.zero_points(x, inverse, zero))
 
 
 def test_knobs():

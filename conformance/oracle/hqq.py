@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
-import mpmath
+import gmpy2
 
 from conformance.oracle import binary
 
@@ -86,10 +86,9 @@ def shrunk(rest: float, beta: float, norm: float) -> float:
     taken = strength
     if norm != 1:
         exponent = binary.f32(Fraction(norm - 1))
-        with mpmath.workprec(200):
-            exact = mpmath.power(mpmath.mpf(abs(rest)), mpmath.mpf(exponent))
-            mantissa, power = exact.man_exp
-            nearest = binary.f32(int(mantissa) * binary.power_of_two(int(power)))
+        with gmpy2.context(precision=200):
+            exact = gmpy2.mpfr(abs(rest)) ** gmpy2.mpfr(exponent)
+            nearest = binary.f32(Fraction(*map(int, exact.as_integer_ratio())))
         taken = binary.multiply(strength, nearest)
     return math.copysign(max(0.0, binary.subtract(abs(rest), taken)), rest)
 

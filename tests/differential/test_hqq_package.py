@@ -143,7 +143,7 @@ def test_torchao(name, torchao, compared):
     assert tensor.planes["scales"].tobytes() == theirs[f"{name}|scales"].tobytes()
     zeros = theirs[f"{name}|zeros"].reshape(-1)
     if rounds == 1:
-        apart = np.abs(solver.zeros(groups, inverse, start) - zeros)
+        apart = np.abs(solver.zero_points(groups, inverse, start) - zeros)
         assert (apart <= bound_of_a_round(groups, inverse, start, solver)).all()
     codes = theirs[f"{name}|codes"].reshape(-1, group)
     different = int((solver.codes(groups, inverse, zeros) != codes).sum())

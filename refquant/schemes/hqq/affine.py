@@ -81,7 +81,7 @@ def encode(
         zero = np.rint(zero)
     solver = _solver(largest, knobs)
     if knobs["solver"] == "proximal":
-        zero = solver.zeros(x, inverse, zero)
+        zero = solver.zero_points(x, inverse, zero)
     codes = solver.codes(x, inverse, zero)
     stored = float16_bits if knobs["parameters"] == "f16" else _float32_bits
     return {

@@ -39,7 +39,9 @@ class Solver:
         held: F32 = np.clip(nearest, np.float32(0), self.largest)
         return held
 
-    def zeros(self, x: F32, inverse: F32, zero: F32) -> F32:  # f32[g, n], f32[g], f32[g] -> f32[g]
+    def zero_points(
+        self, x: F32, inverse: F32, zero: F32
+    ) -> F32:  # f32[g, n], f32[g], f32[g] -> f32[g]
         """The zero point of each group after the last round."""
         best, beta = np.float32(self.first_error), self.beta
         for _ in range(self.iterations):
@@ -60,5 +62,6 @@ class Solver:
         if self.norm == 1:
             taken: F32 = np.full_like(magnitude, strength)
         else:
-            taken = strength * power(magnitude, np.asarray(self.norm - 1, np.float32))
+            exponent = np.asarray(self.norm - 1, np.float32)
+            taken = strength * power(magnitude, exponent)  # exact: correctly rounded
         return np.maximum(magnitude - taken, np.float32(0)) * np.sign(rest)

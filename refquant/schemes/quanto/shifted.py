@@ -44,7 +44,7 @@ def encode(
     number = DTYPES[str(knobs["dtype"])]
     rounded, most = number.rounded, np.float32((1 << bits) - 1)
     x = rounded(x)
-    low, high = least(x), np.maximum.reduce(x, axis=1)
+    low, high = least(x), np.maximum.reduce(x, axis=1)  # exact: the sign of its zero is dropped
     # Of zeros with both signs the difference may be -0.0, and the scale is not.
     scale, shift = rounded(rounded(np.abs(high - low)) / most), -low
     if knobs["shift"] == "real":
@@ -59,7 +59,7 @@ def encode(
 
 def least(x: F32) -> F32:  # f32[g, n] -> f32[g]
     """The least weight of each group; of zeros with both signs, the positive one."""
-    low: F32 = np.minimum.reduce(x, axis=1)
+    low: F32 = np.minimum.reduce(x, axis=1)  # exact: the sign of zeros is decided below
     zero = np.flatnonzero(low == 0)
     positive = (x[zero].view(np.uint32) == 0).any(axis=1)
     low[zero] = np.where(positive, np.float32(0), np.float32(-0.0))

@@ -22,6 +22,7 @@ from refquant.numerics import float16_bits, float32_from_float16, round_half_awa
 from refquant.schemes.affine import WHOLE_TENSOR
 from refquant.schemes.floats import FLOAT16, FLOAT32
 from refquant.schemes.names import Family, Knob
+from refquant.schemes.quads import extremes_and_zero
 
 __all__ = ["FAMILIES"]
 
@@ -79,8 +80,7 @@ def symmetric_scale(x: F32, kind: Kind) -> F32:  # f32[g, n] -> f32[g]
 
 def asymmetric(x: F32, kind: Kind) -> tuple[F32, F32]:  # f32[g, n] -> f32[g], f32[g]
     """The range with 0.0 over the steps, and the code of 0.0."""
-    low = np.minimum(np.minimum.reduce(x, axis=1), np.float32(0))
-    high = np.maximum(np.maximum.reduce(x, axis=1), np.float32(0))
+    low, high = extremes_and_zero(x)
     least, most = np.float32(kind.least), np.float32(kind.most)
     scale = usable((high - low) / (most - least), LARGEST)
     return scale, np.clip(round_half_away(least - low / scale), least, most)

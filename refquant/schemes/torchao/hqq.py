@@ -19,6 +19,7 @@ from refquant.numerics import bfloat16_bits, float16_bits
 from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
 from refquant.schemes.hqq.solver import Solver
 from refquant.schemes.names import Family, Knob
+from refquant.schemes.quads import extremes
 
 __all__ = ["FAMILIES", "solver_of", "start_of"]
 
@@ -38,7 +39,7 @@ KNOBS = (
 
 def start_of(x: F32, bits: int) -> tuple[F32, F32]:  # f32[g, n] -> f32[g], f32[g]
     """The inverse scale of each group, and the zero point before the solver."""
-    low, high = np.minimum.reduce(x, axis=1), np.maximum.reduce(x, axis=1)
+    low, high = extremes(x)
     largest = np.float32((1 << bits) - 1)
     inverse: F32 = np.minimum((ONE / (high - low)) * largest, LARGEST_INVERSE)
     zero: F32 = -low * inverse
@@ -57,7 +58,7 @@ def encode(
     bits, storage = int(knobs["bits"]), str(knobs["scale"])
     inverse, zero = start_of(x, bits)
     solver = solver_of(bits, int(knobs["iters"]))
-    zero = solver.zeros(x, inverse, zero)
+    zero = solver.zero_points(x, inverse, zero)
     scale = ONE / inverse
     offset = (np.float32(1 << (bits - 1)) - zero) * scale
     return {
