@@ -16,6 +16,9 @@ from tests.conftest import REPOSITORY
 @pytest.fixture
 def ceiling():
     """What this process holds already, and 256 MiB for one file."""
+    if not Path("/proc/self/status").exists():
+        yield
+        return
     status = Path("/proc/self/status").read_text("ascii").splitlines()
     held = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmData:"))
     former = limit_memory(held + CEILING)
