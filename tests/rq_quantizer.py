@@ -28,9 +28,22 @@ LARGE = (
         "aeq/int8[sym,channel]",
         "torchao/int4_tinygemm[group=128]",
     ),
-    *("hqq/affine[bits=4,group=64]", "gptq/int4[v=1,sym,group=128]", "awq/int4[group=128]"),
+    *(
+        "hqq/affine[bits=4,group=64]",
+        "hqq/affine[solver=proximal]",
+        "torchao/hqq",
+        "gptq/int4[v=1,sym,group=128]",
+        "awq/int4[group=128]",
+    ),
     *("int/affine[bits=4,asym,group=32]", "bnb/nf4[block=64]", "bnb/dynamic8[block=64]"),
-    *("mlx/affine[bits=4,group=64]", "t2n/quint8", "onnx/matmul4bits", "bitnet/i2_s"),
+    *(
+        "mlx/affine[bits=4,group=64]",
+        "t2n/quint8",
+        "quanto/qint4",
+        "tflite/int4",
+        "onnx/matmul4bits",
+        "bitnet/i2_s",
+    ),
 )
 """Tried on a tensor large enough for several chunks and threads."""
 
