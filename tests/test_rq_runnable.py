@@ -15,6 +15,7 @@ from refquant.formats.rq import check_runnable, read, write_checkpoint
 from refquant.formats.rq.json_text import parse_json
 from refquant.formats.rq.runnable import TOKENIZER_KINDS
 from refquant.runtime.tokenizer import PIECE_BYTES
+from tests.command_line import call
 
 MANIFEST = json.loads((generate.CORPUS / "manifest.json").read_text("utf-8"))
 UNSUPPORTED = {"E_ARCH_FAMILY", "E_TOKENIZER_KIND"}
@@ -43,6 +44,16 @@ def test_valid_files_have_the_manifests_answer(name):
         assert error.value.code == wanted
     else:
         check_runnable(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("json_key_twice", 3), ("tokenizer_id_beyond", 3), ("family_unknown", 4)]
+)
+def test_the_command_says_why_not(capsys, name, status):
+    path = generate.CORPUS / "run" / f"{name}.rq"
+    done = call(capsys, "run", path, "-p", "a", "-n", "1")
+    assert done.status == status
+    assert MODELS[name][0] in done.err
 
 
 def test_the_kinds_of_tokenizers_are_those_that_run():

@@ -152,6 +152,50 @@ for field_name, changed in {
     "head_width_odd": {"head_width": 3},
 }.items():
     model(f"field_{field_name}", "E_ARCH_FIELD", fields=changed)
+# Laws between fields, and shapes that are sums, halves, and there only under a condition.
+STRETCH = {"rope_factor": 2.0, "rope_original_context": 8}
+LINEAR = {"rope_scaling": "linear", "rope_factor": 2.0}
+LLAMA3 = {"rope_scaling": "llama3", "rope_low_frequency": 1.0, "rope_high_frequency": 4.0}
+for law_name, changed in {
+    "period_without_a_window": {"window_period": 2},
+    "experts_alone": {"experts": 2},
+    "experts_used_alone": {"experts_used": 2},
+    "more_experts_used_than_there_are": {"experts": 2, "experts_used": 3},
+    "65537_experts_in_all": {"layers": 21, "experts": 3121, "experts_used": 1},
+    "scaling_without_its_factor": {"rope_scaling": "linear"},
+    "factor_without_scaling": {"rope_factor": 2.0},
+    "scaling_with_the_field_of_another": {**LINEAR, "rope_truncated": True},
+    "scaling_with_a_field_missing": {**LLAMA3, "rope_factor": 2.0},
+}.items():
+    model(f"law_{law_name}", "E_ARCH_FIELD", fields=changed)
+model("law_mask_beyond_the_vocabulary", "E_ARCH_FIELD", family="dream", fields={"mask_token": 5})
+model("law_mask_within_the_vocabulary", "E_ARCH_TENSOR", family="dream", fields={"mask_token": 4})
+model("scaling_linear", None, fields=LINEAR)
+model("scaling_llama3", None, fields={**LLAMA3, **STRETCH})
+model("window_and_period", None, fields={"window": 4, "window_period": 2})
+HALF = {"rope_freqs.weight": [1]}
+model("tensor_of_half_a_head", None, shapes=HALF, fields={"rope_factors": True})
+model(
+    "tensor_of_a_flag_that_is_false", "E_ARCH_TENSOR", shapes=HALF, fields={"rope_factors": False}
+)
+DENSE = {f"blk.0.ffn_{part}.weight": None for part in ("gate", "up", "down")}
+EXPERTS = {
+    "blk.0.ffn_gate_inp.weight": [2, 4],
+    "blk.0.ffn_gate_exps.weight": [2, 3, 4],
+    "blk.0.ffn_up_exps.weight": [2, 3, 4],
+    "blk.0.ffn_down_exps.weight": [2, 4, 3],
+}
+MIXTURE = {"experts": 2, "experts_used": 1}
+model("mixture_of_experts", None, shapes={**DENSE, **EXPERTS}, fields=MIXTURE)
+model("mixture_with_a_dense_network", "E_ARCH_TENSOR", shapes=EXPERTS, fields=MIXTURE)
+JOINED = {
+    **{f"blk.0.{part}.weight": None for part in ("attn_q", "attn_k", "attn_v", "ffn_gate")},
+    "blk.0.attn_qkv.weight": [8, 4],
+    "blk.0.ffn_up.weight": [6, 4],
+}
+model("tensors_joined", None, family="phi3", shapes=JOINED)
+NARROW = {"blk.0.attn_qkv.weight": [6, 4]}
+model("tensors_joined_too_narrow", "E_ARCH_TENSOR", family="phi3", shapes={**JOINED, **NARROW})
 LAST = "blk.0.ffn_up.weight"
 model("tensor_missing", "E_ARCH_TENSOR", shapes={LAST: None})
 model("tensor_too_many", "E_ARCH_TENSOR", shapes={"blk.1.attn_norm.weight": [4]})

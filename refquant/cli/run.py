@@ -197,12 +197,16 @@ def _begin(
 ) -> tuple[list[int], "Generation"]:
     """Open the model and check the request; nothing has been computed yet."""
     from refquant.formats import open_checkpoint
+    from refquant.formats.rq import check_runnable
+    from refquant.formats.rq.read import StoredDocuments
     from refquant.runtime import Tokenizer, generate, load_model
     from refquant.runtime.decoder import watch_nothing
 
     checkpoint = open_checkpoint(path)
     if checkpoint.tokenizer is None:
         raise UnsupportedError(f"{path} holds no tokenizer, so it cannot read a prompt")
+    if isinstance(checkpoint.documents, StoredDocuments):
+        check_runnable(checkpoint)
     tokenizer = Tokenizer(checkpoint.tokenizer)
     ids = tokenizer.encode(text)
     loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
