@@ -188,6 +188,11 @@ def test_activations_and_algorithms_of_torchchat():
     assert torchchat_recipe({"linear:gptq": {}}).rules[0].algorithm == "gptq"
 
 
+def test_a_format_without_a_scheme_is_refused():
+    with pytest.raises(UnsupportedError, match="has no scheme here"):
+        torchchat_recipe({"linear:afpwx": {"bitwidth": 4, "groupsize": 64}})
+
+
 def test_a_file_of_torchchats(tmp_path):
     path = tmp_path / "mobile.json"
     path.write_text(json.dumps({"embedding": {"bitwidth": 4, "groupsize": 32}}))

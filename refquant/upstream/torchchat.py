@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from refquant.errors import UsageError
+from refquant.errors import UnsupportedError, UsageError
 from refquant.recipe import Recipe, Role, Rule, check_recipe
 from refquant.recipe.read import suggestion
 
@@ -182,10 +182,11 @@ def _dynamic(scheme: str) -> Rule:
     return Rule(scheme=scheme, role=LINEAR, compute="dynamic", activation="torchao_per_token")
 
 
-def _float_intx(options: Options, _scale: str) -> list[Rule]:
-    bits = _number(options, "bitwidth", 4, range(1, 8))
-    group = _number(options, "groupsize", 64, (32, 64, 128, 256)) or 64
-    return [Rule(scheme=f"torchao/afpwx[bits={bits},group={group}]", role=LINEAR)]
+def _float_intx(_options: Options, _scale: str) -> list[Rule]:
+    raise UnsupportedError(
+        "'linear:afpwx' is the format of torchao's kernels for Apple's GPUs, which has no scheme "
+        "here; linear:a8wxdq has the same widths"
+    )
 
 
 def _nothing(_options: Options, _scale: str) -> list[Rule]:
