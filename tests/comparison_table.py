@@ -8,7 +8,19 @@ from typing import Any
 from conformance import evidence
 from tools import oracles
 
-__all__ = ["ENOUGH", "RECORD", "base_of", "current", "faults", "missing", "not_compared", "report"]
+__all__ = [
+    "ENOUGH",
+    "RECORD",
+    "base_of",
+    "claims",
+    "current",
+    "faults",
+    "joined",
+    "missing",
+    "not_compared",
+    "report",
+    "row_of",
+]
 
 RECORD = evidence.FOLDER.parent / "comparisons.json"
 ENOUGH = 1 << 22

@@ -8,7 +8,7 @@ import refquant
 from refquant.layout import Digits, Minifloat, field_codes, numbers, pack_codes
 from tests.ggml_inputs import weights
 
-__all__ = ["BLOCKS", "any_tensor", "every_distribution", "field_numbers"]
+__all__ = ["BLOCKS", "any_planes", "any_tensor", "every_distribution", "field_numbers"]
 
 BLOCKS = 1400
 """Super-blocks of 256 of each of twelve distributions: more than 2**22 weights together."""
@@ -29,31 +29,39 @@ def every_distribution(width=1024, blocks=BLOCKS):  # -> f32[rows, width]
 
 
 def any_tensor(name, shape=SHAPE, seed=0):
-    """A tensor of random bytes; float parameters are special every third time.
-
-    Special are zeros of either sign, the least and the largest number, infinities and NaN, as far
-    as the type has them. All codes of up to 8 bits occur.
-    """
-    scheme, rng = refquant.scheme(name), np.random.default_rng(seed)
-    planes = {
-        plane: rng.integers(0, 256, (*scheme.layout.grid(plane, shape), declared.bytes), np.uint8)
-        for plane, declared in scheme.planes.items()
-    }
+    """A tensor of any bytes in which all codes of up to 8 bits occur."""
+    scheme = refquant.scheme(name)
+    planes = any_planes(scheme.layout, shape, seed)
     for field_name, field in scheme.layout.fields.items():
-        element = field.element
         codes = field_codes(scheme.layout, field_name, planes[field.plane], shape)
-        if isinstance(element, Minifloat) and element.bits >= 8:
-            special = special_codes(element)[
-                rng.integers(0, len(special_codes(element)), codes.shape)
-            ]
-            chosen = rng.random(codes.shape) < 1 / 3
-            codes = np.where(chosen, special.astype(codes.dtype), codes)
-            pack_codes(scheme.layout, field_name, codes, planes[field.plane], shape)
-        if codes.size >= np.prod(shape) and not isinstance(element, Digits) and element.bits <= 8:
-            assert len(np.unique(codes)) == 1 << element.bits, "not all codes occur"
+        if codes.size >= np.prod(shape) and not isinstance(field.element, Digits):
+            missing = (1 << field.element.bits) - len(np.unique(codes))
+            assert field.element.bits > 8 or not missing, "not all codes occur"
     for records in planes.values():
         records.flags.writeable = False
     return refquant.QuantizedTensor(scheme, shape, planes)
+
+
+def any_planes(layout, shape, seed=0):
+    """Random bytes for every plane; float parameters are special every third time.
+
+    Special are zeros of either sign, the least and the largest number, infinities and NaN, as far
+    as the type has them.
+    """
+    rng = np.random.default_rng(seed)
+    planes = {
+        name: rng.integers(0, 256, (*layout.grid(name, shape), declared.bytes), np.uint8)
+        for name, declared in layout.planes.items()
+    }
+    for name, field in layout.fields.items():
+        if not isinstance(field.element, Minifloat) or field.element.bits < 8:
+            continue
+        codes = field_codes(layout, name, planes[field.plane], shape)
+        kinds = special_codes(field.element).astype(codes.dtype)
+        special = kinds[rng.integers(0, len(kinds), codes.shape)]
+        codes = np.where(rng.random(codes.shape) < 1 / 3, special, codes)
+        pack_codes(layout, name, codes, planes[field.plane], shape)
+    return planes
 
 
 def special_codes(element):  # -> int[n]

@@ -46,13 +46,19 @@ def test_all_codes_are_the_oracle_s_and_ml_dtypes():
     assert not np.isnan(values[:255]).any()
 
 
-def test_codes_are_those_of_ml_dtypes():
-    random = np.random.default_rng(0).integers(0, 1 << 32, 1 << 20, np.uint32).view(np.float32)
+def test_codes_are_those_of_ml_dtypes(compared):
+    random = np.random.default_rng(0).integers(0, 1 << 32, 1 << 22, np.uint32).view(np.float32)
     for x in (around_powers(), random):
         found = refquant.quantize(x, name("nearest")).planes["values"].ravel()
         with np.errstate(invalid="ignore"):
             theirs = x.astype(ml_dtypes.float8_e8m0fnu)
-        assert np.array_equal(found, theirs.view(np.uint8))
+        parts = {"codes": (found, theirs.view(np.uint8))}
+        compared.encoded(name("nearest"), "ml_dtypes 0.6.0", x.size, parts)
+    codes = np.tile(np.arange(256, dtype=np.uint8), 256)
+    planes = {"values": codes}
+    tensor = refquant.QuantizedTensor.from_planes(name("nearest"), codes.shape, planes)
+    values = codes.view(ml_dtypes.float8_e8m0fnu).astype(np.float32)
+    compared.decoded(name("nearest"), "ml_dtypes 0.6.0", tensor.dequantize(), values)
 
 
 @pytest.mark.parametrize(

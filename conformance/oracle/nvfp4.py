@@ -32,7 +32,7 @@ def by_modelopt(
 ) -> tuple[int, list[int]]:
     """The block's largest magnitude over 6 times the tensor's scale; weights over a product."""
     scale = 1.0
-    if largest != 0:
+    if largest != 0 and tensor_scale != 0:
         scale = binary.divide(largest, binary.multiply(6.0, tensor_scale)) or 1.0
     bits = binary.encode(max(2.0**-9, min(scale, 448.0)), binary.FLOAT8_E4M3FN)
     whole = binary.multiply(binary.decode(bits, binary.FLOAT8_E4M3FN), tensor_scale)

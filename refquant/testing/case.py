@@ -31,6 +31,7 @@ Bytes = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 MOST_WEIGHTS = 1 << 16
+EXTREME = {"non-finite", "overflow", "underflow", "subnormal", "least", "edges of halves"}
 
 ENOUGH = 32
 """Weights of a group among which ties are found that hold in spite of the rounded scale."""
@@ -67,7 +68,7 @@ class Case:
         if self.x is not None:
             return quantize(self.x, self.scheme)
         if self.scheme.operators:
-            return _rearranged(self.scheme, self.shape)
+            return _rearranged(self.scheme, self.shape, self.kind)
         layout = self.scheme.layout
         planes = _DECODED[self.kind](layout, self.shape)
         for records in planes.values():
@@ -113,11 +114,11 @@ def _matching(pattern: str | Scheme) -> list[Scheme]:
 
 
 def _cases_of_scheme(scheme: Scheme, *, edge: bool) -> Iterator[Case]:
-    for kind in _DECODED if edge and not scheme.operators else ("every code",):
+    kinds = ("every code", "one sign", "heavy tails") if scheme.operators else tuple(_DECODED)
+    for kind in kinds if edge else ("every code",):
         flags = {"decode"} | ({"edge"} if kind != "every code" else set())
-        if kind in ("any bytes", "special scales", "all bits 1") or _has_special_codes(scheme):
-            flags.add("non-finite")
-        if kind == "all bits 0" and divides(scheme.layout.value):
+        special = kind in ("any bytes", "special scales", "all bits 1")
+        if special or _has_special_codes(scheme) or divides(scheme.layout.value):
             flags.add("non-finite")
         yield Case(scheme, kind, _shape(scheme, kind), frozenset(flags))
     if not scheme.can_encode:
@@ -128,7 +129,7 @@ def _cases_of_scheme(scheme: Scheme, *, edge: bool) -> Iterator[Case]:
         if kind.endswith("ties") and scheme.operators:
             continue
         flags = {"encode"} | ({"edge"} if kind != "bell" else set())
-        if kind in ("non-finite", "overflow", "underflow", "subnormal") or _lacks_zero(scheme):
+        if kind in EXTREME or _lacks_zero(scheme):
             flags.add("non-finite")
         yield Case(scheme, f"encode {kind}", _encoded_shape(scheme), frozenset(flags))
 
@@ -142,10 +143,10 @@ def _encoded_shape(scheme: Scheme) -> tuple[int, ...]:
     return (*shape[:-1], shape[-1] * -(-WHOLE_AXIS // shape[-1]))
 
 
-def _rearranged(scheme: Scheme, shape: tuple[int, ...]) -> QuantizedTensor:
-    """Usual weights under a scheme with operators, inputs out of order where they may be."""
+def _rearranged(scheme: Scheme, shape: tuple[int, ...], kind: str) -> QuantizedTensor:
+    """Weights under a scheme with operators, inputs out of order where they may be."""
     random = SplitMix64(104)
-    x = random.bell(*shape)
+    x = KINDS[kind](random, scheme, shape) if kind in KINDS else random.bell(*shape)
     if any(operator.weighted for operator in scheme.operators):
         return quantize(x, scheme, importance=np.abs(random.bell(shape[-1])))
     return quantize(x, scheme)
@@ -169,9 +170,11 @@ def _shape(scheme: Scheme, kind: str) -> tuple[int, ...]:
     if scheme.operators:
         return smallest
     rows = 8 if kind == "every code" else 2
-    widest = max((len(code_range(f.element)) for f in scheme.layout.fields.values()), default=1)
+    fields = scheme.layout.fields
+    counts = [len(code_range(fields[name].element)) for name in code_fields(scheme.layout)]
+    widest = max((count for count in counts if count <= 256), default=1)
     shape = fitting_shape(scheme, rows)
-    if kind == "every code" and widest <= 256 and np.prod(shape) < 2 * widest:
+    if kind == "every code" and np.prod(shape) < 2 * widest:
         times = -(-2 * widest // int(np.prod(shape)))
         shape = (*shape[:-1], shape[-1] * times)
     return shape if np.prod(shape) <= MOST_WEIGHTS else smallest
@@ -205,13 +208,18 @@ def _counts(field: Field, shape: tuple[int, ...]) -> tuple[int, ...]:
 def _shuffled(
     allowed: range, counts: tuple[int, ...], random: SplitMix64
 ) -> NDArray[np.int64]:  # -> i64[*counts]
-    """Every code as often as every other, in random order; wide codes at random."""
-    total = int(np.prod(counts))
-    if len(allowed) > 256:
-        return random.below(len(allowed), *counts) + allowed.start
+    """Every code as often as every other, in random order; wide codes at random.
+
+    Where there are fewer places than codes, they are spread over the range and none is its first.
+    """
+    total, size = int(np.prod(counts)), len(allowed)
+    if size > 256:
+        return random.below(size, *counts) + allowed.start
     order = np.argsort(random.bits(total), kind="stable")
-    codes = np.arange(total, dtype=np.int64) % len(allowed) + allowed.start
-    return codes[order].reshape(counts)
+    codes = np.arange(total, dtype=np.int64)
+    if total < size:
+        codes = (2 * codes + 1) * size // (2 * total)
+    return codes[order].reshape(counts) % size + allowed.start
 
 
 def _tame(

@@ -126,6 +126,11 @@ def _overflow(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F3
     return x.reshape(shape)
 
 
+def _rows_apart(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Rows of very different sizes, for what is decided for all of them together."""
+    return _by_row(random, shape, (0, -20, -21, -22, -40, -66, -70, -149))
+
+
 def _by_row(random: SplitMix64, shape: tuple[int, ...], powers: tuple[int, ...]) -> F32:
     """Weights below 3 in magnitude times a power of two for each row."""
     rows = np.arange(int(np.prod(shape[:-1]))).reshape(*shape[:-1], 1) % len(powers)
@@ -216,6 +221,69 @@ def _absorbed(_random: SplitMix64, scheme: Scheme, shape: tuple[int, ...]) -> F3
     return x
 
 
+def _short(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Multiples of one half with few significant bits, so that many are ties of some scale.
+
+    Rows take turns in how many steps lie between zero and the largest, which is always there.
+    """
+    rows = np.arange(int(np.prod(shape[:-1]))).reshape(*shape[:-1], 1)
+    steps = np.array([3, 7, 8, 15, 31, 127, 512, 32767])[rows % 8]
+    codes = random.below(1 << 20, *shape) % (4 * steps + 1) - 2 * steps
+    codes[..., :1] = np.where(rows % 3 == 0, -2 * steps, 2 * steps)
+    halves: F32 = (codes * 0.5).astype(np.float32)
+    return halves
+
+
+def _short_range(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Multiples of half a step between a least and a largest weight, 2**n - 1 steps apart.
+
+    The rows of 15 steps span all others, so that a scale of the whole tensor meets ties too.
+    """
+    rows = np.arange(int(np.prod(shape[:-1]))).reshape(*shape[:-1], 1)
+    steps = np.array([15, 255, 3, 15, 255, 7, 31, 65535])[rows % 8]
+    below = steps * (1 + rows % 3) // 4
+    powers = np.array([0, -7, 0, 0, -7, -2, -4, -15])[rows % 8]
+    codes = random.below(1 << 20, *shape) % (2 * steps + 1) - 2 * below
+    codes[..., :1] = -2 * below
+    codes[..., -1:] = 2 * (steps - below)
+    halves: F32 = np.ldexp(codes.astype(np.float32), (powers - 1).astype(np.int32))
+    return halves
+
+
+def _least(random: SplitMix64, scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """The same few steps where one is the least number of binary32, and quotients lose bits."""
+    least: F32 = np.ldexp(_short(random, scheme, shape), np.int32(-148))
+    return least
+
+
+def _powers(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Powers of two and the numbers just beside them, the largest of a row among them."""
+    exponents = -random.below(9, *shape).astype(np.int32)
+    exponents[..., :1] = 0
+    exact = np.ldexp(np.float32(1), exponents)
+    beside = np.stack([exact, np.nextafter(exact, np.float32(0)), exact * np.float32(1.9921875)])
+    kinds = random.below(3, *shape)
+    x: F32 = np.take_along_axis(beside, kinds[None], axis=0)[0]
+    return np.where(random.below(2, *shape) == 0, x, -x)
+
+
+def _one_sign(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Rows without a change of sign, far from zero."""
+    rows = np.arange(int(np.prod(shape[:-1]))).reshape(*shape[:-1], 1)
+    signs = np.where(rows % 2 == 0, np.float32(1), np.float32(-1))
+    return (np.abs(random.bell(*shape)) + np.float32(0.25)) * signs
+
+
+def _half_edges(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
+    """Rows whose scales, for one of the usual counts of steps, are at an edge of binary16."""
+    rows = np.arange(int(np.prod(shape[:-1]))).reshape(*shape[:-1], 1)
+    edges = np.array([65504, 65520, 65536, 2.0**-24, 2.0**-25, 2.0**-14], np.float32)[rows % 6]
+    steps = np.array([1, 2, 7, 8, 127], np.float32)[random.below(5, *rows.shape)]
+    x = random.uniform(*shape)
+    x[..., :1] = 1
+    return (x * edges * steps).astype(np.float32)
+
+
 def _non_finite(random: SplitMix64, _scheme: Scheme, shape: tuple[int, ...]) -> F32:
     """A few NaN and infinities among usual weights, alone and together."""
     x = random.bell(*shape).reshape(-1, shape[-1])
@@ -243,5 +311,12 @@ KINDS: dict[str, Maker] = {
     "overflow": _overflow,
     "non-finite": _non_finite,
     "absorbed": _absorbed,
+    "short": _short,
+    "short range": _short_range,
+    "least": _least,
+    "powers": _powers,
+    "one sign": _one_sign,
+    "rows apart": _rows_apart,
+    "edges of halves": _half_edges,
 }
 """What each kind of input is made by."""

@@ -16,10 +16,10 @@ def test_torch(oracle, tmp_path, compared):
     rng = np.random.default_rng(1)
     random = rng.integers(0, 1 << 32, 1 << 22, np.uint32).view(np.float32)
     x = np.concatenate([around_powers(), random])
+    codes = rng.permutation(np.arange(1 << 16, dtype=np.uint16)).astype(np.uint8)
     with answering(oracle("torchao"), "e8m0_worker.py", tmp_path) as ask:
-        theirs = ask(x=x)
+        theirs = ask(x=x, codes=codes)
     found = refquant.quantize(x, SCHEME).planes["values"].ravel()
     compared.encoded(SCHEME, PACKAGE, x.size, {"codes": (found, theirs["codes"])})
-    codes = np.arange(256, dtype=np.uint8)
-    tensor = refquant.QuantizedTensor.from_planes(SCHEME, (256,), {"values": codes})
+    tensor = refquant.QuantizedTensor.from_planes(SCHEME, codes.shape, {"values": codes})
     compared.decoded(SCHEME, PACKAGE, tensor.dequantize(), theirs["values"])

@@ -17,7 +17,7 @@ PACKAGE = "auto-gptq 0.7.1"
 CASES = [
     f"{bits} {group} {order}" for bits in (2, 3, 4, 8) for group in (32, 128) for order in "ra"
 ]
-OUTPUTS, INPUTS = 128, 1024
+OUTPUTS, INPUTS = 1024, 1024
 
 
 def scheme_of(name, symmetry="asym"):

@@ -36,7 +36,7 @@ def in_dtype(x, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_eight_bits(kind, dtype, ask, compared):
-    x, name = every_distribution(blocks=400), f"quanto/{kind}[dtype={dtype}]"
+    x, name = every_distribution(), f"quanto/{kind}[dtype={dtype}]"
     theirs = ask(x=x, kind=kind, dtype=dtype, share="channel")
     tensor = refquant.quantize(x, name)
     codes, data = tensor.planes["codes"][..., 0], theirs["data"]
@@ -60,7 +60,7 @@ def test_eight_bits(kind, dtype, ask, compared):
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_scale_for_a_tensor(kind, ask, compared):
     name = f"quanto/{kind}[tensor]"
-    rows = every_distribution(blocks=400)
+    rows = every_distribution()
     for x in (rows[:64], rows[-64:], np.abs(rows[100:164])):
         theirs = ask(x=x, kind=kind, dtype="f32", share="tensor")
         tensor = refquant.quantize(x, name)
@@ -92,7 +92,7 @@ def test_any_bytes_of_eight_bits(kind, dtype, ask, compared):
 @pytest.mark.parametrize("shift", ["real", "integer"])
 @pytest.mark.parametrize(("bits", "group"), [(4, 128), (4, 32), (2, 128), (2, 64)])
 def test_groups(bits, group, shift, dtype, ask, compared):
-    x = every_distribution(blocks=400)
+    x = every_distribution()
     name = f"quanto/qint{bits}[group={group},shift={shift},packing=package,dtype={dtype}]"
     settings = {"kind": f"qint{bits}", "dtype": dtype, "group": group}
     theirs = ask(x=x, integer=shift == "integer", **settings)

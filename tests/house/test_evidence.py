@@ -9,6 +9,7 @@ import pytest
 from conformance import evidence
 from refquant.schemes import FAMILIES, SCHEMES, schemes_with_codebooks
 from refquant.schemes.codebooks import CODEBOOKS
+from refquant.testing import cases_of
 from tests.house import sources
 from tests.mutants.every import MUTANTS
 from tools.oracles import ORACLES
@@ -82,6 +83,14 @@ def test_mutants_are_those_of_the_code(entry):
     built = {m.id for m in MUTANTS if m.scheme_name.partition("[")[0] == entry.scheme}
     listed = {row.id for row in entry.mutants}
     assert built <= listed, f"in the code but not in the ledger: {sorted(built - listed)}"
+    assert len(built) >= 3, f"{entry.scheme} has {len(built)} mutants of its own, expected three"
+
+
+@pytest.mark.parametrize("entry", EVERY)
+def test_adversarial_cases_are_those_that_users_get(entry):
+    kinds = {case.kind.removeprefix("encode ") for case in cases_of(entry.scheme)}
+    unknown = sorted(set(entry.adversarial) - kinds)
+    assert not unknown, f"refquant.testing has no cases {unknown}"
 
 
 def test_ids_are_unique():

@@ -7,8 +7,8 @@ import torch
 
 
 def main():
-    x = torch.from_numpy(np.load(sys.argv[1])["x"])
-    codes = torch.arange(256, dtype=torch.uint8)
+    asked = dict(np.load(sys.argv[1]))
+    x, codes = (torch.from_numpy(asked[part]) for part in ("x", "codes"))
     values = codes.view(torch.float8_e8m0fnu).to(torch.float32)
     found = x.to(torch.float8_e8m0fnu).view(torch.uint8)
     np.savez(sys.argv[2], codes=found.numpy(), values=values.numpy())
