@@ -28,7 +28,7 @@ def test_a_checkpoint_without_architecture_cannot_run():
 
 
 def test_an_unknown_weight_mode_is_refused():
-    with pytest.raises(UsageError, match="float32 or packed"):
+    with pytest.raises(UsageError, match="float32, u8, packed, not"):
         load_model(random_checkpoint(), "float16")
 
 

@@ -26,8 +26,8 @@ def eval(  # noqa: A001  # the function is named like its command, and eval() is
     window: Annotated[int, Parameter(help="Tokens of a window; its second half is scored.")] = 512,
     windows: Annotated[int | None, Parameter(help="Read at most this many windows.")] = None,
     weights: Annotated[
-        Literal["float32", "packed"],
-        Parameter(help="Decode the weights once (quick), or tile by tile (little memory)."),
+        Literal["auto", "float32", "u8", "packed"],
+        Parameter(help="How weights are held, as for `run`; float32 is the quickest here."),
     ] = "float32",
     json: Annotated[bool, Parameter(help="Print one JSON object instead of text.")] = False,
 ) -> int:

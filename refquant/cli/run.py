@@ -68,9 +68,13 @@ class Computing:
     """How the model computes, as options."""
 
     weights: Annotated[
-        Literal["float32", "packed"],
-        Parameter(help="Decode the weights once (quick), or tile by tile (little memory)."),
-    ] = "float32"
+        Literal["auto", "float32", "u8", "packed"],
+        Parameter(
+            help="Decode weights once (float32), keep a byte for each where they are integers with "
+            "scales (u8), decode tile by tile (packed: least memory, slow); auto: u8 or float32, "
+            "matrix by matrix."
+        ),
+    ] = "auto"
     arith: Annotated[
         Literal["fast", "exact"],
         Parameter(help="How sums are rounded: exact gives the same bits on every machine."),

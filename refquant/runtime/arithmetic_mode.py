@@ -50,6 +50,7 @@ class Primitives:
     turned: Callable[[Floats, Turns], Floats]
     frequencies: Callable[[float, int], Frequencies]
     table: Callable[[int, int, Frequencies], Turns]
+    is_exact: bool = False
 
 
 def primitives() -> Primitives:
@@ -193,6 +194,7 @@ _PRIMITIVES: Final = {
         turned=_exact_turned,
         frequencies=correctly_rounded.rotary_frequencies,
         table=_exact_table,
+        is_exact=True,
     ),
 }
 

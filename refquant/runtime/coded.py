@@ -145,13 +145,8 @@ def coded_matrix(
 
 def _signed(factors: Factors) -> NDArray[np.int8] | None:
     """Codes around zero, where they are int8 and one integer is the zero of all."""
-    codes = factors.codes
-    if factors.zero is not None:
-        zero = factors.zero.flat[0]
-        if zero != np.rint(zero) or (factors.zero != zero).any() or abs(zero) > 255:
-            return None
-        codes = codes.astype(np.int16) - np.int16(zero)
-    if codes.min() < -128 or codes.max() > 127:
+    codes = factors.centred()
+    if codes is None or codes.min() < -128 or codes.max() > 127:
         return None
     return np.ascontiguousarray(codes, np.int8)
 

@@ -43,6 +43,16 @@ class Factors:
         """Weights that share a scale."""
         return int(self.codes.shape[1] // self.scale.shape[1])
 
+    def centred(self) -> NDArray[np.integer] | None:
+        """Codes with their zero taken off, or None unless one integer is the zero of all."""
+        if self.zero is None:
+            return self.codes
+        zero = self.zero.flat[0]
+        if (self.zero != zero).any() or zero != np.rint(zero) or abs(zero) > 255:
+            return None
+        codes: NDArray[np.integer] = self.codes.astype(np.int16) - np.int16(zero)
+        return codes
+
 
 @dataclass(frozen=True, slots=True)
 class _Formula:

@@ -141,15 +141,17 @@ def load_model(
 ) -> Model:
     """The model that a checkpoint describes, ready to run.
 
-    `weights` is `float32` (each tensor decoded once; quickest) or `packed` (decoded tile by tile
-    while computing; least memory). `arithmetic_mode` is `fast`, or `exact` for logits that are the
-    same bits on every machine. `compute` is the contract of all products with quantized matrices,
-    or `weight-only`, in place of what the file says of each. Raises UnsupportedError for a
-    checkpoint without a known architecture, and for a scheme that cannot be computed under its
-    contract; FormatError for tensors that are not this architecture's, or not finite.
+    `weights` is `float32` (each tensor decoded once), `packed` (decoded tile by tile while
+    computing; least memory), `u8` (a byte a weight where the scheme is made of integers and scales,
+    packed elsewhere) or `auto` (the same, and float32 elsewhere). `arithmetic_mode` is `fast`, or
+    `exact` for logits that are the same bits on every machine. `compute` is the contract of all
+    products with quantized matrices, or `weight-only`, in place of what the file says of each.
+    Raises UnsupportedError for a checkpoint without a known architecture, and for a scheme that
+    cannot be computed under its contract; FormatError for tensors that are not this
+    architecture's, or not finite.
     """
     if weights not in WEIGHT_MODES:
-        raise UsageError(f"weights can be {' or '.join(WEIGHT_MODES)}, not {weights!r}")
+        raise UsageError(f"weights can be {', '.join(WEIGHT_MODES)}, not {weights!r}")
     architecture = checkpoint.architecture
     if architecture is None:
         raise UnsupportedError("this file names no model architecture, so it holds nothing to run")

@@ -1,11 +1,14 @@
 """From a checkpoint's tensors to arrays and packed matrices, whatever the family.
 
-`float32` decodes every tensor once, and is the quickest where memory allows; `packed` leaves every
-matrix as it is stored and decodes while computing. Either way the matrices that read the same
-input are stacked, so that one product serves them all. A matrix that the file wants computed under
-a contract is held as that contract's codes in either mode.
+`float32` decodes every tensor once; `u8` keeps a byte for each weight where the scheme is made of
+integers and scales, and what is stored elsewhere; `packed` leaves every matrix as it is stored and
+decodes while computing; `auto` is `u8` where that is possible and `float32` elsewhere, which is the
+quickest for few tokens. In all of them the matrices that read the same input are stacked, so that
+one product serves them all. A matrix that the file wants computed under a contract is held as that
+contract's codes in any mode.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,13 +17,14 @@ from refquant.errors import FormatError
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.compute import compute_contracts
 from refquant.runtime.coded import coded_matrix
+from refquant.runtime.grouped import grouped
 from refquant.runtime.linear import Matrix, Scratch, StackedMatrix, pack_rows
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor, quantize
 
 __all__ = ["WeightMode", "WeightReader", "require_finite"]
 
-WeightMode = Literal["float32", "packed"]
+WeightMode = Literal["auto", "float32", "u8", "packed"]
 
 
 def stored_tensor(checkpoint: Checkpoint, name: str) -> QuantizedTensor:
@@ -44,7 +48,7 @@ def require_finite(values: Floats, name: str) -> Floats:
 
 
 class WeightReader:
-    """Takes matrices and vectors out of one checkpoint, in one of the two modes."""
+    """Takes matrices and vectors out of one checkpoint, in one of the modes."""
 
     def __init__(self, checkpoint: Checkpoint, mode: WeightMode) -> None:
         self.checkpoint = checkpoint
@@ -59,22 +63,32 @@ class WeightReader:
     def table(self, name: str) -> Floats | QuantizedTensor:
         """A matrix that is read a row at a time, such as the embedding."""
         stored = stored_tensor(self.checkpoint, name)
-        return stored if self.mode == "packed" else require_finite(stored.dequantize(), name)
+        if self.mode == "float32" or (self.mode == "auto" and _is_float(stored)):
+            return require_finite(stored.dequantize(), name)
+        return stored
 
     def matrix(self, *names: str) -> Matrix:
         """Matrices of the same width, stacked row upon row."""
         if any(self.has_contract(name) for name in names):
             return _stacked([self._one(name) for name in names])
         parts = [stored_tensor(self.checkpoint, name) for name in names]
+        return self._together(parts, names)
+
+    def _together(self, parts: list[QuantizedTensor], names: Sequence[str]) -> Matrix:
+        """Matrices in one, held as the mode has it."""
+        if self.mode == "float32":
+            return _decoded(parts, names)
         if self.mode == "packed":
             return pack_rows(parts, self.scratch)
-        stacked = np.empty((sum(part.shape[0] for part in parts), parts[0].shape[1]), np.float32)
-        start = 0
-        for name, part in zip(names, parts, strict=True):
-            rows = stacked[start : start + part.shape[0]]
-            require_finite(part.dequantize(out=rows), name)
-            start += part.shape[0]
-        return stacked
+        found = grouped(parts, self.scratch)
+        if found is not None:
+            return found
+        if self.mode == "auto" and all(_is_float(part) for part in parts):
+            return _decoded(parts, names)
+        if len(parts) > 1:
+            each = zip(parts, names, strict=True)
+            return _stacked([self._together([part], [name]) for part, name in each])
+        return _decoded(parts, names) if self.mode == "auto" else pack_rows(parts, self.scratch)
 
     def has_contract(self, name: str) -> bool:
         """True if products with this tensor have a contract other than its real numbers."""
@@ -85,13 +99,11 @@ class WeightReader:
         return self._under_contract(stored_tensor(self.checkpoint, name), name)
 
     def _under_contract(self, tensor: QuantizedTensor, name: str) -> Matrix:
-        def decoded() -> Matrix:
-            if self.mode == "packed":
-                return pack_rows([tensor], self.scratch)
-            return require_finite(tensor.dequantize(), name)
+        def held() -> Matrix:
+            return self._together([tensor], [name])
 
         contract = self.contracts.get(self.checkpoint.aliases.get(name, name))
-        return decoded() if contract is None else coded_matrix(tensor, name, contract, decoded)
+        return held() if contract is None else coded_matrix(tensor, name, contract, held)
 
     def expert_matrices(self, *names: str) -> list[Matrix]:
         """For each expert, its slices [n, k] of tensors [experts, n, k], row upon row."""
@@ -107,9 +119,9 @@ class WeightReader:
                 )
                 for expert in experts
             ]
-        if self.mode == "packed":
+        if self.mode != "float32":
             return [
-                pack_rows([_slice(part, expert) for part in parts], self.scratch)
+                self._together([_slice(part, expert) for part in parts], names)
                 for expert in experts
             ]
         whole = [
@@ -118,6 +130,21 @@ class WeightReader:
         if len(whole) == 1:
             return list(whole[0])
         return [np.concatenate([part[expert] for part in whole]) for expert in experts]
+
+
+def _decoded(parts: Sequence[QuantizedTensor], names: Sequence[str]) -> Floats:
+    """The numbers of matrices with the same inputs, row upon row."""
+    stacked = np.empty((sum(part.shape[0] for part in parts), parts[0].shape[1]), np.float32)
+    start = 0
+    for name, part in zip(names, parts, strict=True):
+        rows = stacked[start : start + part.shape[0]]
+        require_finite(part.dequantize(out=rows), name)
+        start += part.shape[0]
+    return stacked
+
+
+def _is_float(tensor: QuantizedTensor) -> bool:
+    return tensor.scheme.name.startswith("float/")
 
 
 def _stacked(parts: list[Matrix]) -> Matrix:
