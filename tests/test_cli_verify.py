@@ -85,7 +85,7 @@ def test_the_source_is_not_overwritten(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ("a.gguf", "expected .rq"),
+        ("a.onnx", "expected .rq"),
         ("a", "no ending"),
         ("no/a.rq", "no folder"),
         ("d.rq", "a folder"),

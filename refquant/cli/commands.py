@@ -36,7 +36,7 @@ COMMANDS = (
     Command("quantize", "Write a quantized .rq file from a model", _MAKE),
     Command("inspect", "Show what a model file holds", _MAKE),
     Command("verify", "Check a .rq file to the last byte, or make it again and compare", _MAKE),
-    Command("convert", "Write a .rq file in another form: raw, compressed, in shards", _MAKE),
+    Command("convert", "Write a model as .rq, GGUF, NNEF or safetensors", _MAKE),
     Command("explain", "Take a block apart: bytes, codes, numbers, values", _MAKE),
     Command("schemes", "List the quantization schemes", _KNOW),
     Command("recipes", "List the named recipes of other tools", _KNOW),

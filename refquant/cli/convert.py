@@ -2,91 +2,103 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from refquant.cli.convert_formats import Form, Job, print_moves, write_foreign
 from refquant.cli.destination import check_output, check_room, explained, parse_bytes
 from refquant.cli.output import emit_json, format_bytes, print_pairs
 from refquant.cli.progress import Meter, progress
-from refquant.errors import ConformanceError, UnsupportedError, UsageError
+from refquant.errors import ConformanceError, UsageError
 
 if TYPE_CHECKING:
-    from refquant.formats import Checkpoint
+    from refquant.formats.rq import Plan
 
 __all__ = ["convert"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One conversion: what is read, where it goes, in which form."""
-
-    source: Path | str
-    output: Path
-    checkpoint: "Checkpoint"
-    options: Mapping[str, Any]
-
-
 def convert(
     source: Annotated[
-        str, Parameter(help="A .rq file, a known name, or a .rq file's web address.")
+        str,
+        Parameter(help="A .rq or .gguf file, a Hugging Face folder, a known name, or an address."),
     ],
-    output: Annotated[Path, Parameter(help="The file to write; its ending says the format.")],
+    output: Annotated[Path, Parameter(help="What to write; its ending says the format.")],
     /,
     *,
-    compression: Annotated[
-        Literal["none", "zstd"], Parameter(help="Store segments as zstd frames where smaller.")
-    ] = "none",
-    shard_size: Annotated[
-        str | None,
-        Parameter(help="Split between tensors into files of at most this size, such as 2GB."),
+    to: Annotated[
+        Literal["rq", "gguf", "nnef", "safetensors"] | None,
+        Parameter(help="The format, where the ending does not say it."),
     ] = None,
+    form: Form | None = None,
     json: Annotated[bool, Parameter(help="Print one JSON object instead of text.")] = False,
     quiet: Annotated[bool, Parameter(help="Print neither progress nor result.")] = False,
 ) -> int:
-    """Write the same model in another form: raw, compressed, in one file or in shards.
+    """Write the same model in another form: .rq, GGUF, NNEF or safetensors.
 
-    Codes and scales are copied and never computed, so the digest of the tensors stays the same;
-    it is taken of both files and compared. Texts, aliases, provenance and extensions are carried
-    over. At most one segment is in memory. The output appears, or is replaced, only when it is
-    complete; shards appear beside it, named after it, their place and their content. To change
-    schemes, use `refquant quantize`.
+    Codes and scales are copied where the format has room for them. Of every tensor it is said what
+    became of it: exact (the same bytes), repacked (other bytes, every weight of the same value) or
+    requantized, with the relative root mean square error; --lossless-only refuses the last.
+
+    .rq files hold whatever the source holds, raw, compressed or in shards, and the digest of the
+    tensors is compared at the end. A GGUF file that became .rq becomes the same GGUF file again;
+    of other models GGUF's metadata are made from architecture and tokenizer. An NNEF folder holds
+    the matrices for tract. Safetensors hold floats, alone in a file that is called .safetensors,
+    or in a folder with config.json and tokenizer.json. Nothing appears before it is complete.
 
     For example:
-      refquant convert model.rq packed.rq --compression zstd
+      refquant convert model.rq model.gguf
+      refquant convert model.gguf model.rq --compression zstd
       refquant convert model.rq split.rq --shard-size 2GB
-      refquant convert split.rq whole.rq
+      refquant convert model.rq ./folder --to nnef --legacy
+      refquant convert model.rq ./hf-folder --to safetensors --scheme float/bf16
     """
     from refquant.formats import open_checkpoint
     from refquant.library import locate
 
     began = time.perf_counter()
-    write = _writer(output)
+    wanted = form or Form()
+    kind = _kind(output, to)
+    _check_options(wanted, kind)
     place = locate(source)
-    options = {
-        "compression": None if compression == "none" else compression,
-        "shard_size": None if shard_size is None else parse_bytes(shard_size),
-    }
     check_output(output, _files_of(place))
-    job = _Job(place, output, open_checkpoint(place), options)
-    facts = write(job, quiet)
+    job = Job(place, output, open_checkpoint(place), kind, wanted)
+    facts = _write_rq(job, quiet) if kind == "rq" else write_foreign(job, quiet=quiet)
     facts["seconds"] = time.perf_counter() - began
     if json:
         emit_json("convert", facts)
     elif not quiet:
-        _print(facts)
+        (_print if kind == "rq" else print_moves)(facts)
     return 0
 
 
-def _writer(output: Path) -> Callable[[_Job, bool], dict[str, Any]]:
-    """What writes files of this ending."""
+ENDINGS = {".rq": "rq", ".gguf": "gguf", ".safetensors": "safetensors", ".nnef": "nnef"}
+
+
+def _kind(output: Path, to: str | None) -> str:
+    """The format: what was asked for, or what the ending says."""
     ending = output.suffix.lower()
-    if ending not in WRITERS:
-        known = ", ".join(WRITERS)
-        raise UsageError(f"cannot write {output}: {ending or 'no ending'!r}, expected {known}")
-    return WRITERS[ending]
+    if to is None and ending not in ENDINGS:
+        known = ", ".join(ENDINGS)
+        raise UsageError(
+            f"cannot write {output}: {ending or 'no ending'!r}, expected {known}; "
+            "for a folder say --to nnef or --to safetensors"
+        )
+    return to or ENDINGS[ending]
+
+
+def _check_options(form: Form, kind: str) -> None:
+    """Refuse options that the format has no use for."""
+    given = {
+        "--compression": (form.compression != "none", ("rq",)),
+        "--shard-size": (form.shard_size is not None, ("rq",)),
+        "--legacy": (form.legacy, ("nnef",)),
+        "--scheme": (form.scheme is not None, ("gguf", "nnef", "safetensors")),
+    }
+    for option, (is_given, kinds) in given.items():
+        if is_given and kind not in kinds:
+            raise UsageError(f"{option} is for {' and '.join(kinds)}, not for {kind}")
 
 
 def _files_of(place: Path | str) -> list[Path]:
@@ -98,7 +110,7 @@ def _files_of(place: Path | str) -> list[Path]:
     return [place, *(place.parent / name for name in listed_shards(place))]
 
 
-def _write_rq(job: _Job, quiet: bool) -> dict[str, Any]:
+def _write_rq(job: Job, quiet: bool) -> dict[str, Any]:
     from refquant.formats.rq import (
         plan_checkpoint,
         read,
@@ -109,19 +121,23 @@ def _write_rq(job: _Job, quiet: bool) -> dict[str, Any]:
     )
     from refquant.formats.rq.read import StoredTensors
 
-    if not isinstance(job.checkpoint.tensors, StoredTensors):
-        raise UnsupportedError(
-            f"{job.source} is no .rq file; `refquant quantize {job.source} -o {job.output} "
-            "--scheme keep` makes one of it without changing a weight"
-        )
-    plan = plan_checkpoint(job.checkpoint)
+    stored = isinstance(job.checkpoint.tensors, StoredTensors)
+    plan = plan_checkpoint(job.checkpoint) if stored else _imported(job, quiet)
+    compression = None if job.form.compression == "none" else job.form.compression
+    shard_size = None if job.form.shard_size is None else parse_bytes(job.form.shard_size)
     total = sum(one.layout.nbytes(one.shape) for one in plan.tensors)
     check_room(job.output, total)
     with progress("reading", total, quiet=quiet) as meter:
         expected = tensors_digest(job.checkpoint, _advancing(meter))
     with progress("writing", total, quiet=quiet) as meter:
         try:
-            root = write(job.output, plan, progress=_advancing(meter), **job.options)
+            root = write(
+                job.output,
+                plan,
+                compression=compression,
+                shard_size=shard_size,
+                progress=_advancing(meter),
+            )
         except OSError as error:
             raise explained(error, job.output) from error
     with progress("comparing", total, quiet=quiet) as meter:
@@ -151,8 +167,20 @@ def _advancing(meter: Meter) -> Callable[[str, int], None]:
     return advance
 
 
-WRITERS: dict[str, Callable[[_Job, bool], dict[str, Any]]] = {".rq": _write_rq}
-"""Endings, and what writes files of that format."""
+def _imported(job: Job, quiet: bool) -> "Plan":
+    """The plan of a model that is no .rq file: every tensor as it is, its source recorded."""
+    from refquant.cli.provenance import carried_info, provenance, source_bytes
+    from refquant.quantization import quantized_plan
+    from refquant.recipe import assign, uniform_recipe
+
+    place, recipe, info = Path(job.source), uniform_recipe("keep"), job.checkpoint.info
+    with progress("hashing", source_bytes(place), quiet=quiet) as meter:
+        record = provenance(place, recipe.to_data(), info.get("provenance"), meter)
+    return quantized_plan(
+        job.checkpoint,
+        assign(job.checkpoint, recipe),
+        info={**carried_info(info), "provenance": record},
+    )
 
 
 def _print(facts: Mapping[str, Any]) -> None:

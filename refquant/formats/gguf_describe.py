@@ -20,7 +20,7 @@ from refquant.formats.gguf_tokens import tokenizer_pairs
 from refquant.formats.transfer import Turn
 from refquant.tensor import QuantizedTensor, quantize
 
-__all__ = ["Described", "described"]
+__all__ = ["Described", "described", "turns_between"]
 
 QUANTIZATION_VERSION: Final = 2
 POOLING: Final = {"none": 0, "mean": 1, "first": 2}
@@ -57,7 +57,8 @@ def described(checkpoint: Checkpoint, file_type: int) -> Described:
     )
     metadata = read_metadata(document)
     names = [*checkpoint.tensors, *new]
-    turns = _turns(family, architecture.fields, family.from_gguf(metadata.file.metadata, names))
+    read = family.from_gguf(metadata.file.metadata, names)
+    turns = turns_between("GGUF", family, architecture.fields, read)
     return Described(metadata, {n: t for n in names if (t := turns(n)) is not None}, new)
 
 
@@ -106,29 +107,30 @@ def _tokenizer(checkpoint: Checkpoint, architecture: Architecture) -> list[bytes
     return [*found, pair("tokenizer.chat_template", template.data.decode())]
 
 
-def _turns(
-    family: Family, ours: Mapping[str, FieldValue], theirs: Mapping[str, FieldValue]
+def turns_between(
+    form: str, family: Family, ours: Mapping[str, FieldValue], theirs: Mapping[str, FieldValue]
 ) -> Callable[[str], Turn | None]:
-    """What is done to a tensor of some name, so that the fields as GGUF reads them are true."""
-    scaled = ours.get("rope_scaling") == "llama3"
+    """What is done to a tensor of some name, so that the fields as `form` reads them are true."""
+    # GGUF holds what llama3's scaling comes to as a tensor, and so reads no scaling.
+    scaled = ours.get("rope_scaling") == "llama3" and "rope_factors" in theirs
     handled = {"rope_style", "norms_less_one"}
     for name in sorted({*ours, *theirs} - handled):
         if scaled and name.startswith("rope_") and name != "rope_theta":
             continue
         if not _alike(ours.get(name), theirs.get(name)):
             raise UnsupportedError(
-                f"GGUF cannot say that {name} is {ours.get(name)!r} in a {family.name} model: "
+                f"{form} cannot say that {name} is {ours.get(name)!r} in a {family.name} model: "
                 f"a reader would take {theirs.get(name)!r}"
             )
     styles = (str(ours.get("rope_style")), str(theirs.get("rope_style")))
-    adds = bool(ours.get("norms_less_one")) and not theirs.get("norms_less_one")
+    added = float(bool(ours.get("norms_less_one"))) - float(bool(theirs.get("norms_less_one")))
 
     def turn(name: str) -> Turn | None:
         heads = {".attn_q.": "heads", ".attn_k.": "key_value_heads"}
         part = next((part for part in heads if part in name), "")
         if part and styles[0] != styles[1]:
             return Turn(rows=_rows(int(ours[heads[part]]), int(ours["head_width"]), styles[1]))
-        return Turn(added=1.0) if adds and name.endswith("norm.weight") else None
+        return Turn(added=added) if added and name.endswith("norm.weight") else None
 
     return turn
 

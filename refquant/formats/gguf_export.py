@@ -53,24 +53,31 @@ class GgufExport:
     turns: Mapping[str, Turn]
     new: Mapping[str, QuantizedTensor]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(
+            target.layout.nbytes(self._tensor(name).shape) for name, target in self.targets.items()
+        )
+
+    def _tensor(self, name: str) -> QuantizedTensor:
+        return self.new[name] if name in self.new else self.checkpoint.tensors[name]
+
     def moved(self, name: str) -> Moved:
         """One tensor as it will be in the file."""
-        tensor = self.new[name] if name in self.new else self.checkpoint.tensors[name]
-        return moved(tensor, self.targets[name], self.turns.get(name))
+        return moved(self._tensor(name), self.targets[name], self.turns.get(name))
 
     def write(self, path: str | os.PathLike[str], advance: Callable[[str, Moved], None]) -> int:
         """Write the file, one tensor in memory at a time, and say how long it is."""
 
         def part(name: str, target: Scheme) -> GgufPart:
-            tensor = self.new[name] if name in self.new else self.checkpoint.tensors[name]
-
             def produce() -> NDArray[np.uint8]:
                 found = self.moved(name)
                 advance(name, found)
                 (plane,) = found.tensor.planes.values()
                 return plane
 
-            return GgufPart(name, ggml_type_of(target) or 0, tensor.shape, produce)
+            return GgufPart(name, ggml_type_of(target) or 0, self._tensor(name).shape, produce)
 
         parts = [part(name, target) for name, target in self.targets.items()]
         return write_gguf(path, self.metadata, parts)

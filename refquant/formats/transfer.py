@@ -20,7 +20,7 @@ from refquant.formats.carry import carried, same_values
 from refquant.schemes import scheme as find_scheme
 from refquant.tensor import QuantizedTensor, quantize
 
-__all__ = ["Moved", "Turn", "Verdict", "as_it_is", "first_that_keeps", "moved", "with_rows"]
+__all__ = ["Moved", "Turn", "Verdict", "first_that_keeps", "moved", "with_rows"]
 
 Verdict = Literal["exact", "repacked", "requantized"]
 Floats = NDArray[np.float32]
@@ -41,16 +41,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A tensor in its new form, and what became of it."""
+    """A tensor in its new form, what became of it, and the scheme that it had."""
 
     tensor: QuantizedTensor
     verdict: Verdict
     loss: float
-
-
-def as_it_is(tensor: QuantizedTensor) -> Moved:
-    """The tensor itself."""
-    return Moved(tensor, "exact", 0.0)
+    source: str
 
 
 def moved(tensor: QuantizedTensor, target: Scheme, turn: Turn | None = None) -> Moved:
@@ -59,12 +55,12 @@ def moved(tensor: QuantizedTensor, target: Scheme, turn: Turn | None = None) -> 
     same = not tensor.scheme.operators and tensor.scheme.digest == target.digest
     same = same and tensor.axis == len(tensor.shape) - 1 and turned.added == 0.0
     if same and turned.rows is None:
-        return as_it_is(tensor)
+        return Moved(tensor, "exact", 0.0, tensor.scheme.name)
     ordered = tensor if turned.rows is None else with_rows(tensor, turned.rows)
     if turned.added == 0.0 and ordered is not None:
         kept = ordered if same else carried(ordered, target)
         if kept is not None:
-            return Moved(kept, "repacked", 0.0)
+            return Moved(kept, "repacked", 0.0, tensor.scheme.name)
     before = tensor.dequantize()
     if turned.rows is not None:
         before = before[turned.rows]
@@ -73,8 +69,8 @@ def moved(tensor: QuantizedTensor, target: Scheme, turn: Turn | None = None) -> 
     after = values.astype(np.float64) - turned.added
     keeps = bool(np.array_equal(after, before)) if turned.added else same_values(before, values)
     if keeps:
-        return Moved(result, "repacked", 0.0)
-    return Moved(result, "requantized", _loss(before, after))
+        return Moved(result, "repacked", 0.0, tensor.scheme.name)
+    return Moved(result, "requantized", _loss(before, after), tensor.scheme.name)
 
 
 def with_rows(tensor: QuantizedTensor, rows: NDArray[np.intp]) -> QuantizedTensor | None:
