@@ -1,0 +1,95 @@
+"""Contracts from a recipe through a file to what `inspect` shows and `run` computes."""
+
+import json
+
+import pytest
+
+from refquant.cli import main
+from refquant.formats import open_checkpoint
+from refquant.formats.compute import compute_contracts
+from refquant.formats.rq import write_checkpoint
+
+RECIPE = """
+recipe = 1
+[[rules]]
+role = "norm"
+scheme = "keep"
+[[rules]]
+role = "embedding"
+scheme = "ggml/q8_0"
+[[rules]]
+scheme = "aeq/int8"
+compute = "dynamic"
+activation = "litert_symmetric"
+"""
+
+
+def printed(capsys, *arguments):
+    status = main([str(one) for one in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def contracts_in(path):
+    checkpoint = open_checkpoint(path)
+    return compute_contracts(checkpoint.extensions, checkpoint.tensors)
+
+
+@pytest.fixture
+def made(tmp_path, capsys):
+    recipe, output = tmp_path / "recipe.toml", tmp_path / "made.rq"
+    recipe.write_text(RECIPE, "utf-8")
+    assert printed(capsys, "quantize", "demo", "-o", output, "--recipe", recipe)[0] == 0
+    return output
+
+
+def text(capsys, path, *more):
+    status, out, err = printed(capsys, "run", path, "-p", "It is", "-n", "6", "--json", *more)
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_a_file_is_computed_as_its_recipe_says(made, capsys):
+    status, out, _ = printed(capsys, "inspect", made)
+    assert status == 0
+    assert "litert_symmetric for 35 tensors" in out
+    assert set(contracts_in(made).values()) == {"litert_symmetric"}
+    assert "token_embd.weight" not in contracts_in(made)
+    facts = json.loads(printed(capsys, "inspect", made, "--json")[1])
+    assert facts["compute"] == {"litert_symmetric": 35}
+    own, plain = (
+        text(capsys, made, "--logprobs", *more)["logprobs"]
+        for more in ((), ("--compute", "weight-only"))
+    )
+    assert own != plain
+    assert float(own[0]) == pytest.approx(float(plain[0]), abs=0.1)
+
+
+def test_a_copy_keeps_contracts_and_another_recipe_replaces_them(made, tmp_path, capsys):
+    kept, other = tmp_path / "kept.rq", tmp_path / "other.rq"
+    write_checkpoint(kept, open_checkpoint(made))
+    assert contracts_in(kept) == contracts_in(made)
+    recipe = tmp_path / "again.toml"
+    recipe.write_text(
+        'recipe = 1\n[[rules]]\nrole = "feedforward"\nscheme = "keep"\ncompute = "dynamic"\n'
+        'activation = "xnnpack_asymmetric"\n[[rules]]\nrole = "attention"\nscheme = "aeq/int4"\n',
+        "utf-8",
+    )
+    assert printed(capsys, "quantize", made, "-o", other, "--recipe", recipe)[0] == 0
+    found = contracts_in(other)
+    assert set(found.values()) == {"xnnpack_asymmetric"}
+    assert all(".ffn_" in name for name in found)
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--compute", "litert"), 2, "not 'litert'"),
+        (("--compute", "ggml_block"), 4, "aeq/int8"),
+    ],
+)
+def test_mistakes_are_named(arguments, status, words, made, capsys):
+    code, _, err = printed(capsys, "run", made, "-p", "It is", "-n", "2", *arguments)
+    assert code == status
+    assert words in err
