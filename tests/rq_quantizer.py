@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 import refquant
+from refquant.calibrate import gptq
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.rq import write_checkpoint
 
-__all__ = ["LARGE", "WEIGHTED", "names"]
+__all__ = ["LARGE", "LEARNED", "WEIGHTED", "names"]
 
 LARGE = (
     *("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"),
@@ -50,6 +51,10 @@ LARGE = (
 WEIGHTED = ("q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q4_0", "ggml/iq4_nl", "ggml/iq4_xs")
 """Tried with an importance of the columns as well."""
 
+LEARNED = ("q4_0", "q8_0", "int/affine[bits=4,asym,group=32]", "gptq/int4[v=1,sym,group=128]")
+"""Tried with codes that GPTQ chooses. Its linear algebra is that of NumPy's BLAS, whose last bits
+depend on threads and processor; the codes have not been seen to."""
+
 
 def names():
     """Every registered scheme that can encode."""
@@ -67,6 +72,9 @@ def tensors(arrays, threads):
             arrays["large"][:512], name, threads=threads, importance=arrays["importance"]
         )
         yield f"weighted/{name}", found
+    for name in LEARNED:
+        found = gptq(arrays["large"][:, :512], arrays["hessian"], refquant.scheme(name))
+        yield f"learned/{name}", found
 
 
 def digest(tensor):

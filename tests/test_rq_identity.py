@@ -32,8 +32,10 @@ def weights(tmp_path_factory):
     """Heavy tails in several chunks; made here, for generators may change with NumPy."""
     rng = np.random.default_rng(20_261_121)
     path = tmp_path_factory.mktemp("weights") / "weights.npz"
+    inputs = rng.standard_normal((2048, 512)) * np.linspace(0.1, 3, 512)
     np.savez(
         path,
+        hessian=inputs.T @ inputs,
         large=rng.standard_t(4, (1040, 1024)).astype(np.float32),
         small=rng.standard_normal((16, 256)).astype(np.float32),
         importance=rng.gamma(1, 1, 1024).astype(np.float32),
@@ -72,7 +74,8 @@ def assert_same_digests(found, wanted):
 def test_same_bytes_in_other_environments(name, quantized):
     threads, changes = ENVIRONMENTS[name]
     wanted = quantized(sys.executable, 1)["digests"]
-    assert len(wanted) == len(rq_quantizer.names()) + len(rq_quantizer.LARGE) + 8 + 1
+    tried = (*rq_quantizer.LARGE, *rq_quantizer.WEIGHTED, *rq_quantizer.LEARNED)
+    assert len(wanted) == len(rq_quantizer.names()) + len(tried) + 1
     assert_same_digests(quantized(sys.executable, threads, **changes)["digests"], wanted)
 
 
