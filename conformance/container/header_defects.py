@@ -178,6 +178,26 @@ def scheme_of_nobody(parts):
     del core["tensors"][1], parts.payloads[3:]
 
 
+def sixteen_planes(constant):
+    """A layout of the largest records, and as many planes as there may be."""
+    names = [f"p{i:02}" for i in range(16)]
+    byte = {"elem": {"k": "u", "b": 8}, "over": [1], "at": [[[8, 0, [], []]]]}
+    tree = [["mul", name, constant] for name in names]
+    while len(tree) > 1:
+        tree = [["add", *tree[i : i + 2]] for i in range(0, len(tree), 2)]
+    return {
+        "rqd": 1,
+        "planes": {name: {"block": [1], "bytes": 65536} for name in names},
+        "fields": {name: {"plane": name, **byte} for name in names},
+        "value": tree[0],
+    }
+
+
+@defect("E_LIMIT")
+def records_of_5_mib(parts):
+    parts.header["core"]["schemes"] = [sixteen_planes(float(i)) for i in range(1, 6)]
+
+
 @defect("E_DUP")
 def layout_twice(parts):
     core = parts.header["core"]

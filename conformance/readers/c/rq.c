@@ -1219,6 +1219,7 @@ static void read_documents(struct rq_file *file, struct value *docs) {
 }
 
 static void read_schemes(struct rq_file *file, struct value *schemes) {
+    uint64_t size = 0;
     array(file, schemes, 4096);
     file->layouts = allocate(file, schemes->count, sizeof *file->layouts);
     for (size_t i = 0; i < schemes->count; i++) {
@@ -1228,6 +1229,8 @@ static void read_schemes(struct rq_file *file, struct value *schemes) {
             if (compare(file->layouts[k].span, file->layouts[k].span_size, layout->span,
                         layout->span_size) == 0)
                 fail(file, "E_DUP");
+        for (size_t p = 0; p < layout->plane_count; p++) size += (uint64_t)layout->planes[p].bytes;
+        if (size > 1 << 22) fail(file, "E_LIMIT");
         file->layout_count++;
     }
 }

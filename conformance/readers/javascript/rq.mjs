@@ -184,11 +184,14 @@ function readDocuments(value, references) {
 
 function readSchemes(value, spans) {
   const known = new Set();
+  let size = 0;
   return array(value, "schemes", 4096).map((description, i) => {
     const layout = parseLayout(description, `schemes[${i}]`);
     const bytes = spans.get(description).toString("latin1");
     if (known.has(bytes)) fail("E_DUP", `schemes[${i}]`);
     known.add(bytes);
+    for (const plane of layout.planes.values()) size += plane.bytes;
+    if (size > 2 ** 22) fail("E_LIMIT", `schemes[${i}]: records of ${size} bytes`);
     return layout;
   });
 }

@@ -38,6 +38,7 @@ from refquant.formats.rq.limits import (
     MAX_DOCUMENT_BYTES,
     MAX_EOS,
     MAX_MEDIA_BYTES,
+    MAX_RECORD_BYTES,
     MAX_SCHEMES,
     MAX_SEGMENTS,
     MAX_TENSORS,
@@ -205,12 +206,17 @@ def _documents(value: object, references: References) -> tuple[DocumentRecord, .
 def _layouts(value: object) -> tuple[Layout, ...]:
     layouts: list[Layout] = []
     known: set[str] = set()
+    size = 0
     for index, description in enumerate(schema.items(value, "$.core.schemes", MAX_SCHEMES)):
         where = f"$.core.schemes[{index}]"
         layout = Layout.parse(description, where=where)
         if layout.digest in known:
             raise FormatError("E_DUP", "the same layout stands here twice", where=where)
         known.add(layout.digest)
+        size += sum(plane.bytes for plane in layout.planes.values())
+        if size > MAX_RECORD_BYTES:
+            message = f"records of {size} bytes so far, at most {MAX_RECORD_BYTES} may be"
+            raise FormatError("E_LIMIT", message, where=where)
         layouts.append(layout)
     return tuple(layouts)
 

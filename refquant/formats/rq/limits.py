@@ -20,6 +20,7 @@ __all__ = [
     "MAX_MEDIA_BYTES",
     "MAX_NAME_BYTES",
     "MAX_RANK",
+    "MAX_RECORD_BYTES",
     "MAX_SCHEMES",
     "MAX_SEGMENTS",
     "MAX_SHARDS",
@@ -41,6 +42,9 @@ MAX_DOCUMENT_BYTES: Final = 64 << 20
 MAX_TENSORS: Final = 1 << 18
 MAX_ALIASES: Final = 1 << 18
 MAX_SCHEMES: Final = 4096
+MAX_RECORD_BYTES: Final = 1 << 22
+"""Bytes of one record of every plane of every scheme together: each bit of them is looked at."""
+
 MAX_SHARDS: Final = 4096
 MAX_SHARD_NAME_BYTES: Final = 128
 MAX_RANK: Final = 8
