@@ -130,3 +130,12 @@ def test_ranges_of_bytes_cover_the_record(name):
     for plane, declared in DESIGN[name].planes.items():
         spans = [span for span, _ in byte_ranges(DESIGN[name], plane)]
         assert [b for span in spans for b in span] == list(range(declared.bytes))
+
+
+def test_blocks_behind_operators_are_explained(capsys):
+    name = "gptq/int4[v=1,sym,group=128,order=act]"
+    told = call(capsys, "explain", name)
+    assert told.status == 0
+    assert "the group of each input named by an index; the blocks behind that are:" in told.out
+    assert call(capsys, "explain", name, "--json").json["behind"]
+    assert "behind" not in call(capsys, "explain", "ggml/q4_0", "--json").json

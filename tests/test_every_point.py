@@ -13,6 +13,7 @@ from conformance.oracle import layout as oracle
 from refquant.driver import decode_planes
 from refquant.errors import RefquantError, SchemeError
 from refquant.schemes import FAMILIES
+from tests.command_line import call
 from tests.tensor_parts import any_planes
 from tests.test_layout_values import assert_same_bits
 from tests.test_schemes import fitting_shape
@@ -109,3 +110,14 @@ def test_each_point_decodes_by_the_interpreter_and_compiled_alike(name):
                 layout.along(0, len(shape))
             continue
         check(layout.along(0, len(shape)), (shape[-1], *shape[:-1]), seed + 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(points()))
+def test_each_point_has_a_page_and_a_block_to_explain(name, capsys):
+    page = call(capsys, "spec", name)
+    assert page.status == 0, page.err
+    assert name.partition("[")[0] in page.out
+    explained = call(capsys, "explain", name, "--json")
+    assert explained.status == 0, explained.err
+    assert explained.json["planes"]

@@ -44,14 +44,19 @@ def explain(
     """
     from refquant.layout import block_count, explain_block
 
-    found = _example(what) if tensor is None else _stored(what, tensor)
+    stored = _example(what) if tensor is None else _stored(what, tensor)
+    # Where operators stand between planes and layout, blocks are those behind them.
+    steps, found = [step.title for step in stored.scheme.operators], stored.expanded
     count = block_count(found.layout, found.shape)
     if not 0 <= block < count:
         raise UsageError(f"no block {block}: the tensor has the blocks 0 to {count - 1}")
     reading = explain_block(found.layout, found.planes, found.shape, block)
     if json:
-        emit_json("explain", _facts(found, reading, tensor, block, count))
+        facts = _facts(found, reading, tensor, block, count)
+        emit_json("explain", facts | ({"behind": steps} if steps else {}))
     else:
+        if steps:
+            print_pairs([("stored as", f"{'; '.join(steps)}; the blocks behind that are:")])
         _print(found, reading, tensor, block, count, everything=all_weights)
     return 0
 
