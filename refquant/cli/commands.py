@@ -33,6 +33,7 @@ COMMANDS = (
     Command("run", "Write text with a model", _USE),
     Command("pull", "Fetch a known model into the cache folder", _USE),
     Command("eval", "Measure how well a model predicts a text", _USE),
+    Command("bench", "Measure how quick a model is on this machine", _USE),
     Command("quantize", "Write a quantized .rq file from a model", _MAKE),
     Command("inspect", "Show what a model file holds", _MAKE),
     Command("verify", "Check a .rq file to the last byte, or make it again and compare", _MAKE),

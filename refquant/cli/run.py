@@ -154,18 +154,18 @@ def run(
     text = _read_prompt(prompt, file)
     began = time.perf_counter()
     with status(f"loading {model}"):
-        ids, generation = _begin(path, text, chosen, options, trace)
+        ids, generation, nbytes = _begin(path, text, chosen, options, trace)
     load_seconds = time.perf_counter() - began
     if shown.json:
         held = {"weights": chosen.weights, "arith": chosen.arith, "compute": chosen.compute}
         facts = {"model": model, **held, "prompt": text, "prompt_ids": ids}
-        _report(generation, facts, load_seconds)
+        _report(generation, facts, {"load_seconds": load_seconds, "weight_bytes": nbytes})
     else:
         _stream(generation, text if shown.echo else "")
     if chosen.trace is not None:
         trace.write(chosen.trace)
     if shown.stats:
-        _print_stats(generation, load_seconds)
+        _print_stats(generation, {"load_seconds": load_seconds, "weight_bytes": nbytes})
     return 0
 
 
@@ -198,13 +198,17 @@ def _read_prompt(prompt: str | None, file: Path | None) -> str:
 
 def _begin(
     path: Path | str, text: str, computing: Computing, options: Any, trace: "Trace"
-) -> tuple[list[int], "Generation"]:
-    """Open the model and check the request; nothing has been computed yet."""
+) -> tuple[list[int], "Generation", int]:
+    """Open the model and check the request; nothing has been computed yet.
+
+    The last of the three is how many bytes the weights take.
+    """
     from refquant.formats import open_checkpoint
     from refquant.formats.rq import check_runnable
     from refquant.formats.rq.read import StoredDocuments
     from refquant.runtime import Tokenizer, generate, load_model
     from refquant.runtime.decoder import watch_nothing
+    from refquant.runtime.held import held
 
     checkpoint = open_checkpoint(path)
     if checkpoint.tokenizer is None:
@@ -218,7 +222,8 @@ def _begin(
     if not asked:
         chosen = replace(chosen, max_tokens=max(1, min(_DEFAULT_TOKENS, loaded.context - len(ids))))
     watch = watch_nothing if computing.trace is None else trace.watch
-    return ids, generate(loaded, ids, chosen, tokenizer=tokenizer, watch=watch)
+    generation = generate(loaded, ids, chosen, tokenizer=tokenizer, watch=watch)
+    return ids, generation, held(loaded).nbytes
 
 
 def _stream(generation: "Generation", opening: str) -> None:
@@ -238,7 +243,7 @@ def _write(text: str, *, guarded: bool) -> None:
         sys.stdout.flush()
 
 
-def _report(generation: "Generation", facts: dict[str, Any], load_seconds: float) -> None:
+def _report(generation: "Generation", facts: dict[str, Any], loading: dict[str, float]) -> None:
     steps = list(generation)
     ids = [step.token for step in steps]
     told = [step.logprob for step in steps if step.logprob is not None]
@@ -252,15 +257,15 @@ def _report(generation: "Generation", facts: dict[str, Any], load_seconds: float
             "tokens": ids,
             **logprobs,
             "finish": generation.finish,
-            "stats": _stats(generation, load_seconds),
+            "stats": _stats(generation, loading),
         },
     )
 
 
-def _stats(generation: "Generation", load_seconds: float) -> dict[str, Any]:
+def _stats(generation: "Generation", loading: dict[str, float]) -> dict[str, Any]:
     timings = generation.timings
     return {
-        "load_seconds": load_seconds,
+        **loading,
         "prompt_tokens": timings.prompt_tokens,
         "prompt_tokens_per_second": timings.prefill_tokens_per_second,
         "first_token_seconds": timings.first_token_seconds,
@@ -270,17 +275,18 @@ def _stats(generation: "Generation", load_seconds: float) -> dict[str, Any]:
     }
 
 
-def _print_stats(generation: "Generation", load_seconds: float) -> None:
-    found = _stats(generation, load_seconds)
+def _print_stats(generation: "Generation", loading: dict[str, float]) -> None:
+    found = _stats(generation, loading)
     memory = found["peak_memory_bytes"]
     reading = f", {found['prompt_tokens_per_second']:.1f} tokens/s"
     speed = f", {found['tokens_per_second']:.1f} tokens/s" if found["tokens"] > 1 else ""
     print_pairs(
         [
-            ("loading", f"{load_seconds:.2f} s"),
+            ("loading", f"{found['load_seconds']:.2f} s"),
             ("prompt", f"{found['prompt_tokens']} tokens{reading}"),
             ("first token", f"after {found['first_token_seconds']:.3f} s"),
             ("written", f"{found['tokens']} tokens{speed}, ended by {generation.finish}"),
+            ("weights", format_bytes(found["weight_bytes"])),
             ("peak memory", None if memory is None else format_bytes(memory)),
         ],
         file=sys.stderr,
