@@ -1,5 +1,6 @@
 """`refquant convert` into the formats of others: what is written, what is said, what is refused."""
 
+import shutil
 import struct
 
 import numpy as np
@@ -175,3 +176,17 @@ def test_a_written_gguf_file_reads_as_one(capsys, model, tmp_path):
     assert metadata["general.architecture"] == "llama"
     assert metadata["llama.block_count"] == 2
     assert len(metadata["tokenizer.ggml.tokens"]) == 258
+
+
+def test_weights_alone_are_a_source_of_quantize(capsys, tmp_path):
+    """A safetensors file is read with the texts beside it, or as tensors without a family."""
+    shutil.copy(GOLDEN / "llama" / "model.safetensors", tmp_path / "other-name.safetensors")
+    command = ("quantize", tmp_path / "other-name.safetensors", "-o", tmp_path / "out.rq")
+    options = ("--scheme", "keep", "--quiet")
+    assert call(capsys, *command, *options).status == 0
+    found = open_checkpoint(tmp_path / "out.rq")
+    assert found.architecture is None
+    assert "model.norm.weight" in found.tensors
+    shutil.copy(GOLDEN / "llama" / "config.json", tmp_path)
+    assert call(capsys, *command, *options).status == 0
+    assert open_checkpoint(tmp_path / "out.rq").architecture.family == "llama"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import sysconfig
 
 import numpy as np
 import pytest
@@ -33,4 +34,23 @@ def test_same_bits_as_through_numpy(oracle, repository):
         env={"PYTHONPATH": str(repository)},
     )
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.count("same bits") == 4
+    assert answer.stdout.count("same bits") == 6
+    for said in ("recipe: same bits", "modules back: same bits", "DiffuLex: the page's examples"):
+        assert said in answer.stdout
+
+
+@pytest.mark.differential
+def test_what_torchao_quantized_keeps_its_codes(oracle, repository):
+    answer = subprocess.run(
+        [
+            oracle("torchao"),
+            repository / "tests" / "torchao_conversion.py",
+            sysconfig.get_paths()["purelib"],
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(repository)},
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.count("same codes and scales") == 12

@@ -3,12 +3,34 @@
 Every check compares bits. Prints one line for each, and fails on the first that differs.
 """
 
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import torch
 
 import refquant
-from refquant.convert_torch import from_module, from_state_dict, to_tensor
-from refquant.errors import UnsupportedError, UsageError
+from refquant.convert_torch import (
+    from_module,
+    from_state_dict,
+    read_state_dict,
+    to_module,
+    to_tensor,
+)
+from refquant.errors import FormatError, UnsupportedError, UsageError
+from refquant.formats import open_checkpoint
+from refquant.recipe import Recipe, Rule
+from refquant.upstream.diffulex import (
+    FP16Quantizer,
+    INT4Quantizer,
+    INT8Quantizer,
+    QuantizationConfig,
+    QuantizationDtype,
+    get_model_compression_ratio,
+    is_int4_available,
+)
 
 OWN = {
     torch.float32: "float/f32",
@@ -98,8 +120,112 @@ def check_refusals() -> None:
             raise AssertionError(f"{scheme!r} was accepted")
 
 
+def check_recipe() -> None:
+    """A recipe takes the tensors that its rules say."""
+    module = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Linear(32, 64))
+    rules = (Rule(scheme="ggml/q8_0", match="0[.]weight"), Rule(scheme="keep"))
+    found = from_module(module, Recipe(rules=rules))
+    direct = refquant.quantize(module[0].weight.detach().numpy(), "ggml/q8_0")
+    assert same_planes(found["0.weight"], direct)
+    assert found["1.weight"].scheme.name == "float/f32"
+    print("recipe: same bits")
+
+
+def check_modules_back() -> None:
+    """Integer layers compute what decoded ones do, and hold the planes."""
+    module = torch.nn.Sequential(
+        torch.nn.Embedding(40, 64), torch.nn.Linear(64, 96), torch.nn.Linear(96, 32, bias=False)
+    )
+    x = torch.arange(40)
+    for scheme in ("diffulex/int8", "ggml/q4_0", "torchao/int4_tinygemm[group=32]"):
+        tensors = from_module(module, scheme)
+        plain, stored = to_module(module, tensors), to_module(module, tensors, integers=True)
+        assert torch.equal(plain(x), stored(x))
+        assert not torch.equal(plain(x), module(x))
+        for index in range(3):
+            tensor = tensors[f"{index}.weight"]
+            assert torch.equal(plain[index].weight, to_tensor(tensor))
+            assert same_planes(stored[index].decoded(), tensor)
+    assert stored[1].plane_codes.dtype == torch.uint8
+    stored = to_module(module, from_module(module, "diffulex/int8"), integers=True)
+    assert stored[1].weight.dtype == torch.int8
+    assert stored[1].weight_scale.shape == (96,)
+    print("modules back: same bits")
+
+
+def check_pickles(folder: Path) -> None:
+    """A .pt file is a source of `refquant quantize`; one that runs code is refused."""
+    module = torch.nn.Sequential(torch.nn.Linear(64, 32))
+    torch.save({"state_dict": module.state_dict()}, folder / "model.pt")
+    assert torch.equal(read_state_dict(folder / "model.pt")["0.weight"], module[0].weight)
+    command = ["quantize", folder / "model.pt", "-o", folder / "out.rq", "--scheme", "q4_0"]
+    run = [sys.executable, "-m", "refquant", *map(str, command), "--embedding-scheme", "q4_0"]
+    subprocess.run([*run, "--quiet"], check=True)
+    found = open_checkpoint(folder / "out.rq").tensors["0.weight"]
+    assert same_planes(found, from_module(module, "ggml/q4_0")["0.weight"])
+    torch.save({"state_dict": module}, folder / "code.pt")
+    try:
+        read_state_dict(folder / "code.pt")
+    except FormatError as error:
+        print(f"refused: {error.code}")
+    else:
+        raise AssertionError("a pickled class was loaded")
+
+
+def check_diffulex() -> None:
+    """The examples of DiffuLex Edge's page, their import lines changed; sizes by hand."""
+    module = torch.nn.Sequential()
+    module.add_module("tokens", torch.nn.Embedding(10, 64))
+    module.add_module("up", torch.nn.Linear(64, 128))
+    module.add_module("norm", torch.nn.LayerNorm(128))
+    module.add_module("lm_head", torch.nn.Linear(128, 10))
+    total = 4 * (640 + 64 * 128 + 128 + 256 + 1290)
+    x = torch.arange(10)
+    config = QuantizationConfig(dtype=QuantizationDtype.FP16, exclude_layers=["lm_head", "norm"])
+    result = FP16Quantizer().quantize(module, config)
+    print(f"Memory reduction: {result.memory_reduction_pct:.1f}%")
+    print(f"Compression ratio: {result.compression_ratio:.2f}x")
+    assert result.compression_ratio == total / (total - 2 * (640 + 64 * 128 + 128))
+    assert result.model.up.weight.dtype == torch.float16
+    config = QuantizationConfig(
+        dtype=QuantizationDtype.INT8, mode="weight_only", exclude_layers=["lm_head"]
+    )
+    result = INT8Quantizer().quantize(module, config)
+    after = total - 3 * (640 + 64 * 128) + 4 * (10 + 128)
+    assert result.metrics["compression_ratio"] == total / after
+    assert result.metrics["memory_reduction_pct"] == (total - after) / total * 100
+    assert get_model_compression_ratio(module, result.model) == total / after
+    scale = module.up.weight.detach().abs().amax(1) / 127
+    assert torch.equal(result.model.up.weight_scale, scale)
+    codes = torch.round(module.up.weight / scale[:, None]).clamp(-128, 127)
+    assert torch.equal(result.model.up.weight.float(), codes)
+    assert result.model(x).shape == (10, 10)
+    assert module.up.weight.dtype == torch.float32
+    assert is_int4_available()
+    config = QuantizationConfig(dtype=QuantizationDtype.INT4, mode="weight_only", group_size=128)
+    result = INT4Quantizer().quantize(module, config)
+    assert [one.partition(" stays")[0] for one in result.warnings] == ["up"]
+    config = QuantizationConfig(dtype="int4", group_size=32)
+    result = INT4Quantizer().quantize(module, config)
+    assert not result.warnings
+    assert result.compression_ratio == total / (total - 4 * 8192 + 8192 // 2 + 256 * 4)
+    for wrong in ({"dtype": "int5"}, {"mode": "sometimes"}, {"group_size": 48}):
+        try:
+            QuantizationConfig(**wrong)
+        except UsageError as error:
+            print(f"refused: {error}")
+        else:
+            raise AssertionError(f"{wrong} was accepted")
+    print("DiffuLex: the page's examples")
+
+
 if __name__ == "__main__":
     check_types()
     check_views()
     check_module()
     check_refusals()
+    check_recipe()
+    check_modules_back()
+    with tempfile.TemporaryDirectory() as temporary:
+        check_pickles(Path(temporary))
+    check_diffulex()

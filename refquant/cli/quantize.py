@@ -59,7 +59,10 @@ class Form:
 
 def quantize(
     source: Annotated[
-        str, Parameter(help="A .rq or .gguf file, a Hugging Face folder, or a known name.")
+        str,
+        Parameter(
+            help="A .rq, .gguf, .safetensors or .pt file, a Hugging Face folder, or a known name."
+        ),
     ],
     /,
     *,
@@ -92,7 +95,7 @@ def quantize(
       refquant quantize ./hf-folder -o m.rq --scheme q3_k --algorithm gptq --calibration text.txt
       refquant quantize model.gguf -o model.rq --recipe Q4_K_M --imatrix model.imatrix
     """
-    from refquant.formats import open_checkpoint
+    from refquant.cli.source import open_source
     from refquant.library import resolve
     from refquant.recipe import assign
 
@@ -104,7 +107,7 @@ def quantize(
     path = resolve(source)
     _check_ending(output)
     check_output(output, [path])
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_source(path)
     learning = calibrating or Calibrating()
     recipe = with_algorithm(recipe_for(checkpoint), learning)
     assignments = assign(checkpoint, recipe)

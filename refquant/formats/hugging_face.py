@@ -24,7 +24,7 @@ from refquant.formats.strict_json import parse_object
 from refquant.formats.tokenizers_hugging_face import tokenizer_from_hugging_face
 from refquant.tensor import QuantizedTensor
 
-__all__ = ["open_hugging_face"]
+__all__ = ["checkpoint_beside", "open_hugging_face"]
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
@@ -58,8 +58,13 @@ def open_hugging_face(path: str | os.PathLike[str], *, use_mmap: bool = True) ->
 
 
 def _open(folder: Path, *, use_mmap: bool) -> Checkpoint:
-    config = _read_object(folder, CONFIG, required=True)
-    stored = _read_weights(folder, use_mmap=use_mmap)
+    _read_object(folder, CONFIG, required=True)
+    return checkpoint_beside(folder, _read_weights(folder, use_mmap=use_mmap))
+
+
+def checkpoint_beside(folder: Path, stored: Mapping[str, StoredTensor]) -> Checkpoint:
+    """The model of these tensors and the texts in a folder, of which none has to be there."""
+    config = _read_object(folder, CONFIG)
     missing: dict[str, object] = {}
     model = _name_tensors(config, stored, missing)
     return Checkpoint(

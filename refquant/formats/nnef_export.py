@@ -16,7 +16,7 @@ from refquant.formats.nnef_write import (
     item_name,
     item_of,
     label_of,
-    quant_line,
+    scale_line,
 )
 from refquant.formats.transfer import Moved, first_that_keeps, moved
 from refquant.schemes import scheme as find_scheme
@@ -63,7 +63,7 @@ class NnefExport:
             with (folder / f"{label_of(name)}.dat").open("wb") as file:
                 file.write(dat_header(tensor))
                 file.write(next(iter(tensor.planes.values())).tobytes())
-            lines.append(quant_line(name, tensor))
+            lines.append(scale_line(name, tensor))
             shapes[name] = (tensor.shape, target)
             advance(name, found)
         (folder / "graph.nnef").write_text(graph_nnef(shapes), encoding="utf-8")

@@ -28,7 +28,7 @@ __all__ = [
     "item_name",
     "item_of",
     "label_of",
-    "quant_line",
+    "scale_line",
 ]
 
 MAGIC: Final = b"\x4e\xef\x01\x00"
@@ -126,7 +126,7 @@ def graph_nnef(matrices: Mapping[str, tuple[tuple[int, ...], Scheme]]) -> str:
     return f"{head}graph linears({inputs}) -> ({outputs}) {{\n{body}}}\n"
 
 
-def quant_line(name: str, tensor: QuantizedTensor) -> str:
+def scale_line(name: str, tensor: QuantizedTensor) -> str:
     """A tensor's line in `graph.quant`, empty for one that needs none."""
     if item_of(tensor.scheme).bits != INTEGER_BITS:
         return ""
