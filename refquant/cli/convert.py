@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from refquant.cli.chat_strings import with_told_chat
 from refquant.cli.convert_formats import Form, Job, print_moves, write_foreign
 from refquant.cli.destination import check_output, check_room, explained, parse_bytes
 from refquant.cli.output import emit_json, format_bytes, print_pairs
@@ -177,7 +178,7 @@ def _imported(job: Job, quiet: bool) -> "Plan":
     with progress("hashing", source_bytes(place), quiet=quiet) as meter:
         record = provenance(place, recipe.to_data(), info.get("provenance"), meter)
     return quantized_plan(
-        job.checkpoint,
+        with_told_chat(job.checkpoint, quiet=quiet),
         assign(job.checkpoint, recipe),
         info={**carried_info(info), "provenance": record},
     )

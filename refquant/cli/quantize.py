@@ -3,13 +3,14 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from refquant.cli.calibration_options import Calibrating, learn, with_algorithm
+from refquant.cli.chat_strings import with_told_chat
 from refquant.cli.destination import check_output, check_room, explained, parse_bytes
 from refquant.cli.output import emit_json, format_bits, format_bytes, print_table, printable
 from refquant.cli.progress import progress
@@ -118,6 +119,7 @@ def quantize(
     if dry_run:
         _print_dry_run(job, as_json=shown.json)
         return 0
+    job = replace(job, checkpoint=with_told_chat(checkpoint, quiet=shown.quiet))
     check_room(output, sum(one.nbytes for one in assignments))
     knowledge = learn(checkpoint, assignments, learning, quiet=shown.quiet)
     result = job.run(knowledge, threads=jobs, form=arguments, quiet=shown.quiet)
