@@ -169,6 +169,17 @@ VOCABULARIES = {
 }  # fmt: skip
 
 
+def test_scores_keep_the_order_of_merges_against_that_of_ids(tmp_path):
+    tokens = ["<unk>", "ab", "bc", "a", "b", "c"]
+    vocabulary = {"tokens": tokens, "scores": [0, -5, -1, -6, -7, -8], "types": [2, 1, 1, 1, 1, 1]}
+    path = tmp_path / "vocabulary.gguf"
+    path.write_bytes(sentencepiece_file(vocabulary, add_space_prefix=False))
+    before = tokenizer_from_gguf(read_gguf(path).metadata)
+    document = made_metadata(tokenizer_pairs(before, len(tokens)))
+    after = tokenizer_from_gguf(read_metadata(document).file.metadata)
+    assert Tokenizer(after).encode("abc") == Tokenizer(before).encode("abc") == [3, 2]
+
+
 @pytest.mark.parametrize("kind", VOCABULARIES)
 def test_a_tokenizer_says_the_same_after_it(tmp_path, kind):
     path = tmp_path / "vocabulary.gguf"
