@@ -79,7 +79,10 @@ def test_version_is_the_packages(capsys):
             ["run", "demo", "-p", "x", "-n", "many"],
             'Invalid value for -n: unable to convert "many"',
         ),
-        (["run", "demo", "-p", "x", "--weights", "int8"], 'Choose from: "auto", "float32", "u8", "packed".'),
+        (
+            ["run", "demo", "-p", "x", "--weights", "int8"],
+            'Choose from: "auto", "float32", "u8", "packed".',
+        ),
         (["--bogus"], 'Unknown command "--bogus".'),
     ],
 )

@@ -27,7 +27,7 @@ def bench(
     weights: Annotated[
         Literal["auto", "float32", "u8", "packed"],
         Parameter(help="How weights are held, as for `run`."),
-    ] = "auto",
+    ] = "float32",
     arith: Annotated[
         Literal["fast", "exact"], Parameter(help="How sums are rounded, as for `run`.")
     ] = "fast",

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from refquant.cli.chat import Chatting, converse, spelling
 from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
 from refquant.cli.progress import status
 from refquant.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
+    from refquant.formats import Checkpoint
     from refquant.runtime import GenerateOptions, Generation
     from refquant.runtime.trace import Trace
 
@@ -74,7 +76,7 @@ class Computing:
             "scales (u8), decode tile by tile (packed: least memory, slow); auto: u8 or float32, "
             "matrix by matrix."
         ),
-    ] = "auto"
+    ] = "float32"
     arith: Annotated[
         Literal["fast", "exact"],
         Parameter(help="How sums are rounded: exact gives the same bits on every machine."),
@@ -123,6 +125,7 @@ def run(
     computing: Computing | None = None,
     sampling: Sampling | None = None,
     printing: Printing | None = None,
+    chatting: Chatting | None = None,
 ) -> int:
     """Write text with a model.
 
@@ -139,6 +142,7 @@ def run(
       refquant run demo -p "It is" -n 8 --arith exact --json --logprobs
       refquant run demo -p "It is" -n 8 --trace states.npz
       refquant run smollm2-135m -p "The sea" -n 8 --compute ggml_block
+      refquant run smollm2-135m --chat --jinja --system "Answer in one sentence."
     """
     from refquant.library import locate
     from refquant.runtime.trace import Trace, check_ending
@@ -149,8 +153,15 @@ def run(
     if chosen.trace is not None:
         check_ending(chosen.trace)
     trace = Trace()
+    talk = chatting or Chatting()
+    if talk.chat:
+        _check_chat(shown, chosen, prompt, file)
+    elif talk.system is not None or talk.jinja:
+        raise UsageError("--system and --jinja go with --chat")
     path = locate(model)
     options = _options(sampling or Sampling())
+    if talk.chat:
+        return _chat(path, chosen, options, talk)
     text = _read_prompt(prompt, file)
     began = time.perf_counter()
     with status(f"loading {model}"):
@@ -167,6 +178,40 @@ def run(
     if shown.stats:
         _print_stats(generation, {"load_seconds": load_seconds, "weight_bytes": nbytes})
     return 0
+
+
+def _check_chat(
+    shown: Printing, computing: Computing, prompt: str | None, file: Path | None
+) -> None:
+    """Refuse what goes with one prompt only."""
+    given = {
+        "--prompt": prompt is not None,
+        "--file": file is not None,
+        "--json": shown.json,
+        "--echo": shown.echo,
+        "--stats": shown.stats,
+        "--trace": computing.trace is not None,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            hint = "; type /stats" if option == "--stats" else ""
+            raise UsageError(f"{option} does not go with --chat{hint}")
+
+
+def _chat(path: Path | str, computing: Computing, options: Any, talk: Chatting) -> int:
+    """Open the model and talk with it."""
+    from refquant.runtime import Tokenizer, load_model
+    from refquant.runtime.chat import ChatSession
+
+    with status(f"loading {path}"):
+        checkpoint = _opened(path)
+        spell, system = spelling(checkpoint, path, talk)
+        tokenizer = Tokenizer(checkpoint.need_tokenizer())
+        loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
+        chosen, asked = options
+        session = ChatSession(loaded, tokenizer, spell, chosen, system, bounded=asked)
+    guarded = sys.stdout.isatty()
+    return converse(session, lambda text: _write(text, guarded=guarded))
 
 
 def _options(sampling: Sampling) -> tuple["GenerateOptions", bool]:
@@ -203,19 +248,12 @@ def _begin(
 
     The last of the three is how many bytes the weights take.
     """
-    from refquant.formats import open_checkpoint
-    from refquant.formats.rq import check_runnable
-    from refquant.formats.rq.read import StoredDocuments
     from refquant.runtime import Tokenizer, generate, load_model
     from refquant.runtime.decoder import watch_nothing
     from refquant.runtime.held import held
 
-    checkpoint = open_checkpoint(path)
-    if checkpoint.tokenizer is None:
-        raise UnsupportedError(f"{path} holds no tokenizer, so it cannot read a prompt")
-    if isinstance(checkpoint.documents, StoredDocuments):
-        check_runnable(checkpoint)
-    tokenizer = Tokenizer(checkpoint.tokenizer)
+    checkpoint = _opened(path)
+    tokenizer = Tokenizer(checkpoint.need_tokenizer())
     ids = tokenizer.encode(text)
     loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
     chosen, asked = options
@@ -224,6 +262,20 @@ def _begin(
     watch = watch_nothing if computing.trace is None else trace.watch
     generation = generate(loaded, ids, chosen, tokenizer=tokenizer, watch=watch)
     return ids, generation, held(loaded).nbytes
+
+
+def _opened(path: Path | str) -> "Checkpoint":
+    """A model that can read text and run."""
+    from refquant.formats import open_checkpoint
+    from refquant.formats.rq import check_runnable
+    from refquant.formats.rq.read import StoredDocuments
+
+    checkpoint = open_checkpoint(path)
+    if checkpoint.tokenizer is None:
+        raise UnsupportedError(f"{path} holds no tokenizer, so it cannot read a prompt")
+    if isinstance(checkpoint.documents, StoredDocuments):
+        check_runnable(checkpoint)
+    return checkpoint
 
 
 def _stream(generation: "Generation", opening: str) -> None:
