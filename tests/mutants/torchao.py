@@ -125,7 +125,7 @@ def with_solver(**changes: float) -> Callable[[], Scheme]:
     def encode(x: F32) -> Mapping[str, NDArray[np.integer]]:
         inverse, zero = hqq.start_of(x, 4)
         solver = replace(hqq.solver_of(4, 20), **changes)
-        zero = solver.zeros(x, inverse, zero)
+        zero = solver.zero_points(x, inverse, zero)
         scale = np.float32(1) / inverse
         offset = (np.float32(8) - zero) * scale
         return {
