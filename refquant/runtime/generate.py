@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from refquant.errors import LimitError, UsageError
+from refquant.runtime.cache import Cache
 from refquant.runtime.decoder import Watch, watch_nothing
 from refquant.runtime.diffusion import BlockWriter, DiffusionOptions
 from refquant.runtime.model import Model
@@ -90,13 +91,18 @@ class OneByOne:
     """Computes a token from all earlier ones, as most models do."""
 
     def __init__(
-        self, model: Model, prompt: Sequence[int], options: GenerateOptions, watch: Watch
+        self,
+        model: Model,
+        prompt: Sequence[int],
+        options: GenerateOptions,
+        watch: Watch,
+        cache: Cache | None = None,
     ) -> None:
         self._model, self._sampler, self._watch = model, Sampler(options), watch
         self._tells = options.logprobs
         self.logprob: np.float32 | None = None
-        self._cache = model.new_cache(len(prompt) + options.max_tokens)
-        self._pending = list(prompt)
+        self._cache = model.new_cache(len(prompt) + options.max_tokens) if cache is None else cache
+        self._pending = list(prompt if cache is None else prompt[cache.length :])
         self._seen = set(prompt)
 
     def next(self) -> int:
@@ -122,10 +128,16 @@ class Generation(Iterator[Step]):
         tokenizer: Tokenizer | None,
         diffusion: DiffusionOptions,
         watch: Watch,
+        cache: Cache | None = None,
     ) -> None:
         _check_request(model, prompt, options, tokenizer)
+        known = 0 if cache is None else cache.length
+        if cache is not None and (known >= len(prompt) or model.fills_masks):
+            raise UsageError(
+                f"a cache of {known} positions is no beginning of a prompt of {len(prompt)} tokens"
+            )
         self.finish: Finish = ""
-        self.timings = Timings(prompt_tokens=len(prompt))
+        self.timings = Timings(prompt_tokens=len(prompt) - known)
         self._options = options
         self._writer: Writer
         if model.fills_masks:
@@ -133,7 +145,7 @@ class Generation(Iterator[Step]):
                 model, prompt, options.max_tokens, Sampler(options), diffusion
             )
         else:
-            self._writer = OneByOne(model, prompt, options, watch)
+            self._writer = OneByOne(model, prompt, options, watch, cache)
         self._ends = () if tokenizer is None or options.ignore_eos else tokenizer.eos
         self._decoder = None if tokenizer is None else tokenizer.decoder()
         self._filter = StopFilter(options.stop)
@@ -204,11 +216,14 @@ def generate(
     tokenizer: Tokenizer | None = None,
     diffusion: DiffusionOptions | None = None,
     watch: Watch = watch_nothing,
+    cache: Cache | None = None,
 ) -> Generation:
     """An iterator over the tokens that `model` writes after `prompt` (token ids).
 
     `diffusion` says how models that fill in masks go about it; others do not heed it.
     `watch` is shown the states behind all layers, and the logits (`Model.forward` says which).
+    `cache` holds the first of the prompt's tokens already, not all of them, and takes up the rest;
+    whoever gives it answers for that.
     Without a tokenizer the steps have no text and only `max_tokens` ends them. Raises UsageError
     or LimitError before any work starts if the request cannot be met.
     """
@@ -219,4 +234,5 @@ def generate(
         tokenizer,
         diffusion or DiffusionOptions(),
         watch,
+        cache,
     )

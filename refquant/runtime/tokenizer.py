@@ -76,6 +76,12 @@ class Tokenizer:
         ids: list[int] = self._library.encode(text, add_special_tokens=True).ids
         return ids
 
+    def special_in(self, text: str) -> str | None:
+        """The first special token that a text spells, and that would be read as one; or None."""
+        added = self._library.get_added_tokens_decoder().values()
+        found = [one.content for one in added if one.special and one.content in text]
+        return min(found, key=text.index, default=None)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The whole text of `ids`, without the space that the encoder put before it."""
         decoder = self.decoder()
