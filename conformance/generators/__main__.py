@@ -14,7 +14,9 @@ from pathlib import Path
 import msgspec
 
 from conformance.generators.every_pack import PACKS, made
-from refquant.conformance.packs import PackRow, Suite
+from conformance.generators.models import FILES
+from conformance.generators.smoke import kept_matrix, smoke_contents
+from refquant.conformance.packs import PackRow, Suite, read_pack
 
 __all__ = ["FOLDER", "contents_of", "main"]
 
@@ -33,16 +35,27 @@ def contents_of(name: str) -> dict[Path, bytes]:
     return {path.with_name(path.name + ".json"): text, path.with_name(path.name + ".bin"): binary}
 
 
+def row_of(name: str) -> PackRow:
+    """What `suite.json` says of a pack that is kept."""
+    text = (FOLDER / "packs" / f"{name}.json").read_bytes()
+    binary = (FOLDER / "packs" / f"{name}.bin").read_bytes()
+    count = len(json.loads(text)["cases"])
+    return PackRow(name, count, sha256(text).hexdigest(), sha256(binary).hexdigest())
+
+
 def suite_contents() -> bytes:
     """`suite.json` for the packs that are kept."""
-    rows = []
-    for name in sorted(PACKS):
-        text = (FOLDER / "packs" / f"{name}.json").read_bytes()
-        binary = (FOLDER / "packs" / f"{name}.bin").read_bytes()
-        count = len(json.loads(text)["cases"])
-        rows.append(PackRow(name, count, sha256(text).hexdigest(), sha256(binary).hexdigest()))
-    suite = Suite(VERSION, 1, tuple(rows))
+    rows = [row_of(name) for name in sorted(PACKS)]
+    smoke = row_of("smoke")
+    suite = Suite(VERSION, 1, tuple(rows), smoke)
     return (json.dumps(msgspec.to_builtins(suite), indent=1) + "\n").encode()
+
+
+def smoke_files() -> dict[Path, bytes]:
+    """The smoke pack for the packs and the kill matrix that are kept."""
+    packs = [read_pack(FOLDER / "packs" / f"{name}.json") for name in sorted(PACKS)]
+    text, binary = smoke_contents(packs, kept_matrix(FOLDER))
+    return {FOLDER / "packs" / "smoke.json": text, FOLDER / "packs" / "smoke.bin": binary}
 
 
 def differing(files: dict[Path, bytes], *, check: bool) -> list[Path]:
@@ -63,18 +76,20 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.packs) - set(PACKS):
         parser.error(f"no pack is called {min(unknown)}")
-    different = []
+    files = {FOLDER / path: make() for path, make in FILES.items()}
+    different = differing(files, check=options.check)
     for name in options.packs or PACKS:
         different += differing(contents_of(name), check=options.check)
     kept = {
         path.with_suffix("").relative_to(FOLDER / "packs").as_posix()
         for path in (FOLDER / "packs").rglob("*.json")
     }
-    for name in sorted(kept - set(PACKS)):
+    for name in sorted(kept - set(PACKS) - {"smoke"}):
         different.append(FOLDER / "packs" / f"{name}.json")
         if not options.check:
             for ending in (".json", ".bin"):
                 (FOLDER / "packs" / f"{name}{ending}").unlink()
+    different += differing(smoke_files(), check=options.check)
     different += differing({FOLDER / "suite.json": suite_contents()}, check=options.check)
     verb = "differs" if options.check else "written"
     for path in different:

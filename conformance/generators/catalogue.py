@@ -19,6 +19,8 @@ def schemes_of_the_suite() -> tuple[Scheme, ...]:
             scheme = refquant.scheme(name)
         except RefquantError:
             continue  # its codebook is in a package that is not installed
+        if scheme.operators:
+            continue  # level 2: the suite's operations speak of planes under a layout alone
         found.setdefault(scheme.name, scheme)
     return tuple(found.values())
 

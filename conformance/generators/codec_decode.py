@@ -1,6 +1,6 @@
 """Packs about reading: planes to values, planes to codes, codes to planes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from refquant.tensor import QuantizedTensor
 from refquant.testing import SplitMix64, cases_of, fitting_shape
 from refquant.testing.case import _every_code, _special_scales
 
-__all__ = ["decoded", "read_codes", "written_codes"]
+__all__ = ["decoded", "decoded_bytes", "read_codes", "written_codes"]
 
 WHY = {
     "every code": "every code in a scrambled order, and no two parameters alike",
     "special scales": "scales that are zero of either sign, subnormal, negative, or the largest",
+    "axis": "groups along the first axis",
+    "groups": "two groups a row, with parameters that differ",
+    "tail": "a group cut short",
     "any bytes": "random bytes: scales of every kind, NaN and infinities among them",
 }
 FLAGS = {"every code": "EveryCode", "special scales": "SpecialScale", "any bytes": "AnyBytes"}
@@ -29,14 +32,28 @@ Bytes = NDArray[np.uint8]
 
 
 def decoded(writer: PackWriter, scheme: Scheme) -> None:
-    """Decode cases of one scheme: each kind of bytes, along the first axis too, and a tail."""
+    """Decode cases of one scheme: every code, special scales, a tail."""
+    _add_kinds(writer, scheme, ("every code", "special scales"))
+    for kind, tensor in _tails(scheme):
+        _add_decode(writer, kind, tensor, "Tail")
+
+
+def decoded_bytes(writer: PackWriter, scheme: Scheme) -> None:
+    """Decode cases in another group: any bytes, several groups, groups along the first axis."""
+    _add_kinds(writer, scheme, ("any bytes",))
+    rows, width = fitting_shape(scheme, 2)[-2:]
+    if len(fitting_shape(scheme, 2)) == 2:
+        shape = (rows, 2 * width)
+        tensor = QuantizedTensor(scheme, shape, _every_code(scheme.layout, shape))
+        _add_decode(writer, "groups", tensor, "EveryCode")
+    for kind, tensor in _turned(scheme):
+        _add_decode(writer, kind, tensor, "Axis")
+
+
+def _add_kinds(writer: PackWriter, scheme: Scheme, kinds: Sequence[str]) -> None:
     for case in cases_of(scheme):
-        if scheme.operators:
-            return  # STEP
-        if case.x is None and case.kind in WHY:
+        if case.x is None and case.kind in kinds:
             _add_decode(writer, case.kind, case.tensor, FLAGS[case.kind])
-    for kind, tensor in (*_turned(scheme), *_tails(scheme)):
-        _add_decode(writer, kind, tensor, "Axis" if kind == "axis" else "Tail")
 
 
 def _add_decode(writer: PackWriter, kind: str, tensor: QuantizedTensor, flag: str) -> None:
@@ -55,7 +72,7 @@ def _add_decode(writer: PackWriter, kind: str, tensor: QuantizedTensor, flag: st
         features=[feature("decode", scheme), *extra],
         cmp={"values": NAN_FREE},
         flags=(flag,),
-        why=WHY.get(kind, "groups along the first axis" if kind == "axis" else "a group cut short"),
+        why=WHY[kind],
     )
 
 
@@ -127,6 +144,8 @@ def _with_codes(
     scheme: Scheme, what: str, make: object
 ) -> tuple[QuantizedTensor, dict[str, NDArray[np.integer]]]:
     shape = fitting_shape(scheme, 2)
+    if len(shape) == 2:
+        shape = (shape[0], 2 * shape[1])
     planes = make(scheme.layout, shape)  # type: ignore[operator]
     tensor = QuantizedTensor(scheme, shape, planes)
     layout = tensor.layout

@@ -1,8 +1,9 @@
 """The table of packs: what each is called and which generator makes it."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
-from conformance.generators import codec_decode
+from conformance.generators import arithmetic, codec_decode, codec_encode, files, models
 from conformance.generators.catalogue import by_namespace
 from conformance.generators.writer import PackWriter
 from refquant.driver import Scheme
@@ -20,28 +21,43 @@ def _each(function: Callable[[PackWriter, Scheme], None], schemes: Iterable[Sche
     return make
 
 
+CODECS: dict[str, tuple[str, Callable[[PackWriter, Scheme], None]]] = {
+    "decode": ("planes to values", codec_decode.decoded),
+    "bytes": ("planes to values: any bytes, other axes", codec_decode.decoded_bytes),
+    "unpack": ("planes to codes", codec_decode.read_codes),
+    "pack": ("codes to planes", codec_decode.written_codes),
+    "encode": ("weights to planes, one trouble at a time", codec_encode.encoded),
+    "mixed": ("weights to planes, all troubles at once", codec_encode.mixed),
+    "linear": ("products with activations", arithmetic.linear),
+}
+
+
 def _codecs() -> dict[str, tuple[str, Maker]]:
-    packs: dict[str, tuple[str, Maker]] = {}
-    for space, schemes in by_namespace().items():
-        plain = [scheme for scheme in schemes if not scheme.operators]
-        packs |= {
-            f"decode/{space}": (
-                f"{space}: planes to values",
-                _each(codec_decode.decoded, schemes),
-            ),
-            f"unpack/{space}": (
-                f"{space}: planes to codes",
-                _each(codec_decode.read_codes, plain),
-            ),
-            f"pack/{space}": (
-                f"{space}: codes to planes",
-                _each(codec_decode.written_codes, plain),
-            ),
-        }
-    return packs
+    return {
+        f"{kind}/{space}": (f"{space}: {title}", _each(function, schemes))
+        for kind, (title, function) in CODECS.items()
+        for space, schemes in by_namespace().items()
+    }
 
 
-PACKS: dict[str, tuple[str, Maker]] = _codecs()
+PACKS: dict[str, tuple[str, Maker]] = {
+    **_codecs(),
+    **{
+        f"integer/{name}-{seed}": (f"{title}, group {seed}", partial(function, seed=seed))
+        for name, title, function in (
+            ("rows", "activations to codes", arithmetic.quantized_rows),
+            ("matmul", "codes to accumulators", arithmetic.integer_products),
+            ("requantize", "accumulators to codes", arithmetic.requantized),
+        )
+        for seed in (1, 2)
+    },
+    **{f"container/valid-{k}": ("files that are valid", files.valid(k)) for k in (0, 1)},
+    **{
+        f"container/refused-{stage.lower()}": (f"files refused in {stage}", files.refused(stage))
+        for stage in files.STAGES
+    },
+    **models.PACKS,
+}
 """By name: a title, and what adds the cases."""
 
 

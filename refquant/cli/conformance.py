@@ -158,3 +158,136 @@ def replay(
     from refquant.cli.conformance_runs import replay_case
 
     return replay_case(name, (engine, engine_exec, None), suite, (timeout_scale, memory))
+
+
+@conformance.command
+def diagnose(
+    report: Annotated[Path, Parameter(help="A report that `run --json` wrote.")],
+    /,
+    *,
+    suite: Suite = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of text.")] = False,
+) -> int:
+    """Name the known mistakes that an engine's wrong outputs look like.
+
+    For example:
+      refquant conformance diagnose report.json
+    """
+    from refquant.cli.conformance_tools import diagnose_report
+
+    return diagnose_report(report, suite, as_json=json)
+
+
+@conformance.command(name="report")
+def make_report(
+    reports: Annotated[list[Path], Parameter(help="Reports that `run --json` wrote.")],
+    /,
+    *,
+    junit: Annotated[Path | None, Parameter(help="Write the only one here as JUnit's XML.")] = None,
+    html: Annotated[Path | None, Parameter(help="Write the only one here as one page.")] = None,
+    badge: Annotated[Path | None, Parameter(help="Write its badge here as SVG.")] = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False,
+) -> int:
+    """Print reports side by side, or turn one into another form.
+
+    For example:
+      refquant conformance report a.json b.json
+      refquant conformance report a.json --html a.html --junit a.xml
+    """
+    from refquant.cli.conformance_tools import print_reports
+
+    return print_reports(reports, (junit, html, badge), as_json=json)
+
+
+@conformance.command(name="diff")
+def show_differences(
+    before: Annotated[Path, Parameter(help="A report.")],
+    after: Annotated[Path, Parameter(help="A later one.")],
+    /,
+    *,
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False,
+) -> int:
+    """Show the cases whose result changed between two reports; status 1 if one became worse.
+
+    For example:
+      refquant conformance diff monday.json tuesday.json
+    """
+    from refquant.cli.conformance_tools import print_differences
+
+    return print_differences(before, after, as_json=json)
+
+
+@conformance.command
+def export(
+    output: Annotated[Path, Parameter(help="The file, or the folder, to write.")],
+    /,
+    *ids: Ids,
+    to: Annotated[str, Parameter(help="npz, c-header, memh, rust, js or zip.")] = "npz",
+    suite: Suite = None,
+    smoke: Annotated[
+        bool, Parameter(help="Only the smallest set that tells all mistakes.")
+    ] = False,
+) -> int:
+    """Write cases in a form that a test framework embeds.
+
+    For example:
+      refquant conformance export vectors.h 'ggml-q4_0.decode.*' --to c-header
+      refquant conformance export vectors.zip --to zip
+    """
+    from refquant.cli.conformance_tools import export_cases
+
+    return export_cases(output, ids, to, suite, smoke=smoke)
+
+
+@conformance.command
+def mutate(
+    *,
+    survivors: Annotated[
+        bool, Parameter(help="Only print mutants that too few cases kill.")
+    ] = False,
+    ledger: Annotated[bool, Parameter(help="Only print how many are killed.")] = False,
+) -> int:
+    """Run every known mistake on every case again (in a checkout), or say what that came to.
+
+    For example:
+      refquant conformance mutate --survivors
+    """
+    from refquant.cli.conformance_tools import run_in_checkout
+
+    flags = ["--survivors"] * survivors + ["--ledger"] * ledger
+    return run_in_checkout("conformance.generators.kill_matrix", flags)
+
+
+@conformance.command
+def gen(
+    *packs: Annotated[str, Parameter(help="Names of packs; all of them otherwise.")],
+    check: Annotated[bool, Parameter(help="Write nothing; status 1 where a file differs.")] = False,
+) -> int:
+    """Make the packs anew (in a checkout), each byte computed by two oracles.
+
+    For example:
+      refquant conformance gen --check
+    """
+    from refquant.cli.conformance_tools import run_in_checkout
+
+    return run_in_checkout("conformance.generators", [*packs, *["--check"] * check])
+
+
+@conformance.command
+def serve(
+    *ids: Ids,
+    port: Annotated[int, Parameter(help="Where to listen, on this machine only.")] = 8765,
+    suite: Suite = None,
+    smoke: Annotated[
+        bool, Parameter(help="Only the smallest set that tells all mistakes.")
+    ] = False,
+    json: Annotated[Path | None, Parameter(help="Write each report here.")] = None,
+) -> int:
+    """Serve the cases over HTTP, for engines that run in a browser or on a phone.
+
+    For example:
+      refquant conformance serve 'decode/*' --port 8765
+    """
+    from refquant.cli.conformance_tools import serve_cases
+
+    return serve_cases(ids, port, suite, smoke=smoke, report=json)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from refquant.formats.rq import read
 
-__all__ = ["file_digests", "names_text"]
+__all__ = ["file_digests", "in_order", "names_text"]
 
 
 def file_digests(path: Path, verify: str) -> Mapping[str, NDArray[Any]]:
@@ -23,6 +23,8 @@ def file_digests(path: Path, verify: str) -> Mapping[str, NDArray[Any]]:
     checkpoint = read(path, verify=cast("Literal['fast', 'full', 'trust']", verify))
     tensors = {name: one.dequantize() for name, one in checkpoint.tensors.items()}
     documents = {name: one.data for name, one in checkpoint.documents.items()}
+    if checkpoint.tokenizer is not None:
+        documents["tokenizer.json"] = checkpoint.tokenizer.json
     shapes = {name: values.shape for name, values in tensors.items()}
     return {
         "tensors": _rows([_values_digest(tensors[name]) for name in in_order(tensors)]),

@@ -1,0 +1,53 @@
+"""The smoke pack: the fewest cases that together tell every known mistake, found greedily."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from conformance.generators.writer import PackWriter
+from refquant.conformance.packs import Pack
+
+__all__ = ["chosen", "smoke_contents"]
+
+NAME = "smoke"
+
+
+def chosen(kills: Mapping[str, Sequence[str]], cost: Mapping[str, int]) -> list[str]:
+    """Cases that cover all mutants: the next is the one that tells most of those left.
+
+    Of several the cheapest, by the bytes of its arrays, and of those the first by name.
+    """
+    told: dict[str, set[str]] = {}
+    for mutant, cases in kills.items():
+        for case in cases:
+            told.setdefault(case, set()).add(mutant)
+    left, picked = {mutant for mutant, cases in kills.items() if cases}, []
+    while left:
+        best = min(told, key=lambda case: (-len(told[case] & left), cost[case], case))
+        picked.append(best)
+        left -= told.pop(best)
+    return sorted(picked)
+
+
+def smoke_contents(packs: Sequence[Pack], matrix: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """The two files of the smoke pack: copies of the chosen cases."""
+    place = {case.id: (pack, case) for pack in packs for case in pack.cases}
+    cost = {
+        name: sum(one.len + len(one.hex) // 2 for one in (*case.inputs, *case.outputs))
+        for name, (_, case) in place.items()
+    }
+    kills = {name: [k for k in entry["kills"] if k in place] for name, entry in matrix.items()}
+    writer = PackWriter(NAME, "the fewest cases that together tell every known mistake")
+    for name in chosen(kills, cost):
+        writer.again(*place[name])
+    return writer.contents()
+
+
+def kept_matrix(folder: Path) -> Mapping[str, Any]:
+    """The kill matrix that is kept, or nothing."""
+    path = folder / "generated" / "kill_matrix.json"
+    if not path.is_file():
+        return {}
+    found: Mapping[str, Any] = json.loads(path.read_bytes())["mutants"]
+    return found
