@@ -15,7 +15,7 @@ from refquant.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from refquant.formats import Checkpoint
-    from refquant.runtime import GenerateOptions, Generation
+    from refquant.runtime import GenerateOptions, Generation, Tokenizer
     from refquant.runtime.trace import Trace
 
 __all__ = ["run"]
@@ -57,6 +57,14 @@ class Sampling:
     stop: Annotated[
         tuple[str, ...],
         Parameter(help="Stop before this text; may be repeated.", allow_leading_hyphen=True),
+    ] = ()
+    logit_bias: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="TOKEN=NUMBER: add to the logit of a token, an id or a text that is one token; "
+            "-inf forbids it; may be repeated.",
+            allow_leading_hyphen=True,
+        ),
     ] = ()
     ignore_eos: Annotated[bool, Parameter(help="Go on after an end-of-text token.")] = False
     logprobs: Annotated[
@@ -208,21 +216,41 @@ def _chat(path: Path | str, computing: Computing, options: Any, talk: Chatting) 
         spell, system = spelling(checkpoint, path, talk)
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
         loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
-        chosen, asked = options
+        chosen, asked, biases = options
+        chosen = replace(chosen, logit_bias=_biased(tokenizer, biases))
         session = ChatSession(loaded, tokenizer, spell, chosen, system, bounded=asked)
     guarded = sys.stdout.isatty()
     return converse(session, lambda text: _write(text, guarded=guarded))
 
 
-def _options(sampling: Sampling) -> tuple["GenerateOptions", bool]:
-    """The options of the runtime, and whether the number of tokens was asked for."""
+def _options(sampling: Sampling) -> tuple["GenerateOptions", bool, tuple[str, ...]]:
+    """The options of the runtime, whether the number of tokens was asked for, and the biases."""
     from refquant.runtime import GenerateOptions
 
     asked = asdict(sampling)
-    limit = asked.pop("max_tokens")
-    return GenerateOptions(max_tokens=_DEFAULT_TOKENS if limit is None else limit, **asked), (
-        limit is not None
-    )
+    limit, biases = asked.pop("max_tokens"), asked.pop("logit_bias")
+    most = _DEFAULT_TOKENS if limit is None else limit
+    return GenerateOptions(max_tokens=most, **asked), limit is not None, biases
+
+
+def _biased(tokenizer: "Tokenizer", biases: tuple[str, ...]) -> tuple[tuple[int, float], ...]:
+    """Ids and numbers of `TOKEN=NUMBER`."""
+    found = []
+    for one in biases:
+        token, _, number = one.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            token = ""
+            value = 0.0
+        if not token:
+            raise UsageError(f"--logit-bias {one!r}: expected TOKEN=NUMBER")
+        ids = [int(token)] if token.isdecimal() else tokenizer.encode(token, add_bos=False)
+        if len(ids) != 1 or ids[0] >= tokenizer.vocabulary:
+            what = f"is {len(ids)} tokens, {ids}" if len(ids) != 1 else "is no id of this model"
+            raise UsageError(f"--logit-bias {one!r}: {token!r} {what}")
+        found.append((ids[0], value))
+    return tuple(found)
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -256,7 +284,8 @@ def _begin(
     tokenizer = Tokenizer(checkpoint.need_tokenizer())
     ids = tokenizer.encode(text)
     loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
-    chosen, asked = options
+    chosen, asked, biases = options
+    chosen = replace(chosen, logit_bias=_biased(tokenizer, biases))
     if not asked:
         chosen = replace(chosen, max_tokens=max(1, min(_DEFAULT_TOKENS, loaded.context - len(ids))))
     watch = watch_nothing if computing.trace is None else trace.watch

@@ -1,11 +1,11 @@
 """Choosing the next token from logits.
 
-The steps come in Hugging Face's order: repetition penalty, temperature, top-k, top-p, min-p, then
-one draw. Tokens of equal probability stand in the order of their ids, so that the outcome is a
-function of the logits, the options and the seed alone.
+The bias comes first, then Hugging Face's steps in their order: repetition penalty, temperature,
+top-k, top-p, min-p, then one draw. Tokens of equal probability stand in the order of their ids, so
+that the outcome is a function of the logits, the options and the seed alone.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from refquant.errors import UsageError
 from refquant.runtime.ops import Floats
 
-__all__ = ["Sampler", "SamplingOptions", "greedy", "penalize", "survivors"]
+__all__ = ["Sampler", "SamplingOptions", "bias", "greedy", "penalize", "survivors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class SamplingOptions:
     `temperature` divides the logits; 0 takes the largest. `top_k` keeps that many tokens (0: all);
     `top_p` the fewest whose probabilities reach it (1: all); `min_p` those at least this fraction
     as probable as the first (0: all). `repetition_penalty` shrinks the logits of tokens already
-    seen (1: none). `seed` starts a PCG64 stream, one double for each token drawn.
+    seen (1: none). `seed` starts a PCG64 stream, one double for each token drawn. `logit_bias`
+    holds pairs of an id and the number that is added to its logit; -inf forbids it.
     """
 
     temperature: float = 0.0
@@ -34,6 +35,7 @@ class SamplingOptions:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     seed: int = 0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         laws = (
@@ -42,6 +44,11 @@ class SamplingOptions:
             ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
             ("min_p", 0.0 <= self.min_p <= 1.0, "from 0 to 1"),
             ("repetition_penalty", 0.0 < self.repetition_penalty < float("inf"), "above 0"),
+            (
+                "logit_bias",
+                _is_bias(self.logit_bias),
+                "ids, each once, with numbers below infinity",
+            ),
             ("seed", 0 <= self.seed < 2**64, "from 0 to 2**64 - 1"),
         )
         for name, holds, law in laws:
@@ -59,6 +66,8 @@ class Sampler:
     def choose(self, logits: Floats, seen: Collection[int] = ()) -> int:  # f32[v] -> id
         """The next token, given the ids that `repetition_penalty` holds against the model."""
         options = self.options
+        if options.logit_bias:
+            logits = bias(logits, options.logit_bias)
         if options.repetition_penalty != 1.0 and seen:
             logits = penalize(logits, seen, options.repetition_penalty)
         if options.temperature == 0.0:
@@ -76,6 +85,25 @@ class Sampler:
         if self._random is None:
             self._random = np.random.Generator(np.random.PCG64(self.options.seed))
         return self._random
+
+
+def _is_bias(pairs: Sequence[tuple[int, float]]) -> bool:
+    ids = [token for token, _ in pairs]
+    return len(set(ids)) == len(ids) and all(
+        token >= 0 and number < float("inf") for token, number in pairs
+    )
+
+
+def bias(logits: Floats, pairs: Sequence[tuple[int, float]]) -> Floats:  # f32[v] -> f32[v]
+    """The logits with a number added to some of them; UsageError for an id that the model lacks."""
+    changed = logits.copy()
+    for token, number in pairs:
+        if token >= len(changed):
+            raise UsageError(f"logit_bias names the token {token}, the model has {len(changed)}")
+        changed[token] += np.float32(number)
+    if np.isneginf(changed).all():
+        raise UsageError("logit_bias forbids every token")
+    return changed
 
 
 def greedy(logits: Floats) -> int:  # f32[v] -> id
