@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from refquant.cli.chat import Chatting, converse, spelling
+from refquant.cli.logit_bias import read_biases
 from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
 from refquant.cli.progress import status
+from refquant.cli.prompts import answer_all, read_prompts
 from refquant.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -130,6 +132,13 @@ def run(
     file: Annotated[
         Path | None, Parameter(name=["--file", "-f"], help="Read the prompt from a file.")
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        Parameter(
+            help="Continue every line of a file, or every string or object with prompt of a .jsonl "
+            "file; prints a line of JSON for each."
+        ),
+    ] = None,
     computing: Computing | None = None,
     sampling: Sampling | None = None,
     printing: Printing | None = None,
@@ -150,26 +159,31 @@ def run(
       refquant run demo -p "It is" -n 8 --arith exact --json --logprobs
       refquant run demo -p "It is" -n 8 --trace states.npz
       refquant run smollm2-135m -p "The sea" -n 8 --compute ggml_block
+      refquant run demo --prompts questions.txt -n 20
       refquant run smollm2-135m --chat --jinja --system "Answer in one sentence."
     """
     from refquant.library import locate
     from refquant.runtime.trace import Trace, check_ending
 
     shown, chosen = printing or Printing(), computing or Computing()
-    if sampling is not None and sampling.logprobs and not shown.json:
+    if sampling is not None and sampling.logprobs and not (shown.json or prompts):
         raise UsageError("--logprobs goes with --json")
     if chosen.trace is not None:
         check_ending(chosen.trace)
     trace = Trace()
     talk = chatting or Chatting()
-    if talk.chat:
-        _check_chat(shown, chosen, prompt, file)
-    elif talk.system is not None or talk.jinja:
+    if talk.chat or prompts is not None:
+        given = {"--prompt": prompt is not None, "--file": file is not None}
+        given |= {"--prompts": talk.chat and prompts is not None}
+        _check_alone("--chat" if talk.chat else "--prompts", shown, chosen, given)
+    if not talk.chat and (talk.system is not None or talk.jinja):
         raise UsageError("--system and --jinja go with --chat")
     path = locate(model)
     options = _options(sampling or Sampling())
     if talk.chat:
         return _chat(path, chosen, options, talk)
+    if prompts is not None:
+        return _each(path, chosen, options, prompts)
     text = _read_prompt(prompt, file)
     began = time.perf_counter()
     with status(f"loading {model}"):
@@ -188,22 +202,46 @@ def run(
     return 0
 
 
-def _check_chat(
-    shown: Printing, computing: Computing, prompt: str | None, file: Path | None
+def _check_alone(
+    option: str, shown: Printing, computing: Computing, given: dict[str, bool]
 ) -> None:
     """Refuse what goes with one prompt only."""
-    given = {
-        "--prompt": prompt is not None,
-        "--file": file is not None,
+    given = given | {
         "--json": shown.json,
         "--echo": shown.echo,
         "--stats": shown.stats,
         "--trace": computing.trace is not None,
     }
-    for option, is_given in given.items():
+    for other, is_given in given.items():
         if is_given:
-            hint = "; type /stats" if option == "--stats" else ""
-            raise UsageError(f"{option} does not go with --chat{hint}")
+            hint = "; type /stats" if (option, other) == ("--chat", "--stats") else ""
+            raise UsageError(f"{other} does not go with {option}{hint}")
+
+
+def _each(path: Path | str, computing: Computing, options: Any, prompts: Path) -> int:
+    """Open the model once and continue every prompt of a file."""
+    from refquant.runtime import Tokenizer, generate, load_model
+
+    texts = read_prompts(prompts)
+    with status(f"loading {path}"):
+        checkpoint = _opened(path)
+        tokenizer = Tokenizer(checkpoint.need_tokenizer())
+        loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
+
+    def begin(text: str) -> tuple[list[int], "Generation"]:
+        ids = tokenizer.encode(text)
+        chosen = _fitting(options, tokenizer, loaded.context - len(ids))
+        return ids, generate(loaded, ids, chosen, tokenizer=tokenizer)
+
+    return answer_all(texts, begin)
+
+
+def _fitting(options: Any, tokenizer: "Tokenizer", room: int) -> "GenerateOptions":
+    """The options of one prompt: with its biases, and no more tokens than fit unless asked for."""
+    chosen: GenerateOptions
+    chosen, asked, biases = options
+    most = chosen.max_tokens if asked else max(1, min(_DEFAULT_TOKENS, room))
+    return replace(chosen, max_tokens=most, logit_bias=read_biases(tokenizer, biases))
 
 
 def _chat(path: Path | str, computing: Computing, options: Any, talk: Chatting) -> int:
@@ -217,7 +255,7 @@ def _chat(path: Path | str, computing: Computing, options: Any, talk: Chatting) 
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
         loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
         chosen, asked, biases = options
-        chosen = replace(chosen, logit_bias=_biased(tokenizer, biases))
+        chosen = replace(chosen, logit_bias=read_biases(tokenizer, biases))
         session = ChatSession(loaded, tokenizer, spell, chosen, system, bounded=asked)
     guarded = sys.stdout.isatty()
     return converse(session, lambda text: _write(text, guarded=guarded))
@@ -231,26 +269,6 @@ def _options(sampling: Sampling) -> tuple["GenerateOptions", bool, tuple[str, ..
     limit, biases = asked.pop("max_tokens"), asked.pop("logit_bias")
     most = _DEFAULT_TOKENS if limit is None else limit
     return GenerateOptions(max_tokens=most, **asked), limit is not None, biases
-
-
-def _biased(tokenizer: "Tokenizer", biases: tuple[str, ...]) -> tuple[tuple[int, float], ...]:
-    """Ids and numbers of `TOKEN=NUMBER`."""
-    found = []
-    for one in biases:
-        token, _, number = one.rpartition("=")
-        try:
-            value = float(number)
-        except ValueError:
-            token = ""
-            value = 0.0
-        if not token:
-            raise UsageError(f"--logit-bias {one!r}: expected TOKEN=NUMBER")
-        ids = [int(token)] if token.isdecimal() else tokenizer.encode(token, add_bos=False)
-        if len(ids) != 1 or ids[0] >= tokenizer.vocabulary:
-            what = f"is {len(ids)} tokens, {ids}" if len(ids) != 1 else "is no id of this model"
-            raise UsageError(f"--logit-bias {one!r}: {token!r} {what}")
-        found.append((ids[0], value))
-    return tuple(found)
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -284,10 +302,7 @@ def _begin(
     tokenizer = Tokenizer(checkpoint.need_tokenizer())
     ids = tokenizer.encode(text)
     loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
-    chosen, asked, biases = options
-    chosen = replace(chosen, logit_bias=_biased(tokenizer, biases))
-    if not asked:
-        chosen = replace(chosen, max_tokens=max(1, min(_DEFAULT_TOKENS, loaded.context - len(ids))))
+    chosen = _fitting(options, tokenizer, loaded.context - len(ids))
     watch = watch_nothing if computing.trace is None else trace.watch
     generation = generate(loaded, ids, chosen, tokenizer=tokenizer, watch=watch)
     return ids, generation, held(loaded).nbytes

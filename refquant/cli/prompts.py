@@ -1,0 +1,68 @@
+"""`refquant run --prompts`: many prompts from a file, a line of JSON for each."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refquant.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    from refquant.runtime import Generation
+
+__all__ = ["answer_all", "read_prompts"]
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a file: a line each, or a JSON string or object with `prompt` each.
+
+    A `.jsonl` file holds JSON, every other one text. Empty lines are passed over.
+    """
+    try:
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"reading prompts from {path}: byte {error.start} is no UTF-8") from error
+    numbered = [(number, line.removesuffix("\r")) for number, line in enumerate(lines, 1)]
+    is_json = path.suffix.lower() == ".jsonl"
+    found = [
+        _prompt_of(line, f"{path}, line {number}") if is_json else line
+        for number, line in numbered
+        if line.strip()
+    ]
+    if not found:
+        raise UsageError(f"{path} holds no prompts")
+    return found
+
+
+def _prompt_of(line: str, where: str) -> str:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise FormatError("E_JSON", f"this is no JSON: {error}", where=where) from error
+    prompt = value.get("prompt") if isinstance(value, dict) else value
+    if not isinstance(prompt, str):
+        raise FormatError("E_JSON", "expected a string, or an object with prompt", where=where)
+    return prompt
+
+
+def answer_all(prompts: list[str], begin: Callable[[str], tuple[list[int], "Generation"]]) -> int:
+    """Write one object for each prompt, in order, as soon as its text is whole."""
+    # All are begun first, so that a prompt too long is told before anything is written; what one
+    # needed is given back before the next is computed.
+    begun = [(prompt, *begin(prompt)) for prompt in reversed(prompts)]
+    while begun:
+        prompt, ids, generation = begun.pop()
+        steps = list(generation)
+        told = [str(step.logprob) for step in steps if step.logprob is not None]
+        facts: dict[str, Any] = {
+            "prompt": prompt,
+            "prompt_ids": ids,
+            "text": "".join(step.text for step in steps),
+            "tokens": [step.token for step in steps],
+            **({"logprobs": told} if told else {}),
+            "finish": generation.finish,
+        }
+        sys.stdout.write(json.dumps(facts, ensure_ascii=True) + "\n")
+        sys.stdout.flush()
+    return 0
