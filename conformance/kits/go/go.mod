@@ -1,0 +1,3 @@
+module refquant/rqadapter
+
+go 1.21
