@@ -179,3 +179,25 @@ def test_the_header_survives_broken_requests(tmp_path):
     done = subprocess.run([name], input=HOSTILE, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count('@rq {"seq": ') == 6
+
+
+BARE = """
+import { readFileSync } from "node:fs";
+import vm from "node:vm";
+const source = readFileSync(process.argv[1], "utf8");
+const module = new vm.SourceTextModule(source, { context: vm.createContext({}) });
+await module.link(() => { throw new Error("it imports something"); });
+await module.evaluate();
+const { decodeQ4_0, decodeMXFP4 } = module.namespace;
+const first = (decode, bytes) => Array.from(decode(Uint8Array.from(bytes)).slice(0, 2));
+const codes = new Array(14).fill(0);
+console.log(JSON.stringify([first(decodeQ4_0, [0, 0x3c, 0x1f, 0xf1, ...codes]),
+                            first(decodeMXFP4, [128, 0x1f, 0xf1, ...codes])]));
+"""
+
+
+def test_the_decoders_need_nothing_that_a_browser_lacks():
+    options = ["--experimental-vm-modules", "--no-warnings", "--input-type=module", "-e", BARE]
+    command = [tool("node"), *options, str(KITS / "javascript" / "decoders.mjs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[[7,-7],[-12,1]]\n", "")
