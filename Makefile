@@ -11,7 +11,7 @@ export REFQUANT_ORACLES ?= $(CURDIR)/.oracles
 COMPARED := build/comparisons.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check bench docs api demo-model oracles clean
+.PHONY: help run test test-all check matrix bench docs api demo-model oracles clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ check: $(READY)  ## style, types, import directions, house rules, generated text
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python spec/generate.py --check
 	@$(BIN)/pytest -q tests/house tests/test_rq_chapters.py tests/test_rq_text.py
+
+matrix: $(READY) oracles  ## put the suite to other engines; write conformance/matrix.html
+	@$(BIN)/python tools/matrix.py
 
 bench: $(READY)  ## measure speed and memory
 	@$(BIN)/python bench/run.py

@@ -1,0 +1,96 @@
+"""ggml's C functions through ctypes, from ggml-python or llama-cpp-python."""
+
+import ctypes
+import importlib.util
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from protocol import Table, both, serve
+
+TYPES = {
+    "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q8_1": 9, "q2_k": 10, "q3_k": 11,
+    "q4_k": 12, "q5_k": 13, "q6_k": 14, "q8_k": 15, "iq2_xxs": 16, "iq2_xs": 17, "iq3_xxs": 18,
+    "iq1_s": 19, "iq4_nl": 20, "iq3_s": 21, "iq2_s": 22, "iq4_xs": 23, "iq1_m": 29, "tq1_0": 34,
+    "tq2_0": 35, "mxfp4": 39, "nvfp4": 40, "q1_0": 41, "q2_0": 42,
+}  # fmt: skip
+DECODED_ONLY = {"iq2_xxs", "iq2_xs", "iq3_xxs", "iq1_s", "iq3_s", "iq2_s", "iq1_m"}
+ACTIVATIONS = {"q8_1", "q8_k"}
+Rows = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+
+
+class Traits(ctypes.Structure):
+    """`struct ggml_type_traits`."""
+
+    _fields_ = (
+        ("type_name", ctypes.c_char_p),
+        ("blck_size", ctypes.c_int64),
+        ("blck_size_interleave", ctypes.c_int64),
+        ("type_size", ctypes.c_size_t),
+        ("is_quantized", ctypes.c_bool),
+        ("to_float", ctypes.c_void_p),
+        ("from_float_ref", ctypes.c_void_p),
+    )
+
+
+def library():
+    """The library, the package it came with, and that package's version."""
+    os.environ["GGML_NO_BACKTRACE"] = "1"
+    for package, distribution in (("ggml", "ggml-python"), ("llama_cpp", "llama-cpp-python")):
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            base = ctypes.CDLL(str(Path(spec.origin).parent / "lib" / "libggml-base.so"))
+            base.ggml_get_type_traits.restype = ctypes.POINTER(Traits)
+            base.ggml_quantize_chunk.restype = ctypes.c_size_t
+            pointer, count = ctypes.c_void_p, ctypes.c_int64
+            base.ggml_quantize_chunk.argtypes = (
+                ctypes.c_int, pointer, pointer, count, count, count, pointer,
+            )  # fmt: skip
+            return base, distribution
+    raise SystemExit("neither ggml-python nor llama-cpp-python is installed here")
+
+
+def main() -> None:
+    base, distribution = library()
+    table: Table = {}
+    for name, kind in TYPES.items():
+        if name == "q2_0" and distribution == "ggml-python":
+            continue  # It came after ggml 0.15, which has no traits at its number.
+        traits = base.ggml_get_type_traits(kind).contents
+        if not traits.type_name or traits.type_name.decode().lower() != name:
+            continue
+
+        def decode(planes, shape, traits=traits, name=name):
+            data, values = np.ascontiguousarray(planes["blocks"]), np.zeros(shape, np.float32)
+            symbol = f"dequantize_row_{name.replace('_k', '_K')}"
+            run = Rows(traits.to_float) if traits.to_float else Rows((symbol, base))
+            run(data.ctypes.data, values.ctypes.data, values.size)
+            return values
+
+        def encode(x, importance, traits=traits, kind=kind, name=name):
+            x = np.ascontiguousarray(x)
+            blocks = np.zeros(x.size // traits.blck_size * traits.type_size, np.uint8)
+            if name in ACTIVATIONS:
+                symbol = f"quantize_row_{name.replace('_k', '_K')}_ref"
+                Rows((symbol, base))(x.ctypes.data, blocks.ctypes.data, x.size)
+                return {"blocks": blocks}
+            weights = None if importance is None else np.ascontiguousarray(importance)
+            base.ggml_quantize_chunk(
+                kind, x.ctypes.data, blocks.ctypes.data, 0, len(x), x.shape[1],
+                None if weights is None else weights.ctypes.data,
+            )  # fmt: skip
+            return {"blocks": blocks}
+
+        has_decode = bool(traits.to_float) or name == "q8_k"
+        both(
+            table,
+            f"ggml/{name}",
+            decode if has_decode else None,
+            None if name in DECODED_ONLY else encode,
+        )
+    serve(f"ggml ({distribution})", version(distribution.replace("-", "_")), "C", table)
+
+
+if __name__ == "__main__":
+    main()
