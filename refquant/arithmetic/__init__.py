@@ -1,4 +1,4 @@
-"""Integer arithmetic as engines do it: exact products, activation quantizers, requantization."""
+"""Integer arithmetic as engines do it: exact products, quantizers, requantization, layers."""
 
 from refquant.arithmetic.activations import (
     QuantizedRows,
@@ -27,6 +27,7 @@ from refquant.arithmetic.layers import (
 from refquant.arithmetic.requantize import (
     FixedPoint,
     fixed_point,
+    fixed_points,
     requantize_double_rounding,
     requantize_float,
     requantize_int64,
@@ -34,13 +35,22 @@ from refquant.arithmetic.requantize import (
     requantize_single_rounding,
     requantize_ties_up,
 )
+from refquant.arithmetic.static import (
+    StaticLayer,
+    StaticParameters,
+    static_layer,
+    static_parameters,
+)
 
 __all__ = [
     "FixedPoint",
     "QuantizedRows",
+    "StaticLayer",
+    "StaticParameters",
     "block_partials",
     "block_sums",
     "fixed_point",
+    "fixed_points",
     "fused_multiply_add",
     "ggml_offset_dot",
     "ggml_q4_0_dot",
@@ -59,6 +69,8 @@ __all__ = [
     "requantize_single_rounding",
     "requantize_ties_up",
     "saturating_cast",
+    "static_layer",
+    "static_parameters",
     "torchao_layer",
     "torchao_per_token",
     "xnnpack_asymmetric",

@@ -38,10 +38,28 @@ ACTIVATIONS: Final[Mapping[str, ActivationContract]] = {
         ("dynamic",),
     ),
     "int8_static": ActivationContract(
-        "int8 with one calibrated scale and zero point a tensor: LiteRT's A8W8", ("static",)
+        "int8 with one calibrated scale and zero point a tensor: LiteRT's A8W8, reference kernels",
+        ("static",),
+    ),
+    "int8_static_optimized": ActivationContract(
+        "the same by LiteRT's optimized kernels, with AVX-512", ("static",)
+    ),
+    "int8_static_xnnpack": ActivationContract(
+        "the same by XNNPACK, LiteRT's default delegate", ("static",)
+    ),
+    "int8_static_double": ActivationContract(
+        "the same with a multiplier of 31 bits, rounded twice: TensorFlow Lite's before",
+        ("static",),
+    ),
+    "int8_static_single": ActivationContract(
+        "the same with a multiplier of 31 bits, rounded once: TensorFlow Lite built so",
+        ("static",),
     ),
     "int16_static": ActivationContract(
-        "int16 with one calibrated scale a tensor: LiteRT's A16W8", ("static",)
+        "int16 with one calibrated scale a tensor: LiteRT's A16W8, reference kernels", ("static",)
+    ),
+    "int16_static_optimized": ActivationContract(
+        "the same by LiteRT's optimized kernels, with AVX-512", ("static",)
     ),
 }
 """By name, in the order of `spec/activations.md`."""
