@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refquant.errors import UsageError
-from refquant.evaluate import perplexity
+from refquant.evaluate import Recorded, divergence, perplexity
 from tests.command_line import call
 
 VOCABULARY = 8
@@ -17,6 +17,7 @@ class Fixed:
 
     context = 64
     fills_masks = False
+    vocabulary = VOCABULARY
 
     def __init__(self, table):
         self.table = np.asarray(table, np.float32)
@@ -94,3 +95,68 @@ def test_a_text_that_is_not_there_is_a_usage_error(capsys, tmp_path):
     done = call(capsys, "eval", "demo", "--text", tmp_path / "none.txt")
     assert done.status == 2
     assert "none.txt" in done.err
+
+
+def test_the_divergence_of_two_distributions_by_hand():
+    """p = (4, 1, ... 1) / 11 by the reference, q = (1, ... 1) / 8 by the model."""
+    table = np.zeros((VOCABULARY, VOCABULARY))
+    table[:, 0] = math.log(4)
+    reference, model = Fixed(table), Fixed(np.ones((VOCABULARY, VOCABULARY)))
+    found = divergence(model, reference, [1, 2, 3, 4, 5, 6, 7, 0], window=8)
+    p = np.array([4, 1, 1, 1, 1, 1, 1, 1]) / 11
+    kl = float((p * np.log(p * 8)).sum())
+    # Of binary32 logits: ln 4 is rounded.
+    assert found.kl.value == pytest.approx(kl, rel=1e-6)
+    assert found.kl.error == pytest.approx(0, abs=1e-12)
+    assert found.median == found.largest == pytest.approx(kl, rel=1e-6)
+    assert found.same_top.value == 1  # the first of all equals is token 0
+    losses = np.log(8) - np.array([math.log(11)] * 3 + [math.log(11 / 4)])
+    assert found.more_loss.value == pytest.approx(losses.mean(), rel=1e-6)
+    assert found.more_loss.error == pytest.approx(losses.std(ddof=1) / 2, rel=1e-6)
+    assert found.model.value == pytest.approx(8, rel=1e-12)
+    assert found.reference == perplexity(reference, [1, 2, 3, 4, 5, 6, 7, 0], window=8)
+
+
+def test_a_model_does_not_diverge_from_itself():
+    table = np.random.default_rng(0).normal(size=(VOCABULARY, VOCABULARY))
+    recorded = Recorded(Fixed(table))
+    for _ in range(2):
+        found = divergence(
+            Fixed(table), recorded, [0, 1, 2, 3, 4, 5, 6, 7, 7, 6, 5, 4, 3, 2, 1, 0], window=8
+        )
+        assert (found.kl.value, found.largest, found.more_loss.value) == (0, 0, 0)
+        assert (found.same_top.value, found.same_top.error) == (1, 0)
+    assert len(recorded.model.read) == 2  # two windows, each once
+
+
+def test_where_the_tops_differ():
+    first, second = np.zeros((2, VOCABULARY, VOCABULARY))
+    first[3, 4], second[3, 5] = 5, 5
+    found = divergence(Fixed(first), Fixed(second), [0, 1, 2, 3, 4, 5, 6, 7], window=8)
+    assert found.same_top.value == 0.75
+    assert found.same_top.error == pytest.approx(math.sqrt(0.75 * 0.25 / 3))
+
+
+def test_models_of_other_vocabularies_are_not_compared():
+    other = Fixed(np.zeros((8, 8)))
+    other.vocabulary = 9
+    with pytest.raises(UsageError, match="the reference knows 9 tokens and the model 8"):
+        divergence(Fixed(np.zeros((8, 8))), other, [0] * 8, window=8)
+
+
+def test_the_command_compares_with_a_reference(capsys, tmp_path):
+    path = tmp_path / "small.rq"
+    assert call(capsys, "quantize", "demo", "-o", path, "--scheme", "q4_0").status == 0
+    options = ("--windows", "1", "--window", "128")
+    done = call(capsys, "eval", path, "--reference", "demo", *options, "--json")
+    assert done.status == 0, done.err
+    facts = done.json["reference"]
+    assert 1e-4 < facts["kl"] < 0.1
+    assert facts["kl_median"] < facts["kl"] < facts["kl_percentile_99"] < facts["kl_largest"]
+    assert 0.7 < facts["same_top"] < 1
+    alone = call(capsys, "eval", "demo", *options, "--json").json
+    assert facts["perplexity"] == alone["perplexity"]
+    difference = math.log(done.json["perplexity"] / facts["perplexity"])
+    assert facts["more_nats"] == pytest.approx(difference, abs=1e-12)
+    shown = call(capsys, "eval", path, "--reference", "demo", *options).out
+    assert "nats per token (KL from the reference)" in shown

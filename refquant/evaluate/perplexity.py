@@ -1,9 +1,7 @@
 """Perplexity under a stated protocol: how surprised a model is by a text, token by token.
 
-The text's tokens are cut into windows that do not overlap. Each window is read in one pass from
-an empty cache, and the tokens of its second half are scored, so that every scored token has at
-least half a window before it. The protocol is that of llama.cpp's perplexity tool, so figures for
-one file can be compared; figures of different windows or tokenizers cannot.
+The protocol is that of `windows.py`: figures for one text, tokenizer and window can be compared,
+figures of different ones cannot.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,13 +11,25 @@ from math import exp, fsum, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.errors import UnsupportedError, UsageError
+from refquant.evaluate.windows import log_probabilities, scored, tiles, windows_of
 from refquant.runtime import Model
 
-__all__ = ["Perplexity", "perplexity"]
+__all__ = ["Mean", "Perplexity", "mean", "perplexity"]
 
-ROWS = 32
-"""Logits turned to binary64 at once: a few MB even for large vocabularies."""
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean and its standard error, the draws taken as independent."""
+
+    value: float
+    error: float
+
+
+def mean(draws: Sequence[float]) -> Mean:
+    """The mean of two or more draws."""
+    value = fsum(draws) / len(draws)
+    spread = sqrt(fsum((draw - value) ** 2 for draw in draws) / (len(draws) - 1))
+    return Mean(value, spread / sqrt(len(draws)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,44 +71,20 @@ def perplexity(
     window's first token. Raises `UsageError` for a window that does not fit the model or a text
     shorter than one window, `UnsupportedError` for a model that fills in masks.
     """
-    if model.fills_masks:
-        raise UnsupportedError(
-            "perplexity asks for each next token, and this model fills in masks instead"
-        )
-    if not 4 <= window <= model.context:
-        raise UsageError(f"a window of {window} tokens; expected 4 to {model.context}")
-    available = len(tokens) // window
-    count = available if windows is None else min(windows, available)
-    if count < 1:
-        raise UsageError(f"the text has {len(tokens)} tokens, less than one window of {window}")
+    cuts = windows_of(model, tokens, window, windows)
     losses: list[float] = []
-    for index in range(count):
-        cut = list(tokens[index * window : (index + 1) * window])
-        losses += _window_losses(model, cut, bos)
+    for index, cut in enumerate(cuts):
+        rows, targets = scored(model, cut, bos)
+        for tile in tiles(len(rows)):
+            losses += _losses(rows[tile], targets[tile]).tolist()
         if progress is not None:
-            progress(index + 1, count)
-    mean = fsum(losses) / len(losses)
-    spread = sqrt(fsum((loss - mean) ** 2 for loss in losses) / (len(losses) - 1))
-    return Perplexity(mean, spread / sqrt(len(losses)), len(losses), count, window)
-
-
-def _window_losses(model: Model, tokens: list[int], bos: int | None) -> list[float]:
-    read = tokens if bos is None else [bos, *tokens[1:]]
-    logits = model.forward(read[:-1], model.new_cache(len(read)))
-    first = len(tokens) // 2
-    rows = logits[first - 1 :]
-    targets = np.asarray(tokens[first:])
-    losses: list[float] = []
-    for start in range(0, len(rows), ROWS):
-        losses += _losses(rows[start : start + ROWS], targets[start : start + ROWS]).tolist()
-    return losses
+            progress(index + 1, len(cuts))
+    found = mean(losses)
+    return Perplexity(found.value, found.error, len(losses), len(cuts), window)
 
 
 def _losses(
     logits: NDArray[np.float32], targets: NDArray[np.int64]
 ) -> NDArray[np.float64]:  # f32[t, v], i64[t] -> f64[t]
-    """Minus the log-probability of each target, in binary64 from the model's binary32 logits."""
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True)
-    total = np.log(np.exp(wide).sum(axis=1))
-    return np.asarray(total - wide[np.arange(len(targets)), targets])
+    """Minus the log-probability of each target."""
+    return -log_probabilities(logits)[np.arange(len(targets)), targets]
