@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from refquant import mp1
 from refquant.errors import FormatError
-from refquant.mp1 import MAX_DEPTH, MAX_INTEGER, MAX_VALUES, decode, encode
+from refquant.mp1 import MAX_DEPTH, MAX_INTEGER, MAX_VALUES, decode, encode, normalized
 from tests.conftest import REPOSITORY
 
 CHAPTER = REPOSITORY / "spec" / "03-rq-mp1.md"
@@ -181,3 +181,26 @@ def test_places_count_from_the_origin():
         decode(b"\x91\xc0", where="header", origin=192)
     assert error.value.offset == 193
     assert error.value.where == "header"
+
+
+def test_a_refused_value_is_found_again():
+    for value, place in (
+        ({"a": [0, {"b": (1, 2, None)}]}, r"\$\.a\[1\]\.b\[2\]: NoneType"),
+        ({"a": [0, {"b": {"C": 1}}]}, r"\$\.a\[1\]\.b: key 'C'"),
+        (None, r"\$: NoneType"),
+    ):
+        with pytest.raises(ValueError, match=place):
+            encode(value)
+
+
+def test_a_key_that_is_cut_off_is_not_a_shorter_one():
+    """`a` is known from before; here a key of two bytes ends after its first."""
+    with pytest.raises(FormatError) as error:
+        decode(b"\x82\xa1a\x81\xa1a\x01\xa2a")
+    assert error.value.code == "E_MP_TRUNC"
+
+
+def test_what_is_normalized_is_what_comes_back():
+    value = {"b": (1, [2.5, "x"]), "a": {"d": b"y", "c": True}}
+    assert normalized(value) == decode(encode(value)) == {**value, "b": [1, [2.5, "x"]]}
+    assert list(normalized(value)) == ["a", "b"]

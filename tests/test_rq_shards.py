@@ -20,6 +20,7 @@ from refquant.formats.rq import (
     read,
     read_header,
     references,
+    segment_writer,
     segments,
     tensors_digest,
     why_not_canonical,
@@ -334,7 +335,8 @@ def test_a_forged_journal_removes_nothing_else(tmp_path):
 # ------------------------------------------------------------------- memory
 
 
-def test_copying_needs_one_piece_at_a_time(tmp_path):
+def test_copying_needs_few_pieces_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(segment_writer, "AHEAD", 1 << 20)
     size = 8 << 20
     tensor = PlannedTensor("t", LAYOUT, (size // 4,), lambda: {"values": bytes(size)})
     write(tmp_path / "a.rq", Plan([tensor]))
@@ -358,6 +360,7 @@ def test_a_check_decodes_one_segment_at_a_time(tmp_path, monkeypatch):
     """A plane of nine segments is checked and copied with room for little more than one."""
     for module in (plan, references, segments):
         monkeypatch.setattr(module, "ZSTD_CUT", 1 << 20)
+    monkeypatch.setattr(segment_writer, "AHEAD", 1 << 20)
     size = 9 << 20
     tensor = PlannedTensor("t", LAYOUT, (size // 4,), lambda: {"values": bytes(size)})
     write(tmp_path / "z.rq", Plan([tensor]), compression="zstd")

@@ -124,8 +124,10 @@ def outline(
     tensors = tuple(sorted(plan.tensors, key=lambda tensor: tensor.name))
     builder = _Builder(compressed=compression is not None, placed=placed)
     try:
-        header = mp1.encode(builder.header(plan, documents, tensors, compression))
-        parse_header(mp1.decode(header), builder.segments, has_shard_bit=placed is not None)
+        content = mp1.normalized(builder.header(plan, documents, tensors, compression))
+        # What is refused here would be refused by every reader.
+        parse_header(content, builder.segments, has_shard_bit=placed is not None)
+        header = mp1.pack(content)
     except (ValueError, SchemeError) as error:
         raise UsageError(f"this cannot be written as .rq: {error}") from error
     return Outline(header, documents, tensors, len(builder.segments))

@@ -49,20 +49,26 @@ class References:
     `shards` is the number of shards of a root, 0 for a single file.
     """
 
-    __slots__ = ("_cuttable", "_file", "_number", "segments", "shards")
+    __slots__ = ("_cuttable", "_end", "_file", "_kinds", "_number", "segments", "shards")
 
     def __init__(self, segments: Sequence[Segment], shards: int = 0) -> None:
         self.segments = segments
         self.shards = shards
         self._file, self._number = 0, 1
         self._cuttable = may_cut(segments)
+        self._kinds = [segment.kind for segment in segments]
+        self._end = len(segments)
 
     def take(self, value: object, kind: int, where: str) -> Pieces:
         """An array of references, each the next one, all of them into one file."""
         pairs = self._pairs(value, where)
         for position, (file, number) in enumerate(pairs):
-            self._take_one(file, number, kind, f"{where}[{position}]")
-        if len({file for file, _ in pairs}) > 1:
+            is_due = (file, number) == (self._file, self._number)
+            if is_due and file == 0 and number < self._end and self._kinds[number] == kind:
+                self._number += 1
+            else:
+                self._take_one(file, number, kind, f"{where}[{position}]")
+        if self.shards and len({file for file, _ in pairs}) > 1:
             raise FormatError("E_CUT", "its pieces are in two files", where=where)
         return Pieces(pairs[0][0] if pairs else 0, tuple(number for _, number in pairs))
 

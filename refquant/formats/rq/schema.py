@@ -100,17 +100,21 @@ def integer(value: object, where: str) -> int:
 
 def integers(value: object, where: str, most: int) -> list[int]:
     """An array of at most `most` integers."""
-    return [integer(item, f"{where}[{i}]") for i, item in enumerate(items(value, where, most))]
+    found: list[int] = []
+    for i, item in enumerate(items(value, where, most)):
+        # Where an item stands is only spelled out for one that is wrong: there are many.
+        found.append(item if type(item) is int else integer(item, f"{where}[{i}]"))
+    return found
 
 
 def name(value: object, where: str) -> str:
     """A name: 1..512 bytes of UTF-8 without control characters."""
     found = text(value, where)
-    size = len(found.encode("utf-8"))
+    size = len(found) if found.isascii() else len(found.encode("utf-8"))
     if not 1 <= size <= MAX_NAME_BYTES:
         message = f"a name of {size} bytes, expected 1..{MAX_NAME_BYTES}"
         raise FormatError("E_NAME", message, where=where)
-    if not _CONTROLS.isdisjoint(found):
+    if not found.isprintable() and not _CONTROLS.isdisjoint(found):
         raise FormatError("E_NAME", f"control character in {found[:80]!r}", where=where)
     return found
 
@@ -134,7 +138,9 @@ def shape(value: object, where: str) -> tuple[int, ...]:
         raise FormatError("E_SHAPE", message, where=where)
     elements = 1
     for axis, size in enumerate(value):
-        if not 1 <= integer(size, f"{where}[{axis}]") <= MAX_DIMENSION:
+        if type(size) is not int:
+            raise _wrong_type(size, "an integer", f"{where}[{axis}]")
+        if not 1 <= size <= MAX_DIMENSION:
             message = f"dimension {size}, expected 1..{MAX_DIMENSION}"
             raise FormatError("E_SHAPE", message, where=f"{where}[{axis}]")
         elements *= size
