@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from refquant import arithmetic
+from refquant.arithmetic import StaticParameters, static_layer, static_parameters
 from refquant.arithmetic.contracts import ACTIVATIONS
 from refquant.errors import FormatError, UnsupportedError, UsageError
-from refquant.formats.compute import COMPUTE_EXTENSION, compute_contracts, compute_extension
+from refquant.formats.compute import (
+    COMPUTE_EXTENSION,
+    MatrixContract,
+    compute_contracts,
+    compute_extension,
+)
 from refquant.layout import field_codes, numbers
 from refquant.runtime import load_model
 from refquant.runtime.arithmetic_mode import arithmetic as arithmetic_mode
@@ -45,7 +51,7 @@ def values(rows, columns, seed=0):
 
 def under(contract, scheme, x, bias=None):
     tensor = quantize(values(40, x.shape[1], 1), scheme)
-    matrix = coded_matrix(tensor, "w", contract, tensor.dequantize)
+    matrix = coded_matrix(tensor, "w", MatrixContract(contract), tensor.dequantize)
     assert matrix.shape == tensor.shape
     return tensor, linear(x, matrix, bias)
 
@@ -166,7 +172,6 @@ UNFIT = [
     ("xnnpack_asymmetric", "int/affine[bits=4,asym,group=32]", "zero points"),
     ("torchao_per_token", "ggml/mxfp4", "not integers times a scale"),
     ("ggml_block", "aeq/int8", "those of ggml/q4_0"),
-    ("int8_static", "aeq/int8", "calibrated"),
 ]
 
 
@@ -185,10 +190,23 @@ def test_codes_that_kernels_misread_are_refused():
         "torchchat/int8", (4, 64), {"codes": codes, "scales": scales}
     )
     with pytest.raises(UnsupportedError, match="code of -128"):
-        coded_matrix(tensor, "w", "litert_symmetric", tensor.dequantize)
+        coded_matrix(tensor, "w", MatrixContract("litert_symmetric"), tensor.dequantize)
 
 
-CONTRACTS = {"b": "ggml_block", "a": "ggml_block", "c": "litert_symmetric"}
+STATIC = StaticParameters(0.5, -3, 0.25, 7)
+CONTRACTS = {
+    "b": MatrixContract("ggml_block"),
+    "a": MatrixContract("ggml_block"),
+    "c": MatrixContract("litert_symmetric"),
+    "d": MatrixContract("int8_static", STATIC),
+}
+STORED = {
+    "tensor": "d",
+    "input_scale": 0.5,
+    "input_zero_point": -3,
+    "output_scale": 0.25,
+    "output_zero_point": 7,
+}
 
 
 def test_the_entry_of_a_file_is_read_back():
@@ -196,7 +214,11 @@ def test_the_entry_of_a_file_is_read_back():
     assert entry == {
         COMPUTE_EXTENSION: {
             "critical": False,
-            "data": {"ggml_block": ["a", "b"], "litert_symmetric": ["c"]},
+            "data": {
+                "ggml_block": ["a", "b"],
+                "int8_static": [STORED],
+                "litert_symmetric": ["c"],
+            },
         }
     }
     assert compute_contracts(entry, {"a", "b", "c", "d"}) == CONTRACTS
@@ -214,12 +236,32 @@ def test_the_entry_of_a_file_is_read_back():
         ({"ggml_block": ["a"], "litert_symmetric": ["a"]}, FormatError, "two contracts"),
         ({"ggml_block": ["x"]}, FormatError, "not in the file"),
         ({"ggml_blocks": ["a"]}, UnsupportedError, "ggml_blocks"),
+        ({"int8_static": ["d"]}, FormatError, "map with the name"),
+        ({"int8_static": [STORED | {"tensor": 1}]}, FormatError, "map with the name"),
+        ({"int8_static": [STORED, STORED]}, FormatError, "two contracts"),
+        ({"int8_static": [STORED | {"bits": 8}]}, FormatError, "unknown key 'bits'"),
+        ({"int8_static": [{"tensor": "d"}]}, FormatError, "'input_scale' is missing"),
+        ({"int8_static": [STORED | {"input_scale": 1}]}, FormatError, "expected a float"),
+        ({"int8_static": [STORED | {"input_zero_point": True}]}, FormatError, "an integer"),
+        ({"int8_static": [STORED | {"input_zero_point": 1.0}]}, FormatError, "an integer"),
+        ({"int8_static": [STORED | {"output_scale": 0.1}]}, FormatError, "binary32"),
+        ({"int8_static": [STORED | {"output_scale": 0.0}]}, FormatError, "positive"),
+        ({"int8_static": [STORED | {"output_zero_point": 128}]}, FormatError, "-128 to 127"),
+        ({"int16_static": [STORED]}, FormatError, "0 to 0"),
     ],
 )
 def test_entries_that_cannot_be_meant(data, error, reason):
     entry = {COMPUTE_EXTENSION: {"critical": False, "data": data}}
     with pytest.raises(error, match=reason):
-        compute_contracts(entry, {"a"})
+        compute_contracts(entry, {"a", "d"})
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("int8_static", None), ("int16_static", None), ("ggml_block", STATIC)]
+)
+def test_only_static_contracts_have_parameters(name, parameters):
+    with pytest.raises(UsageError, match=name):
+        MatrixContract(name, parameters)
 
 
 def logits(checkpoint, *arguments):
@@ -228,7 +270,11 @@ def logits(checkpoint, *arguments):
 
 
 def asking(checkpoint, contracts):
-    return replace(checkpoint, extensions=compute_extension(contracts))
+    named = {
+        name: MatrixContract(one) if isinstance(one, str) else one
+        for name, one in contracts.items()
+    }
+    return replace(checkpoint, extensions=compute_extension(named))
 
 
 def test_a_model_obeys_its_file_and_its_user():
@@ -255,10 +301,65 @@ def test_one_matrix_may_have_a_contract_of_its_own(name):
 
 
 def test_words_that_are_no_contract():
-    listed = r"weight-only, litert_symmetric, .* or ggml_block, not 'int8'"
+    listed = r"weight-only, litert_symmetric, .*, int16_static_optimized, not 'int8'"
     with pytest.raises(UsageError, match=listed):
         load_model(random_checkpoint("aeq/int8"), compute="int8")
-    with pytest.raises(UsageError, match="int8_static"):
+    with pytest.raises(UnsupportedError, match="no calibrated scales of 8 bits, which int8_static"):
         load_model(random_checkpoint("aeq/int8"), compute="int8_static")
     with pytest.raises(UnsupportedError, match="no matrix of this model is quantized"):
         load_model(random_checkpoint(), compute="ggml_block")
+
+
+def calibrated(contract, checkpoint):
+    """Static contracts for all matrices of a layer, with ranges in which random states lie."""
+    known = static_parameters(contract, (-4.0, 4.0), (-12.0, 12.0))
+    names = (name for name in checkpoint.tensors if name.startswith("blk.") and "norm" not in name)
+    return asking(checkpoint, {name: MatrixContract(contract, known) for name in names})
+
+
+@pytest.mark.parametrize("contract", ["int8_static", "int16_static"])
+def test_static_matrices_are_layers_of_arithmetic(contract):
+    tensor = quantize(values(40, 96, 1), "aeq/int8")
+    known = static_parameters(contract, (-3.0, 3.0), (-200.0, 200.0))
+    matrix = coded_matrix(tensor, "w", MatrixContract(contract, known), tensor.dequantize)
+    assert matrix.shape == tensor.shape
+    found, x = factors_of(tensor), values(5, 96)
+    layer = static_layer(contract, known, found.codes, found.scale[:, 0])
+    bias = values(1, 40, 2)[0]
+    for added in (None, bias):
+        assert np.array_equal(linear(x, matrix, added), layer(x, added))
+    assert not np.array_equal(layer(x, bias), layer(x))
+    x[1, 3], x[3, 0] = np.nan, np.inf
+    y = linear(x, matrix)
+    assert np.isnan(y).all(axis=1).tolist() == [False, True, False, True, False]
+    assert np.array_equal(y[[0, 2, 4]], layer(x[[0, 2, 4]]))
+
+
+def test_a_model_of_static_layers_is_near_and_its_rounding_can_be_changed():
+    checkpoint = random_checkpoint("aeq/int8", width=32)
+    plain = logits(checkpoint)
+    finer = logits(calibrated("int16_static", checkpoint))
+    assert 0 < np.abs(finer - plain).max() < 0.01 * np.abs(plain).max()
+    coarse = calibrated("int8_static", checkpoint)
+    obeyed = logits(coarse)
+    assert 0 < np.abs(obeyed - plain).max() < 0.3 * np.abs(plain).max()
+    ways = [logits(coarse, held, "exact") for held in ("packed", "float32")]
+    assert np.array_equal(*ways)
+    assert np.array_equal(logits(coarse, "float32", "fast", "int8_static"), obeyed)
+    assert np.array_equal(logits(coarse, "float32", "fast", "weight-only"), plain)
+    direct = calibrated("int8_static_double", checkpoint)
+    changed = logits(coarse, "float32", "fast", "int8_static_double")
+    assert np.array_equal(logits(direct), changed)
+    assert not np.array_equal(changed, obeyed)
+    with pytest.raises(UnsupportedError, match="16 bits, which int16_static"):
+        logits(coarse, "float32", "fast", "int16_static")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "reason"),
+    [("aeq/int4[block=32]", "more than one scale a row"), ("ggml/q4_1", "not integers times")],
+)
+def test_weights_that_static_layers_do_not_take(scheme, reason):
+    tensor = quantize(values(4, 64), scheme)
+    with pytest.raises(UnsupportedError, match=reason):
+        coded_matrix(tensor, "w", MatrixContract("int8_static", STATIC), tensor.dequantize)

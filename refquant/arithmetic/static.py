@@ -34,6 +34,7 @@ __all__ = [
     "StaticKernel",
     "StaticLayer",
     "StaticParameters",
+    "check_static",
     "static_bias",
     "static_codes",
     "static_layer",
@@ -143,6 +144,15 @@ def _scale_and_zero(bits: int, extent: tuple[float, float]) -> tuple[float, int]
     return float(scale), int(np.rint(np.float32(-128) - low / scale))
 
 
+def check_static(contract: str, parameters: StaticParameters) -> None:
+    """Raise `SchemeError` for a zero point beyond the contract's type; 16 bits have none but 0."""
+    kernel = STATIC[contract]
+    least, most = (kernel.limits.min, kernel.limits.max) if kernel.bits == 8 else (0, 0)
+    for zero in (parameters.input_zero_point, parameters.output_zero_point):
+        if not least <= zero <= most:
+            raise SchemeError(f"zero point {zero}: {contract} takes {least} to {most}")
+
+
 def static_codes(
     contract: str, x: F32, scale: float, zero_point: int
 ) -> Codes:  # f32[...] -> int[...]
@@ -243,14 +253,10 @@ def static_layer(
 ) -> StaticLayer:  # contract, parameters, i8[n, k], f32[n] -> layer
     """Weights and their scales, one a row, as a layer.
 
-    Raises `SchemeError` for a zero point that the contract's type does not hold; codes of 16 bits
-    have none but 0.
+    Raises `SchemeError` for parameters that are not the contract's (`check_static`).
     """
+    check_static(contract, parameters)
     kernel = STATIC[contract]
-    ends = (kernel.limits.min, kernel.limits.max) if kernel.bits == 8 else (0, 0)
-    for zero in (parameters.input_zero_point, parameters.output_zero_point):
-        if not ends[0] <= zero <= ends[1]:
-            raise SchemeError(f"zero point {zero}: {contract} takes {ends[0]} to {ends[1]}")
     totals = weights.sum(axis=1, dtype=np.int64)
     requantize = {
         rounding: _requantizer(rounding, kernel.limits, parameters, scale)

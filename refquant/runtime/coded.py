@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from refquant import arithmetic
 from refquant.arithmetic.activations import QuantizedRows
 from refquant.errors import UnsupportedError
+from refquant.formats.compute import MatrixContract
 from refquant.runtime.factors import Factors, factors_of
 from refquant.runtime.ggml_product import GGML_SCHEMES, GgmlMatrix, ggml_matrix
 from refquant.runtime.linear import Matrix, linear
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor
 
-__all__ = ["BlockMatrix", "ChannelMatrix", "TokenMatrix", "coded_matrix"]
+__all__ = ["BlockMatrix", "ChannelMatrix", "StaticMatrix", "TokenMatrix", "coded_matrix"]
 
 QUANTIZERS: Final[Mapping[str, Callable[[Floats], QuantizedRows]]] = {
     "litert_symmetric": arithmetic.litert_symmetric,
@@ -101,18 +102,33 @@ class TokenMatrix:
         return linear(arithmetic.torchao_per_token(x).dequantize(), self.weights, bias)
 
 
-CodedMatrix = ChannelMatrix | BlockMatrix | TokenMatrix | GgmlMatrix
+@dataclass(frozen=True, slots=True, eq=False)
+class StaticMatrix:
+    """Weights i8[n, k] with one scale a row, and scales for what goes in and what comes out."""
+
+    shape: tuple[int, int]
+    contract: str
+    layer: arithmetic.StaticLayer
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The layer of `arithmetic.static`; codes cannot say that a row is not finite."""
+        lost = np.logical_not(np.isfinite(x).all(axis=1))
+        y = self.layer(np.where(lost[:, None], np.float32(0), x) if lost.any() else x, bias)
+        y[lost] = np.nan
+        return y
+
+
+CodedMatrix = ChannelMatrix | BlockMatrix | TokenMatrix | GgmlMatrix | StaticMatrix
 
 
 def coded_matrix(
-    tensor: QuantizedTensor, name: str, contract: str, decoded: Callable[[], Matrix]
+    tensor: QuantizedTensor, name: str, own: MatrixContract, decoded: Callable[[], Matrix]
 ) -> CodedMatrix:
     """The matrix of a tensor under a contract; `decoded` gives its real numbers where they serve.
 
     Raises UnsupportedError, with the scheme and the contract, where they do not go together.
     """
-    if contract in ("int8_static", "int16_static"):
-        raise _unfit(tensor, name, contract, "it needs calibrated scales, which no file stores yet")
+    contract = own.name
     if contract == "ggml_block":
         if tensor.scheme.name not in GGML_SCHEMES or tensor.axis != 1:
             known = ", ".join(GGML_SCHEMES)
@@ -127,6 +143,11 @@ def coded_matrix(
     codes = _signed(factors)
     if codes is None:
         raise _unfit(tensor, name, contract, "its weights have zero points, or more than 8 bits")
+    if own.parameters is not None:
+        if factors.scale.shape[1] != 1:
+            raise _unfit(tensor, name, contract, "its weights have more than one scale a row")
+        layer = arithmetic.static_layer(contract, own.parameters, codes, factors.scale[:, 0])
+        return StaticMatrix(shape, contract, layer)
     if factors.scale.shape[1] == 1:
         if (codes == -128).any():
             raise _unfit(

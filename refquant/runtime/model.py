@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 
 from refquant.architectures import Architecture, check
 from refquant.arithmetic.contracts import ACTIVATIONS
+from refquant.arithmetic.static import STATIC
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint
-from refquant.formats.compute import COMPUTE_EXTENSION, compute_extension
+from refquant.formats.compute import (
+    COMPUTE_EXTENSION,
+    MatrixContract,
+    compute_contracts,
+    compute_extension,
+)
 from refquant.recipe.assignment import subject
 from refquant.runtime.arithmetic_mode import ArithmeticMode, arithmetic
 from refquant.runtime.cache import Cache
@@ -145,7 +151,8 @@ def load_model(
     computing; least memory), `u8` (a byte a weight where the scheme is made of integers and scales,
     packed elsewhere) or `auto` (the same, and float32 elsewhere). `arithmetic_mode` is `fast`, or
     `exact` for logits that are the same bits on every machine. `compute` is the contract of all
-    products with quantized matrices, or `weight-only`, in place of what the file says of each.
+    products with quantized matrices, or `weight-only`, in place of what the file says of each;
+    a static contract takes the place of those of its own width, whose scales the file holds.
     Raises UnsupportedError for a checkpoint without a known architecture, and for a scheme that
     cannot be computed under its contract; FormatError for tensors that are not this
     architecture's, or not finite.
@@ -170,16 +177,17 @@ def load_model(
 
 def _under(checkpoint: Checkpoint, compute: str) -> Checkpoint:
     """The same checkpoint with another contract; matrices of floats have none to follow."""
-    contracts: dict[str, str] = {}
-    if compute != "weight-only":
-        allowed = [name for name, one in ACTIVATIONS.items() if "dynamic" in one.compute]
-        if compute not in allowed:
-            listed = f"{', '.join(['weight-only', *allowed[:-1]])} or {allowed[-1]}"
+    contracts: dict[str, MatrixContract] = {}
+    if compute in STATIC:
+        contracts = _calibrated(checkpoint, compute)
+    elif compute != "weight-only":
+        if compute not in ACTIVATIONS:
+            listed = ", ".join(["weight-only", *ACTIVATIONS])
             raise UsageError(f"compute can be {listed}, not {compute!r}")
         for name in checkpoint.tensors:
             facts = subject(checkpoint.tensors, name)
             if len(facts.shape) > 1 and not facts.scheme.name.startswith("float/"):
-                contracts[name] = compute
+                contracts[name] = MatrixContract(compute)
         if not contracts:
             raise UnsupportedError(
                 f"no matrix of this model is quantized, so none can be computed under {compute}"
@@ -188,6 +196,22 @@ def _under(checkpoint: Checkpoint, compute: str) -> Checkpoint:
         name: entry for name, entry in checkpoint.extensions.items() if name != COMPUTE_EXTENSION
     }
     return replace(checkpoint, extensions={**others, **compute_extension(contracts)})
+
+
+def _calibrated(checkpoint: Checkpoint, compute: str) -> dict[str, MatrixContract]:
+    """The file's contracts, with another static one where codes have the same bits."""
+    stored = compute_contracts(checkpoint.extensions, checkpoint.tensors)
+    changed = {
+        name: MatrixContract(compute, own.parameters)
+        for name, own in stored.items()
+        if own.name in STATIC and STATIC[own.name].bits == STATIC[compute].bits
+    }
+    if not changed:
+        raise UnsupportedError(
+            f"this file has no calibrated scales of {STATIC[compute].bits} bits, which {compute} "
+            "computes with; refquant quantize writes them for a recipe of static rules"
+        )
+    return stored | changed
 
 
 def _shapes(checkpoint: Checkpoint, architecture: Architecture) -> dict[str, tuple[int, ...]]:

@@ -12,6 +12,7 @@ import pytest
 
 from refquant import arithmetic
 from refquant.formats import open_checkpoint
+from refquant.formats.compute import MatrixContract
 from refquant.runtime import Tokenizer, blocks, load_model
 from refquant.runtime.coded import coded_matrix
 from refquant.runtime.factors import factors_of
@@ -94,7 +95,7 @@ def test_litert(layer, kind, scheme, bits, engines, smollm2_gguf, oracle, tmp_pa
     asked = {"x": x, "codes": found.codes, "bits": bits, "scale": scale}
     theirs = ask("litert", oracle("aeq"), tmp_path, **asked)
     for contract, names in engines.items():
-        ours = linear(x, coded_matrix(tensor, kind, contract, tensor.dequantize))
+        ours = linear(x, coded_matrix(tensor, kind, MatrixContract(contract), tensor.dequantize))
         for name in names:
             if name == "xnnpack" and "block" in scheme:
                 check_blocks(ours, theirs[name], x, found)
@@ -109,7 +110,9 @@ def test_litert_asymmetric_channels(layer, kind, smollm2_gguf, oracle, tmp_path)
     found = factors_of(tensor)
     asked = {"x": x, "codes": found.codes, "bits": 8, "scale": found.scale[:, 0]}
     theirs = ask("litert", oracle("aeq"), tmp_path, asymmetric=True, **asked)
-    ours = linear(x, coded_matrix(tensor, kind, "litert_asymmetric", tensor.dequantize))
+    ours = linear(
+        x, coded_matrix(tensor, kind, MatrixContract("litert_asymmetric"), tensor.dequantize)
+    )
     assert np.array_equal(ours, theirs["builtin"])
     assert np.array_equal(ours, theirs["reference"])
 
@@ -121,7 +124,9 @@ def test_torchao(layer, kind, smollm2_gguf, oracle, tmp_path):
     theirs = ask("torchao_tokens", oracle("torchao"), tmp_path, x=x, weights=weights, group=32)
     tensor = quantize(weights, "torchao/8da4w")
     assert np.array_equal(factors_of(tensor).codes, theirs["weight_codes"])
-    ours = linear(x, coded_matrix(tensor, kind, "torchao_per_token", tensor.dequantize))
+    ours = linear(
+        x, coded_matrix(tensor, kind, MatrixContract("torchao_per_token"), tensor.dequantize)
+    )
     # Both add products of the same binary32 numbers, in an order of their own.
     sizes = np.abs(theirs["values_eps"]).astype(float) @ np.abs(tensor.dequantize().T).astype(float)
     roundings = (x.shape[1] + 1) * 2.0**-24
@@ -138,7 +143,7 @@ def test_ggml(layer, kind, scheme, smollm2_gguf, oracle, tmp_path):
     assert stored.scheme.name == f"ggml/{scheme}"
     other = "q8_1" if scheme == "q4_1" else "q8_0"
     rows, activations = len(stored.planes["blocks"]), quantize(x, f"ggml/{other}")
-    ours = linear(x, coded_matrix(stored, kind, "ggml_block", stored.dequantize))
+    ours = linear(x, coded_matrix(stored, kind, MatrixContract("ggml_block"), stored.dequantize))
     for token in (0, len(x) - 1):
         one = activations.planes["blocks"][token].reshape(1, -1)
         theirs = ask(
