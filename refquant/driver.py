@@ -21,6 +21,7 @@ from refquant.errors import LimitError, SchemeError
 from refquant.layout import Layout, Plane, evaluate, pack_codes
 from refquant.layout.layout import aligned
 from refquant.layout.operators import Operator, stored_shapes
+from refquant.layout.program import compiled, has_program
 from refquant.layout.tiles import flat_shape, row_unit, tile_planes
 
 __all__ = [
@@ -45,6 +46,12 @@ Parameters = Mapping[str, str | int]
 
 CHUNK_WEIGHTS = 1 << 19
 """Weights treated at once: enough to make a chunk's fixed cost small, few enough for the caches."""
+
+TILE_WEIGHTS = 1 << 19
+"""Weights that a compiled decoder treats at once."""
+
+PROGRAM_WEIGHTS = 1 << 14
+"""Below this a compiled decoder is not worth its memory."""
 
 SETTLING_BYTES = 31 << 20
 """Just below 32 MiB, the most that glibc's allocator adapts to."""
@@ -171,8 +178,13 @@ def decode_planes(
     threads: int | None = None,
 ) -> F32:  # u8[*grid, bytes] per plane -> f32[*shape]
     """The values of a tensor, chunk by chunk; the result does not depend on chunks or threads."""
-    _settle_allocator()
     values = _new_values(shape) if out is None else out
+    if values.flags.c_contiguous and prod(shape) >= PROGRAM_WEIGHTS:
+        width = flat_shape(layout, shape)[-1]
+        if width <= TILE_WEIGHTS and has_program(layout, width):
+            _run_program(layout, planes, values.reshape(-1, width), threads)
+            return values
+    _settle_allocator()
     flat = flat_shape(layout, shape) if values.flags.c_contiguous else shape
     records = {
         name: planes[name].reshape(*layout.grid(name, flat), plane.bytes)
@@ -189,6 +201,24 @@ def decode_planes(
 
     _for_each(work, range(0, flat[0], step), thread_count(threads, prod(shape)))
     return values
+
+
+def _run_program(
+    layout: Layout, planes: Mapping[str, Bytes], values: F32, threads: int | None
+) -> None:  # u8[*grid, bytes] per plane, f32[rows, width]
+    """Decode tiles of equal size; the last one begins early enough to be whole."""
+    count, width = values.shape
+    tiles = -(-count // max(TILE_WEIGHTS // width, 1))
+    rows = -(-count // tiles)
+    with compiled(layout, width, rows) as program:
+        windows = program.windows(planes)
+
+    def work(tile: int) -> None:
+        start = min(tile * rows, count - rows)
+        with compiled(layout, width, rows) as program:
+            program.run(windows, start, values[start : start + rows])
+
+    _for_each(work, range(tiles), thread_count(threads, values.size))
 
 
 def encode_planes(

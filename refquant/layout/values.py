@@ -20,7 +20,7 @@ from refquant.layout.layout import Layout, aligned
 from refquant.layout.records import Bytes, Codes, is_integer, pack_field, unpack_field
 from refquant.numerics import float32_from_bfloat16, float32_from_float16, minifloat_values
 
-__all__ = ["OPERATIONS", "evaluate", "field_codes", "numbers", "pack_codes"]
+__all__ = ["OPERATIONS", "evaluate", "field_codes", "numbers", "pack_codes", "small_offset"]
 
 F32 = NDArray[np.float32]
 FLOAT32 = Minifloat(1, 8, 23, 127, "ieee")
@@ -252,8 +252,8 @@ def _evaluate(
         return _numbers_into(spread[value], layout.fields[value].element, out)
     if value[0] == "lut":
         return _look_up(layout, str(value[1]), str(value[2]), spread, full, out)
-    shifted = _integer_offset(layout, value, spread)
-    if shifted is not None:
+    if (offset := small_offset(layout, value)) is not None:
+        shifted = spread[str(value[1])].view(np.int8) - offset
         return _numbers_into(shifted, SMALL_INTEGER, out)
     shared = out is not None and _shape(value[1], spread) == out.shape
     left = _evaluate(layout, value[1], spread, full, out if shared else None)
@@ -311,15 +311,13 @@ def _numbers_into(codes: Codes, element: Element, out: F32 | None) -> F32:
     return out
 
 
-def _integer_offset(
-    layout: Layout, value: Expression, spread: Mapping[str, Codes]
-) -> NDArray[np.int8] | None:
-    """`code - constant` in int8 where that is exact, which spares a pass over binary32."""
+def small_offset(layout: Layout, value: Expression) -> np.int8 | None:
+    """The constant of `code - constant` where that is exact in int8, which spares binary32."""
     match value:
         case ("sub", str(name), float(offset)):
             element = layout.fields[name].element
             if isinstance(element, Unsigned) and element.bits <= 7 and offset == int(offset):
                 lowest, highest = -offset, (1 << element.bits) - 1 - offset
                 if lowest >= -128 and highest <= 127 and -128 <= offset <= 127:
-                    return spread[name].view(np.int8) - np.int8(offset)
+                    return np.int8(offset)
     return None

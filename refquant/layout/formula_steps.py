@@ -1,0 +1,178 @@
+"""The steps of a formula: numbers for the codes of each field, then its operators.
+
+Every node is computed where its operands have as many numbers: a scale times a sub-scale once for
+all weights that share it. What has a number for each weight is written to the tile's values.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refquant.errors import SchemeError
+from refquant.layout.declare import Minifloat
+from refquant.layout.expression import Expression
+from refquant.layout.layout import Layout
+from refquant.layout.records import Codes, is_integer
+from refquant.layout.shortcuts import MovedBits, Staircase, code_table, move, moved_bits, staircase
+from refquant.layout.steps import VALUES, Operand, Steps, Values
+from refquant.layout.values import BFLOAT16, FLOAT32, OPERATIONS, small_offset
+
+__all__ = ["Formula"]
+
+F32 = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+SHORT = 32
+"""Up to so many weights, repeating their scale costs less than an inner loop for each run."""
+
+
+class Formula:
+    """Adds the steps of `layout`'s formula; `codes` are the fields' arrays, cut to broadcast."""
+
+    def __init__(
+        self, layout: Layout, codes: Mapping[str, Codes], shape: tuple[int, ...], steps: Steps
+    ) -> None:
+        self.layout, self.codes, self.shape, self.steps = layout, codes, shape, steps
+
+    def add(self, value: Expression) -> None:
+        """The steps that leave the numbers of `value` in the tile's values."""
+        found = self._number(value, VALUES)
+        if found is not VALUES:
+            self.steps.add(np.copyto, VALUES, found)
+
+    def _number(self, value: Expression, free: Values | None) -> Operand:
+        """Where the numbers of a sub-formula will be: in `free` if it has as many."""
+        if isinstance(value, float):
+            return np.float32(value)
+        if isinstance(value, str):
+            return self._leaf(value, free)
+        if value[0] == "lut":
+            return self._looked_up(str(value[1]), str(value[2]), free)
+        if (offset := small_offset(self.layout, value)) is not None:
+            codes = self.codes[str(value[1])]
+            moved = np.empty(codes.shape, np.int8)
+            self.steps.add(np.subtract, codes.view(np.int8), offset, moved)
+            return self._cast(moved, free)
+        shared = free if self._shape(value[1]) == self.shape else None
+        left = self._number(value[1], shared)
+        right = self._number(value[2], None if shared else free)
+        out = self._room(self._shape(value), free)
+        operation = OPERATIONS[str(value[0])]
+        if out is VALUES and self._is_short(left):
+            self.steps.add(_with_left_repeated, operation, left, right, out)
+        elif out is VALUES and self._is_short(right):
+            self.steps.add(_with_right_repeated, operation, left, right, out)
+        else:
+            self.steps.add(operation, left, right, out)
+        return out
+
+    def _is_short(self, operand: Operand) -> bool:
+        """Whether an operand has one number for each short run of weights."""
+        if not isinstance(operand, np.ndarray) or not 1 < self.shape[-1] <= SHORT:
+            return False
+        return operand.shape == (*self.shape[:-1], 1)
+
+    def _shape(self, value: Expression) -> tuple[int, ...]:
+        """Shape of a sub-formula's numbers."""
+        if isinstance(value, str):
+            return self.codes[value].shape
+        if isinstance(value, float):
+            return ()
+        operands = value[2:] if value[0] == "lut" else value[1:]
+        return np.broadcast_shapes(*map(self._shape, operands))
+
+    def _room(self, shape: tuple[int, ...], free: Values | None) -> F32 | Values:
+        return free if free is not None and shape == self.shape else np.empty(shape, np.float32)
+
+    def _cast(self, codes: Codes, free: Values | None) -> Operand:
+        out = self._room(codes.shape, free)
+        self.steps.add(np.copyto, out, codes)
+        return out
+
+    def _leaf(self, name: str, free: Values | None) -> Operand:
+        codes, element = self.codes[name], self.layout.fields[name].element
+        if is_integer(element):
+            return self._cast(codes, free)
+        if element == FLOAT32:
+            return codes.view(np.float32)
+        if element == BFLOAT16:
+            words = np.empty(codes.shape, np.uint32)
+            self.steps.add(np.copyto, words, codes)
+            self.steps.add(np.left_shift, words, np.uint32(16), words)
+            return words.view(np.float32)
+        if not isinstance(element, Minifloat):
+            raise SchemeError(f"{element} has no value")
+        return self._small_float(codes, element, free)
+
+    def _small_float(self, codes: Codes, element: Minifloat, free: Values | None) -> Operand:
+        out = self._room(codes.shape, free)
+        table, moved = code_table(element), moved_bits(element)
+        if moved is None or codes.shape != self.shape:
+            self.steps.add(_take, table, codes, out)
+            return out
+        words = np.empty(codes.shape, np.int32)
+        self.steps.add(move, codes, moved, words)
+        self.steps.add(np.multiply, words.view(np.float32), moved.scale, out)
+        if moved.odd <= moved.low:
+            self.steps.add(_mend, codes, moved, table, out)
+        return out
+
+    def _looked_up(self, name: str, index: str, free: Values | None) -> Operand:
+        table, codes = self.layout.tables[name], self.codes[index]
+        stairs = staircase(table) if codes.dtype == np.uint8 else None
+        if stairs is not None and codes.shape == self.shape:
+            return self._cast(self._climbed(stairs, codes), free)
+        out = self._room(codes.shape, free)
+        self.steps.add(_take, table, codes, out)
+        return out
+
+    def _climbed(self, stairs: Staircase, codes: Codes) -> Codes:
+        """The numbers of a staircase as bytes with a sign."""
+        add, number, above = self.steps.add, np.empty_like(codes), np.empty_like(codes)
+        place = codes
+        if stairs.folds:
+            place = np.empty_like(codes)
+            add(np.bitwise_and, codes, np.uint8((1 << stairs.bits - 1) - 1), place)
+        reached = place
+        if stairs.first or not stairs.steps:
+            add(np.add, place, np.uint8(stairs.first), number)
+            reached = number
+        for edge, height in stairs.steps:
+            add(np.greater, place, np.uint8(edge), above.view(np.bool_))
+            if height > 1:
+                add(np.multiply, above, np.uint8(height), above)
+            add(np.add, reached, above, number)
+            reached = number
+        if stairs.folds:
+            # All ones where the top bit is set: a number xor that, minus that, is negated.
+            add(np.right_shift, codes, np.uint8(stairs.bits - 1), above)
+            add(np.negative, above, above)
+            add(np.bitwise_xor, number, above, number)
+            add(np.subtract, number, above, number)
+        return number.view(np.int8)
+
+
+def _with_left_repeated(operation: np.ufunc, left: F32, right: F32, out: F32) -> None:
+    operation(np.repeat(left, out.shape[-1]).reshape(out.shape), right, out)
+
+
+def _with_right_repeated(operation: np.ufunc, left: F32, right: F32, out: F32) -> None:
+    operation(left, np.repeat(right, out.shape[-1]).reshape(out.shape), out)
+
+
+def _take(table: F32, codes: Codes, out: F32) -> None:
+    # A table has an entry for every code, so clipping never changes an index.
+    np.take(table, codes, out=out, mode="clip")
+
+
+def _mend(codes: Codes, moved: MovedBits, table: F32, out: F32) -> None:
+    """Infinities and NaN, where there are any."""
+    turned = codes
+    if moved.turn:
+        turned = turned + codes.dtype.type(moved.turn)
+    if moved.low < np.iinfo(codes.dtype).max:
+        turned = turned & codes.dtype.type(moved.low)
+    if np.maximum.reduce(turned, axis=None) >= moved.odd:
+        odd = turned >= codes.dtype.type(moved.odd)
+        out[odd] = table[codes[odd]]
