@@ -7,7 +7,7 @@ from refquant.runtime import grouped as module
 from refquant.runtime import load_model
 from refquant.runtime.arithmetic_mode import arithmetic
 from refquant.runtime.grouped import GroupedMatrix, grouped
-from refquant.runtime.linear import Scratch, StackedMatrix, linear
+from refquant.runtime.linear import PackedMatrix, Scratch, StackedMatrix, linear
 from refquant.runtime.weights import WeightReader
 from refquant.tensor import quantize
 from tests.runtime_models import random_checkpoint
@@ -22,6 +22,14 @@ SCHEMES = [
 ]
 
 
+FOUR_BITS = {
+    "torchao/8da4w",
+    "tract/q40",
+    "mlx/affine[bits=4,group=64]",
+    *(f"ggml/{kind}" for kind in ("q4_0", "q4_1", "q2_k", "q4_k")),
+}
+
+
 def matrix(rows, columns, scheme, seed=0):
     values = np.random.default_rng(seed).standard_normal((rows, columns)).astype(np.float32)
     return quantize(values, scheme)
@@ -31,15 +39,17 @@ def rows_of(tokens, columns):
     return np.random.default_rng(9).standard_normal((tokens, columns)).astype(np.float32)
 
 
+@pytest.mark.parametrize("pack", [False, True])
 @pytest.mark.parametrize("tokens", [1, 3, 20])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_products(scheme, tokens, monkeypatch):
+def test_products(scheme, tokens, pack, monkeypatch):
     monkeypatch.setattr(module, "TILE_WEIGHTS", 17 * 256)
     parts = [matrix(40, 256, scheme), matrix(9, 256, scheme, seed=1)]
-    held, x = grouped(parts, Scratch()), rows_of(tokens, 256)
+    held, x = grouped(parts, Scratch(), pack=pack), rows_of(tokens, 256)
     dense = np.concatenate([part.dequantize() for part in parts])
     assert held.shape == dense.shape
-    assert len(held.tiles) == 3
+    assert held.bounds == (0, 16, 32, 48, 49)
+    assert held.tiles[0].nibbles == (pack and scheme in FOUR_BITS)
     bias = rows_of(1, 49)[0]
     exact = x.astype(np.float64) @ dense.T.astype(np.float64) + bias
     # The parts of a weight are added on their own: what they cancel counts in the bound.
@@ -52,17 +62,19 @@ def parts_of_weights(held):
     """|scale * code| + |minimum| of every weight [n, k]."""
     columns = []
     for tile in held.tiles:
-        size = np.abs(tile.codes * tile.scale.astype(np.float64))
+        size = np.abs(tile.numbers(Scratch()) * tile.scale.astype(np.float64))
         size += 0 if tile.minimum is None else np.abs(tile.minimum)
         columns.append(size.reshape(held.shape[1], -1))
     return np.concatenate(columns, axis=1).T
 
 
+@pytest.mark.parametrize("pack", [False, True])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_scaled_tile_holds_the_values_of_the_scheme(scheme):
+def test_a_scaled_tile_holds_the_values_of_the_scheme(scheme, pack):
     tensor = matrix(20, 256, scheme)
     with arithmetic("exact"):
-        decoded = linear(np.eye(256, dtype=np.float32), grouped([tensor], Scratch()))
+        held = grouped([tensor], Scratch(), pack=pack)
+        decoded = linear(np.eye(256, dtype=np.float32), held)
     assert np.array_equal(decoded.T, tensor.dequantize())
 
 
@@ -99,6 +111,9 @@ def reader_of(mode, schemes):
         ("auto", ("ggml/q4_0", "float/f16"), StackedMatrix),
         ("auto", ("float/f16", "float/f32"), np.ndarray),
         ("float32", ("ggml/q4_0", "ggml/q4_0"), np.ndarray),
+        ("packed", ("ggml/q4_1", "ggml/q4_1"), GroupedMatrix),
+        ("packed", ("ggml/q8_0", "ggml/q8_0"), GroupedMatrix),
+        ("packed", ("ggml/q5_1", "ggml/q5_1"), PackedMatrix),
     ],
 )
 def test_modes(mode, schemes, kind):

@@ -69,27 +69,15 @@ def _numpy_facts() -> dict[str, Any]:
     """What NumPy was built with: its BLAS and the vector instructions it found here."""
     import numpy as np
 
+    from refquant.runtime.blas import blas_threads
+
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     return {
         "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-        "blas_threads": _blas_threads(Path(np.__file__).parent),
+        "blas_threads": blas_threads(),
         "simd": list(config.get("SIMD Extensions", {}).get("found", [])),
     }
-
-
-def _blas_threads(package: Path) -> int | None:
-    """Threads of the OpenBLAS that NumPy's wheels carry; None for another BLAS."""
-    import ctypes
-
-    for folder in (package.with_name("numpy.libs"), package / ".dylibs"):
-        for library in sorted(folder.glob("*openblas*")):
-            try:
-                count = ctypes.CDLL(str(library)).scipy_openblas_get_num_threads64_
-            except (OSError, AttributeError):
-                continue
-            return int(count())
-    return None
 
 
 def _versions(names: tuple[str, ...]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from refquant.arithmetic import correctly_rounded
 from refquant.errors import UsageError
 
-__all__ = ["ARITHMETICS", "ArithmeticMode", "Primitives", "arithmetic", "primitives", "using"]
+__all__ = [
+    "ARITHMETICS",
+    "ArithmeticMode",
+    "Primitives",
+    "arithmetic",
+    "arithmetic_of",
+    "primitives",
+    "using",
+]
 
 Floats = NDArray[np.float32]
 Turns = NDArray[np.complex64]
@@ -36,7 +44,9 @@ ARITHMETICS: Final[tuple[ArithmeticMode, ...]] = get_args(ArithmeticMode)
 class Primitives:
     """One arithmetic: the operations whose results machines disagree about.
 
-    `exp`, `log`, `tanh` and `erf` overwrite their argument and return it.
+    `exp`, `log`, `tanh` and `erf` overwrite their argument and return it. With `each_row_alone`
+    a token's numbers may not depend on which tokens are computed beside it; in `exact` they never
+    do.
     """
 
     products: Callable[[Floats, Floats], Floats]
@@ -51,6 +61,7 @@ class Primitives:
     frequencies: Callable[[float, int], Frequencies]
     table: Callable[[int, int, Frequencies], Turns]
     is_exact: bool = False
+    each_row_alone: bool = False
 
 
 def primitives() -> Primitives:
@@ -75,6 +86,11 @@ def using(chosen: Primitives) -> Iterator[None]:
         yield
     finally:
         _IN_FORCE.reset(token)
+
+
+def arithmetic_of(*, exact: bool, alone: bool) -> Primitives:
+    """One of the two arithmetics, each row alone or not."""
+    return _VARIANTS[exact, alone]
 
 
 def _products(x: Floats, y: Floats) -> Floats:  # f32[..., t, k], f32[..., k, n] -> f32[..., t, n]
@@ -196,6 +212,12 @@ _PRIMITIVES: Final = {
         table=_exact_table,
         is_exact=True,
     ),
+}
+
+_VARIANTS: Final = {
+    (kind.is_exact, alone): replace(kind, each_row_alone=alone)
+    for kind in _PRIMITIVES.values()
+    for alone in (False, True)
 }
 
 _IN_FORCE: Final = ContextVar("arithmetic in force", default=_PRIMITIVES["fast"])

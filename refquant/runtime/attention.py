@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from refquant.runtime.arithmetic_mode import primitives
 from refquant.runtime.ops import Floats, products, soft_cap, softmax
 
 __all__ = ["Sight", "attend"]
@@ -57,11 +58,12 @@ def attend(
     scaled = queries * np.float32(1 / math.sqrt(sight.divisor))
     by_group = scaled.reshape(tokens, groups, heads // groups, width)
     sink = None if sinks is None else sinks.reshape(groups, heads // groups)
-    if tokens == 1:
-        seen = slice(sight.start(length - 1), length)
-        one = _attend_one(by_group[0], keys[:, seen], values[:, seen], sight, sink)
-        return one.reshape(1, heads * width)
     mixed = np.empty_like(by_group)
+    if tokens == 1 or primitives().each_row_alone:
+        for row, position in enumerate(range(length - tokens, length)):
+            seen = slice(sight.start(position), sight.stop(position, length))
+            _attend_one(by_group[row], keys[:, seen], values[:, seen], sight, sink, mixed[row])
+        return mixed.reshape(tokens, heads * width)
     for start in range(0, tokens, QUERY_TILE):
         tile = slice(start, min(start + QUERY_TILE, tokens))
         first, last = length - tokens + tile.start, length - tokens + tile.stop - 1
@@ -100,12 +102,17 @@ def _scores(scores: Floats, sight: Sight) -> Floats:  # f32[...] -> f32[...]
 
 
 def _attend_one(
-    queries: Floats, keys: Floats, values: Floats, sight: Sight, sink: Floats | None
-) -> Floats:  # f32[g, q, d], f32[g, n, d], f32[g, n, d], sight, f32[g, q]? -> f32[g, q, d]
+    queries: Floats,
+    keys: Floats,
+    values: Floats,
+    sight: Sight,
+    sink: Floats | None,
+    mixed: Floats,
+) -> None:  # f32[g, q, d], f32[g, n, d], f32[g, n, d], sight, f32[g, q]?, f32[g, q, d]
     """One token's queries: one matrix-vector product for each head, which BLAS does best."""
     scores = _scores(products(keys[:, np.newaxis], queries[..., np.newaxis])[..., 0], sight)
     weights = softmax(scores, out=scores, sink=sink)  # [g, q, n]
-    return products(weights[:, :, np.newaxis], values[:, np.newaxis])[:, :, 0]
+    mixed[:] = products(weights[:, :, np.newaxis], values[:, np.newaxis])[:, :, 0]
 
 
 def _attend_tile(

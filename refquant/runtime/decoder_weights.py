@@ -16,14 +16,23 @@ from refquant.runtime.ops import Floats
 from refquant.runtime.parts import Parts
 from refquant.runtime.rope import Rope, rope_of
 from refquant.runtime.weights import WeightMode
+from refquant.runtime.workers import Crew
 from refquant.tensor import QuantizedTensor
 
 __all__ = ["read_decoder"]
 
 
-def read_decoder(checkpoint: Checkpoint, architecture: Architecture, mode: WeightMode) -> Decoder:
-    """The decoder in a checkpoint whose tensors have been checked against its architecture."""
-    parts = Parts(checkpoint, architecture, mode)
+def read_decoder(
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    mode: WeightMode,
+    crew: Crew | None = None,
+) -> Decoder:
+    """The decoder in a checkpoint whose tensors have been checked against its architecture.
+
+    Its matrices are those of the crew, if there is one.
+    """
+    parts = Parts(checkpoint, architecture, mode, crew)
     embedding = parts.reader.table("token_embd.weight")
     scaled = parts.facts.get("embedding_scale") == "root of width"
     ropes = _ropes(parts)
@@ -50,7 +59,7 @@ def _output(parts: Parts, embedding: Floats | QuantizedTensor) -> Matrix:
         return parts.reader.matrix("output.weight")
     if isinstance(embedding, QuantizedTensor) or parts.reader.has_contract("token_embd.weight"):
         return parts.reader.matrix("token_embd.weight")
-    return embedding
+    return parts.reader.shared(embedding)
 
 
 def _ropes(parts: Parts) -> tuple[Rope | None, Rope | None]:

@@ -17,6 +17,7 @@ from refquant.runtime.decoder import Watch, watch_nothing
 from refquant.runtime.decoder_weights import read_decoder
 from refquant.runtime.ops import Floats
 from refquant.runtime.weights import WeightMode
+from refquant.runtime.workers import Crew
 
 __all__ = ["ENCODERS", "LOADERS", "Network"]
 
@@ -44,7 +45,9 @@ class Network(Protocol):
 ENCODERS: Final = frozenset({"bert"})
 """The families that turn text into vectors; `encoder.py` runs them."""
 
-LOADERS: Final[Mapping[str, Callable[[Checkpoint, Architecture, WeightMode], Network]]] = {
+Loader = Callable[[Checkpoint, Architecture, WeightMode, Crew | None], Network]
+
+LOADERS: Final[Mapping[str, Loader]] = {
     "llama": read_decoder,
     "qwen2": read_decoder,
     "qwen3": read_decoder,

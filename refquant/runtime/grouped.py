@@ -1,4 +1,4 @@
-"""Matrices held as one byte a weight: codes by group, a group's codes one below the other.
+"""Matrices held as codes by group, a byte or half a byte a weight, a group's codes in one column.
 
 Turning a tile of codes into binary32 numbers is one cast that the processor does many at a time.
 For few tokens the codes are multiplied as they are and each group's sum is scaled afterwards; for
@@ -7,8 +7,9 @@ come in, so its last bits are not those of decoded weights; in `exact` arithmeti
 scaled, and holds the very values of the scheme.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from refquant.runtime.arithmetic_mode import primitives
 from refquant.runtime.factors import Factors, factors_of
-from refquant.runtime.linear import Scratch
+from refquant.runtime.linear import Scratch, tile_bounds, whole_product
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor
 
@@ -25,15 +26,20 @@ __all__ = ["GroupedMatrix", "grouped"]
 # From so many tokens on, scaling the tile costs less than scaling every token's sums.
 FEW_TOKENS: Final = 8
 
-# Weights of a tile: its numbers and the sums of a few tokens stay in a cache of 1 to 4 MB.
-TILE_WEIGHTS: Final = 1 << 18
+# Weights of a tile. As numbers they fill 2 MB, which is more than a second-level cache; smaller
+# tiles have shorter rows or fewer groups, and lose more by calls than they gain.
+TILE_WEIGHTS: Final = 1 << 19
+
+NIBBLE: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupTile:
     """Outputs `start` to `stop`: codes int[groups, group, n], scale and minimum f32[groups, 1, n].
 
-    Weight k of output n is `scale * code + minimum`, the minimum left out where it is None.
+    Weight k of output n is `scale * code + minimum`, the minimum left out where it is None. Where
+    codes are `nibbles`, [groups, group / 2, n], the lower half of byte j is code j of the group and
+    the upper half is code j + group / 2.
     """
 
     start: int
@@ -41,6 +47,31 @@ class GroupTile:
     codes: NDArray[np.integer]
     scale: Floats
     minimum: Floats | None
+    nibbles: bool = False
+
+    def numbers(self, scratch: Scratch) -> Floats:
+        """The codes as f32[groups, group, n], in the scratch."""
+        groups, height, outputs = self.codes.shape
+        height *= 1 + self.nibbles
+        numbers = scratch.rows(groups * height, outputs).reshape(groups, height, outputs)
+        if self.nibbles:
+            self._unpack(numbers, scratch)
+        else:
+            np.copyto(numbers, self.codes, casting="unsafe")
+        return numbers
+
+    def _unpack(self, numbers: Floats, scratch: Scratch) -> None:  # f32[g, s, n]
+        half = self.codes.shape[1]
+        part = scratch.codes(self.codes)
+        if self.codes.dtype == np.int8:
+            # Shifting right repeats the sign.
+            np.left_shift(self.codes, NIBBLE, out=part)
+            np.right_shift(part, NIBBLE, out=part)
+        else:
+            np.bitwise_and(self.codes, 15, out=part)
+        np.copyto(numbers[:, :half], part, casting="unsafe")
+        np.right_shift(self.codes, NIBBLE, out=part)
+        np.copyto(numbers[:, half:], part, casting="unsafe")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,48 +82,80 @@ class GroupedMatrix:
     tiles: tuple[GroupTile, ...]
     scratch: Scratch
 
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """The first output of each tile, and the end."""
+        return (*(tile.start for tile in self.tiles), self.shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, scales and minima."""
+        held = [one for tile in self.tiles for one in (tile.codes, tile.scale, tile.minimum)]
+        return sum(one.nbytes for one in held if one is not None)
+
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """The products of every row of x with every row of the matrix, and the bias added."""
-        y = np.empty((len(x), self.shape[0]), np.float32)
-        if primitives().is_exact or len(x) > FEW_TOKENS:
-            self._scaled_first(x, y)
+        return whole_product(self, x, bias)
+
+    def fill(self, x: Floats, y: Floats, first: int, last: int) -> None:  # f32[t, k], f32[t, n]
+        """Write the outputs of tiles `first` to `last`."""
+        tiles, kind = self.tiles[first:last], primitives()
+        if kind.is_exact or (len(x) > FEW_TOKENS and not kind.each_row_alone):
+            self._scaled_first(x, y, tiles)
+        elif kind.each_row_alone:
+            self._scaled_after([x[row : row + 1] for row in range(len(x))], y, tiles)
         else:
-            self._scaled_after(x, y)
-        return y if bias is None else np.add(y, bias, out=y)
+            self._scaled_after([x], y, tiles)
 
-    def _numbers(self) -> Iterator[tuple[GroupTile, Floats]]:
-        for tile in self.tiles:
-            rows = self.scratch.rows(tile.codes.shape[0] * tile.codes.shape[1], tile.codes.shape[2])
-            numbers = rows.reshape(tile.codes.shape)
-            np.copyto(numbers, tile.codes, casting="unsafe")
-            yield tile, numbers
-
-    def _scaled_first(self, x: Floats, y: Floats) -> None:  # f32[t, k], f32[t, n]
-        for tile, numbers in self._numbers():
+    def _scaled_first(
+        self, x: Floats, y: Floats, tiles: Sequence[GroupTile]
+    ) -> None:  # f32[t, k], f32[t, n]
+        for tile in tiles:
+            numbers = tile.numbers(self.scratch)
             np.multiply(numbers, tile.scale, out=numbers)
             if tile.minimum is not None:
                 np.add(numbers, tile.minimum, out=numbers)
             columns = numbers.reshape(self.shape[1], -1)
             y[:, tile.start : tile.stop] = primitives().row_products(x, columns.T)
 
-    def _scaled_after(self, x: Floats, y: Floats) -> None:  # f32[t, k], f32[t, n]
-        groups = self.tiles[0].codes.shape[0]
-        by_group = np.ascontiguousarray(x.reshape(len(x), groups, -1).swapaxes(0, 1))  # [g, t, s]
-        totals: Floats | None = None
-        for tile, numbers in self._numbers():
-            sums = np.matmul(by_group, numbers)  # [g, t, n]
-            sums *= tile.scale
-            part = y[:, tile.start : tile.stop]
-            np.add.reduce(sums, axis=0, out=part)
-            if tile.minimum is not None:
-                totals = np.add.reduce(by_group, axis=2).T if totals is None else totals  # [t, g]
-                part += totals @ tile.minimum[:, 0]
+    def _scaled_after(
+        self, parts: Sequence[Floats], y: Floats, tiles: Sequence[GroupTile]
+    ) -> None:  # several f32[t, k], f32[t, n]
+        """Each of `parts`, rows of x, is multiplied by itself."""
+        groups = tiles[0].codes.shape[0] if tiles else 1
+        inputs = [_by_group(part, groups) for part in parts]
+        has_minimum = bool(tiles) and tiles[0].minimum is not None
+        totals = [_totals(one) if has_minimum else None for one in inputs]
+        for tile in tiles:
+            numbers = tile.numbers(self.scratch)
+            row = 0
+            for by_group, total in zip(inputs, totals, strict=True):
+                stop = row + by_group.shape[1]
+                out = y[row:stop, tile.start : tile.stop]
+                sums = np.matmul(by_group, numbers)  # [g, t, n]
+                sums *= tile.scale
+                np.add.reduce(sums, axis=0, out=out)
+                if total is not None and tile.minimum is not None:
+                    out += total @ tile.minimum[:, 0]
+                row = stop
 
 
-def grouped(parts: Sequence[QuantizedTensor], scratch: Scratch) -> GroupedMatrix | None:
+def _by_group(x: Floats, groups: int) -> Floats:  # f32[t, k], int -> f32[g, t, s]
+    return np.ascontiguousarray(x.reshape(len(x), groups, -1).swapaxes(0, 1))
+
+
+def _totals(by_group: Floats) -> Floats:  # f32[g, t, s] -> f32[t, g]
+    totals: Floats = np.add.reduce(by_group, axis=2).T
+    return totals
+
+
+def grouped(
+    parts: Sequence[QuantizedTensor], scratch: Scratch, *, pack: bool = False
+) -> GroupedMatrix | None:
     """Matrices with the same inputs, stacked; None where they are no bytes times a group's scale.
 
-    It is None, too, where their groups differ, or where only some of them have minima.
+    It is None, too, where their groups differ, or where only some of them have minima. With `pack`
+    two codes share a byte where they are small enough.
     """
     found = [factors_of(part) for part in parts]
     held = [(one, None if one is None else _bytes(one)) for one in found]
@@ -102,30 +165,52 @@ def grouped(parts: Sequence[QuantizedTensor], scratch: Scratch) -> GroupedMatrix
     codes = np.concatenate([one for _, one in held if one is not None])
     minima = [one.minimum for one in factors if one.minimum is not None]
     scale = np.concatenate([one.scale for one in factors])
-    tiles = _tiles(codes, scale, np.concatenate(minima) if minima else None, scratch)
+    minimum = np.concatenate(minima) if minima else None
+    nibbles = pack and _fit_nibbles(codes, factors[0].group)
+    tiles = _tiles(codes, scale, minimum, scratch, nibbles=nibbles)
     return GroupedMatrix((codes.shape[0], codes.shape[1]), tiles, scratch)
 
 
 def _tiles(
-    codes: NDArray[np.integer], scale: Floats, minimum: Floats | None, scratch: Scratch
+    codes: NDArray[np.integer],
+    scale: Floats,
+    minimum: Floats | None,
+    scratch: Scratch,
+    *,
+    nibbles: bool,
 ) -> tuple[GroupTile, ...]:
     outputs, inputs = codes.shape
-    step = min(max(TILE_WEIGHTS // inputs, 16), outputs)
-    scratch.reserve(step * inputs)
+    bounds = tile_bounds(outputs, inputs, TILE_WEIGHTS)
+    scratch.reserve((bounds[1] - bounds[0]) * inputs)
     tiles = []
-    for start in range(0, outputs, step):
-        part = slice(start, min(start + step, outputs))
+    for start, stop in pairwise(bounds):
+        part = slice(start, stop)
         by_group = codes[part].reshape(-1, scale.shape[1], inputs // scale.shape[1])
+        columns = by_group.transpose(1, 2, 0)
         tiles.append(
             GroupTile(
-                part.start,
-                part.stop,
-                np.ascontiguousarray(by_group.transpose(1, 2, 0)),
+                start,
+                stop,
+                _halved(columns) if nibbles else np.ascontiguousarray(columns),
                 np.ascontiguousarray(scale[part].T)[:, np.newaxis],
                 None if minimum is None else np.ascontiguousarray(minimum[part].T)[:, np.newaxis],
+                nibbles,
             )
         )
     return tuple(tiles)
+
+
+def _fit_nibbles(codes: NDArray[np.integer], group: int) -> bool:
+    lowest, highest = (-8, 7) if codes.dtype == np.int8 else (0, 15)
+    return group % 2 == 0 and codes.min() >= lowest and codes.max() <= highest
+
+
+def _halved(codes: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Codes [g, s, n] as nibbles [g, s / 2, n]."""
+    half = codes.shape[1] // 2
+    packed = np.ascontiguousarray(codes[:, :half] & codes.dtype.type(15))
+    packed |= codes[:, half:] << codes.dtype.type(NIBBLE)
+    return packed
 
 
 def _bytes(found: Factors) -> NDArray[np.integer] | None:

@@ -7,20 +7,37 @@ memory than its file plus that buffer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from itertools import pairwise
+from typing import Final, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refquant.layout.tiles import row_unit
 from refquant.runtime.arithmetic_mode import primitives
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor
 
-__all__ = ["Matrix", "PackedMatrix", "Product", "Scratch", "StackedMatrix", "linear", "pack_rows"]
+__all__ = [
+    "DenseMatrix",
+    "Matrix",
+    "PackedMatrix",
+    "Product",
+    "Scratch",
+    "StackedMatrix",
+    "Tiled",
+    "dense",
+    "linear",
+    "pack_rows",
+    "tiled",
+]
 
 # Tiles of 0.2 to 0.8 million elements measure alike; smaller ones pay for calls, larger ones fall
 # out of the second-level cache.
 TILE_ELEMENTS: Final = 1 << 18
+
+# Weights of a tile that is numbers already; it only has to be worth a call.
+DENSE_TILE: Final = 1 << 19
 
 
 class Scratch:
@@ -29,17 +46,24 @@ class Scratch:
     def __init__(self) -> None:
         self.size = TILE_ELEMENTS
         self._buffer: Floats | None = None
+        self._bytes: NDArray[np.uint8] | None = None
 
     def reserve(self, elements: int) -> None:
         """See to it that a tile of so many elements will fit."""
         if elements > self.size:
-            self.size, self._buffer = elements, None
+            self.size, self._buffer, self._bytes = elements, None, None
 
     def rows(self, count: int, columns: int) -> Floats:
         """The first part of the buffer as f32[count, columns]; the next call overwrites it."""
         if self._buffer is None:
             self._buffer = np.empty(self.size, np.float32)
         return self._buffer[: count * columns].reshape(count, columns)
+
+    def codes(self, like: NDArray[np.integer]) -> NDArray[np.integer]:
+        """An array of bytes of this shape and type; the next call overwrites it."""
+        if self._bytes is None:
+            self._bytes = np.empty(self.size, np.uint8)
+        return self._bytes[: like.size].view(like.dtype).reshape(like.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +83,22 @@ class PackedMatrix:
     tiles: tuple[Tile, ...]
     scratch: Scratch
 
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """The first output of each tile, and the end."""
+        return (*(tile.start for tile in self.tiles), self.shape[0])
+
+    def fill(self, x: Floats, y: Floats, first: int, last: int) -> None:  # f32[t, k], f32[t, n]
+        """Decode tiles `first` to `last` and write their outputs."""
+        for tile in self.tiles[first:last]:
+            rows = self.scratch.rows(tile.stop - tile.start, self.shape[1])
+            tile.rows.dequantize(out=rows, threads=1)
+            y[:, tile.start : tile.stop] = row_products(x, rows)
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The products of every row of x with every row of the matrix, and the bias added."""
+        return whole_product(self, x, bias)
+
 
 class Product(Protocol):
     """A matrix that knows how it is multiplied, such as one of integers (`coded.py`)."""
@@ -69,6 +109,88 @@ class Product(Protocol):
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """The products of every row of x with every row of the matrix, and the bias added."""
+
+
+class Tiled(Product, Protocol):
+    """A matrix whose outputs fall into tiles; each is computed as if there were no others.
+
+    So whoever computes which tiles, and in what order, the outputs are the same bits.
+    """
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """The first output of each tile, and the end."""
+
+    def fill(self, x: Floats, y: Floats, first: int, last: int) -> None:  # f32[t, k], f32[t, n]
+        """Write the outputs of tiles `first` to `last`."""
+
+
+def row_products(x: Floats, rows: Floats) -> Floats:  # f32[t, k], f32[n, k] -> f32[t, n]
+    """The products of rows with rows, in the arithmetic in force.
+
+    Where the products of a token may not depend on its neighbours, each row of x goes alone.
+    """
+    multiply = primitives().row_products
+    if len(x) == 1 or not primitives().each_row_alone:
+        return multiply(x, rows)
+    return np.concatenate([multiply(x[row : row + 1], rows) for row in range(len(x))])
+
+
+def whole_product(
+    matrix: Tiled, x: Floats, bias: Floats | None
+) -> Floats:  # tiled[n, k], f32[t, k], f32[n]? -> f32[t, n]
+    """All tiles' outputs, and the bias added."""
+    y = np.empty((len(x), matrix.shape[0]), np.float32)
+    matrix.fill(x, y, 0, len(matrix.bounds) - 1)
+    return y if bias is None else np.add(y, bias, out=y)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseMatrix:
+    """Numbers f32[n, k], cut into tiles of rows."""
+
+    rows: Floats
+    bounds: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        return self.rows.shape[0], self.rows.shape[1]
+
+    def fill(self, x: Floats, y: Floats, first: int, last: int) -> None:  # f32[t, k], f32[t, n]
+        """Write the outputs of tiles `first` to `last`."""
+        for start, stop in pairwise(self.bounds[first : last + 1]):
+            y[:, start:stop] = row_products(x, self.rows[start:stop])
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The products of every row of x with every row of the matrix, and the bias added."""
+        return whole_product(self, x, bias)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SingleTile:
+    """A matrix that is multiplied in one piece."""
+
+    matrix: Product
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        return self.matrix.shape
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """The one tile is everything."""
+        return (0, self.matrix.shape[0])
+
+    def fill(self, x: Floats, y: Floats, first: int, last: int) -> None:  # f32[t, k], f32[t, n]
+        """Write all outputs, if tile 0 is asked for."""
+        if first == 0 < last:
+            y[:] = self.matrix.product(x, None)
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The products of every row of x with every row of the matrix, and the bias added."""
+        return self.matrix.product(x, bias)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,22 +218,67 @@ def linear(
     x: Floats, w: Matrix, bias: Floats | None = None
 ) -> Floats:  # f32[t, k], f32[n, k], f32[n]? -> f32[t, n]
     """The products of every row of x with every row of w, and the bias added."""
-    if isinstance(w, PackedMatrix):
-        y = _linear_packed(x, w)
-    elif isinstance(w, np.ndarray):
-        y = primitives().row_products(x, w)
-    else:
+    if not isinstance(w, np.ndarray):
         return w.product(x, bias)
+    y = row_products(x, w)
     return y if bias is None else np.add(y, bias, out=y)
 
 
-def _linear_packed(x: Floats, w: PackedMatrix) -> Floats:  # f32[t, k], packed[n, k] -> f32[t, n]
-    y = np.empty((x.shape[0], w.shape[0]), np.float32)
-    for tile in w.tiles:
-        rows = w.scratch.rows(tile.stop - tile.start, w.shape[1])
-        tile.rows.dequantize(out=rows, threads=1)
-        y[:, tile.start : tile.stop] = primitives().row_products(x, rows)
-    return y
+def tiled(w: Matrix) -> Tiled:
+    """The same matrix in tiles whose boundaries depend on nothing but the matrix."""
+    if isinstance(w, np.ndarray):
+        return dense(w)
+    if isinstance(w, StackedMatrix):
+        return StackedTiles(w.shape, tuple(tiled(part) for part in w.parts))
+    return cast("Tiled", w) if hasattr(w, "fill") else SingleTile(w)
+
+
+def dense(rows: Floats) -> DenseMatrix:  # f32[n, k] -> dense[n, k]
+    """Numbers cut into tiles of about 2 MB."""
+    return DenseMatrix(rows, tile_bounds(rows.shape[0], rows.shape[1], DENSE_TILE))
+
+
+def tile_bounds(outputs: int, inputs: int, weights: int) -> tuple[int, ...]:
+    """Where tiles of at most so many weights begin, and the end.
+
+    There is an even number of about the same height, so that two processes have equal work. Each
+    but the last holds a multiple of 16 outputs, as many as fill the registers of today's
+    processors.
+    """
+    count = max(-(-outputs * inputs // weights), 2)
+    count += count % 2
+    step = max(-(-outputs // (16 * count)) * 16, 16)
+    return (*range(0, outputs, step), outputs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedTiles:
+    """The tiles of matrices with the same inputs, one matrix after the other."""
+
+    shape: tuple[int, int]
+    parts: tuple[Tiled, ...]
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """The first output of each tile, and the end."""
+        found = [0]
+        for part in self.parts:
+            found += [found[-1] + bound - part.bounds[0] for bound in part.bounds[1:]]
+        return tuple(found)
+
+    def fill(self, x: Floats, y: Floats, first: int, last: int) -> None:  # f32[t, k], f32[t, n]
+        """Write the outputs of tiles `first` to `last`."""
+        start = 0
+        for part in self.parts:
+            tiles = len(part.bounds) - 1
+            stop = start + part.shape[0]
+            if first < tiles and last > 0:
+                part.fill(x, y[:, start:stop], max(first, 0), min(last, tiles))
+            first, last, start = first - tiles, last - tiles, stop
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The products of every row of x with every row of the matrix, and the bias added."""
+        return whole_product(self, x, bias)
 
 
 def pack_rows(parts: Sequence[QuantizedTensor], scratch: Scratch) -> PackedMatrix:

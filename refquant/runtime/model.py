@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from refquant.architectures import Architecture, check
 from refquant.arithmetic.contracts import ACTIVATIONS
+from refquant.arithmetic.precision import PRECISIONS, Precision
 from refquant.arithmetic.static import STATIC
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint
@@ -17,14 +18,17 @@ from refquant.formats.compute import (
     MatrixContract,
     compute_contracts,
     compute_extension,
+    compute_precision,
 )
 from refquant.recipe.assignment import subject
 from refquant.runtime.arithmetic_mode import ArithmeticMode, arithmetic
-from refquant.runtime.cache import Cache
+from refquant.runtime.cache import CACHE_TYPES, Cache, CacheType
 from refquant.runtime.decoder import Watch, watch_nothing
 from refquant.runtime.families import ENCODERS, LOADERS, Network
 from refquant.runtime.ops import Floats, log_probability
+from refquant.runtime.precision import in_precision, rounding
 from refquant.runtime.weights import WeightMode, require_finite
+from refquant.runtime.workers import Crew
 
 __all__ = ["Model", "load_model"]
 
@@ -35,8 +39,9 @@ LAST: Final = np.array([-1])
 class Model:
     """A language model: token ids in, logits out.
 
-    `checkpoint` is where the weights came from; `weight_mode` says how they are held, and
-    `arithmetic_mode` how sums are rounded.
+    `checkpoint` is where the weights came from; `weight_mode` says how they are held,
+    `arithmetic_mode` how sums are rounded, and `crew` are the processes that compute, if they were
+    asked for.
     """
 
     architecture: Architecture
@@ -44,6 +49,9 @@ class Model:
     checkpoint: Checkpoint = field(repr=False)
     weight_mode: WeightMode
     arithmetic_mode: ArithmeticMode = "fast"
+    crew: Crew | None = field(default=None, repr=False)
+    precision: Precision = "float32"
+    cache_type: CacheType = "float32"
 
     @property
     def vocabulary(self) -> int:
@@ -62,7 +70,8 @@ class Model:
 
     def new_cache(self, capacity: int | None = None) -> Cache:
         """Room for the keys and values of `capacity` positions; the whole context by default."""
-        return self.network.new_cache(self.context if capacity is None else capacity)
+        cache = self.network.new_cache(self.context if capacity is None else capacity)
+        return cache if self.cache_type == cache.kind else cache.of_type(self.cache_type)
 
     def forward(
         self,
@@ -107,7 +116,11 @@ class Model:
         tokens = self._checked_tokens(ids)
         start = cache.length
         # What is not finite shows in the logits, and gets an error instead of a warning.
-        with np.errstate(over="ignore", invalid="ignore"), arithmetic(self.arithmetic_mode):
+        with (
+            np.errstate(over="ignore", invalid="ignore"),
+            arithmetic(self.arithmetic_mode),
+            rounding(self.precision),
+        ):
             logits = self.network.forward(tokens, cache, rows=rows, watch=watch)
         if not np.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():
             cache.truncate(start)
@@ -131,8 +144,8 @@ class Model:
             require_finite(tensor.dequantize(), name)
         return FormatError(
             "E_NOT_FINITE",
-            "every weight is finite and yet the logits are not: "
-            "the model's values grow beyond what float32 can hold",
+            "every weight is finite and yet the logits are not: the model's values grow beyond "
+            f"what {self.precision} can hold, or a cache of type {self.cache_type}",
         )
 
 
@@ -144,6 +157,10 @@ def load_model(
     weights: WeightMode = "float32",
     arithmetic_mode: ArithmeticMode = "fast",
     compute: str | None = None,
+    *,
+    workers: int | None = None,
+    precision: Precision | None = None,
+    cache_type: CacheType = "float32",
 ) -> Model:
     """The model that a checkpoint describes, ready to run.
 
@@ -153,6 +170,11 @@ def load_model(
     `exact` for logits that are the same bits on every machine. `compute` is the contract of all
     products with quantized matrices, or `weight-only`, in place of what the file says of each;
     a static contract takes the place of those of its own width, whose scales the file holds.
+    `precision` is the type to which states and float weights are rounded, in place of the file's;
+    `cache_type` that in which keys and values are kept.
+    With `workers`, so many processes share the products, this one among them, with one thread of
+    BLAS each, and the results are the same bits for any number of them; they end with the model.
+    Without, this process computes alone, with the threads that BLAS takes.
     Raises UnsupportedError for a checkpoint without a known architecture, and for a scheme that
     cannot be computed under its contract; FormatError for tensors that are not this
     architecture's, or not finite.
@@ -168,11 +190,21 @@ def load_model(
             "(refquant.runtime.load_encoder)"
         )
     check(architecture, _shapes(checkpoint, architecture))
+    own = compute_precision(checkpoint.extensions) if precision is None else precision
+    if own not in PRECISIONS or cache_type not in CACHE_TYPES:
+        raise UsageError(
+            f"precision can be {', '.join(PRECISIONS)}, and a cache {', '.join(CACHE_TYPES)}; "
+            f"not {own!r} and {cache_type!r}"
+        )
     if compute is not None:
         checkpoint = _under(checkpoint, compute)
+    held = in_precision(checkpoint, own)
     with arithmetic(arithmetic_mode):
-        network = LOADERS[architecture.family](checkpoint, architecture, weights)
-    return Model(architecture, network, checkpoint, weights, arithmetic_mode)
+        crew = None if workers is None else Crew(workers)
+        network = LOADERS[architecture.family](held, architecture, weights, crew)
+    if crew is not None:
+        crew.start()
+    return Model(architecture, network, held, weights, arithmetic_mode, crew, own, cache_type)
 
 
 def _under(checkpoint: Checkpoint, compute: str) -> Checkpoint:

@@ -9,6 +9,7 @@ from refquant.formats.checkpoint import Checkpoint
 from refquant.runtime.blocks import Affine, Gated, LayerNorm, Norm, RmsNorm
 from refquant.runtime.ops import Floats
 from refquant.runtime.weights import WeightMode, WeightReader
+from refquant.runtime.workers import Crew
 
 __all__ = ["Parts"]
 
@@ -21,10 +22,14 @@ class Parts:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, architecture: Architecture, mode: WeightMode
+        self,
+        checkpoint: Checkpoint,
+        architecture: Architecture,
+        mode: WeightMode,
+        crew: Crew | None = None,
     ) -> None:
         family = family_named(architecture.family)
-        self.reader = WeightReader(checkpoint, mode)
+        self.reader = WeightReader(checkpoint, mode, crew)
         self.names = frozenset(family.tensors(architecture.fields))
         self.facts: Mapping[str, FieldValue] = {**family.constants, **architecture.fields}
 

@@ -1,15 +1,15 @@
 """From a checkpoint's tensors to arrays and packed matrices, whatever the family.
 
 `float32` decodes every tensor once; `u8` keeps a byte for each weight where the scheme is made of
-integers and scales, and what is stored elsewhere; `packed` leaves every matrix as it is stored and
-decodes while computing; `auto` is `u8` where that is possible and `float32` elsewhere, which is the
-quickest for few tokens. In all of them the matrices that read the same input are stacked, so that
-one product serves them all. A matrix that the file wants computed under a contract is held as that
-contract's codes in any mode.
+integers and scales, and what is stored elsewhere; `packed` keeps half a byte where that is enough,
+and elsewhere leaves a matrix as it is stored and decodes while computing; `auto` is `u8` where that
+is possible and `float32` elsewhere, which is the quickest for few tokens. In all of them the
+matrices that read the same input are stacked, so that one product serves them all. A matrix that
+the file wants computed under a contract is held as that contract's codes in any mode.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -20,9 +20,13 @@ from refquant.runtime.coded import coded_matrix
 from refquant.runtime.grouped import grouped
 from refquant.runtime.linear import Matrix, Scratch, StackedMatrix, pack_rows
 from refquant.runtime.ops import Floats
+from refquant.runtime.workers import Crew
 from refquant.tensor import QuantizedTensor, quantize
 
 __all__ = ["WeightMode", "WeightReader", "require_finite"]
+
+# Codes by group with their scales in binary32 may take so much more than the file does.
+MOST_GROWTH: Final = 4 / 3
 
 WeightMode = Literal["auto", "float32", "u8", "packed"]
 
@@ -50,9 +54,10 @@ def require_finite(values: Floats, name: str) -> Floats:
 class WeightReader:
     """Takes matrices and vectors out of one checkpoint, in one of the modes."""
 
-    def __init__(self, checkpoint: Checkpoint, mode: WeightMode) -> None:
+    def __init__(self, checkpoint: Checkpoint, mode: WeightMode, crew: Crew | None = None) -> None:
         self.checkpoint = checkpoint
         self.mode = mode
+        self.crew = crew
         self.scratch = Scratch()
         self.contracts = compute_contracts(checkpoint.extensions, checkpoint.tensors)
 
@@ -70,16 +75,20 @@ class WeightReader:
     def matrix(self, *names: str) -> Matrix:
         """Matrices of the same width, stacked row upon row."""
         if any(self.has_contract(name) for name in names):
-            return _stacked([self._one(name) for name in names])
+            return self.shared(_stacked([self._one(name) for name in names]))
         parts = [stored_tensor(self.checkpoint, name) for name in names]
-        return self._together(parts, names)
+        return self.shared(self._together(parts, names))
+
+    def shared(self, matrix: Matrix) -> Matrix:
+        """The same matrix, multiplied by all of the workers if there are any."""
+        return matrix if self.crew is None else self.crew.share(matrix)
 
     def _together(self, parts: list[QuantizedTensor], names: Sequence[str]) -> Matrix:
         """Matrices in one, held as the mode has it."""
         if self.mode == "float32":
             return _decoded(parts, names)
         if self.mode == "packed":
-            return pack_rows(parts, self.scratch)
+            return self._packed(parts)
         found = grouped(parts, self.scratch)
         if found is not None:
             return found
@@ -89,6 +98,13 @@ class WeightReader:
             each = zip(parts, names, strict=True)
             return _stacked([self._together([part], [name]) for part, name in each])
         return _decoded(parts, names) if self.mode == "auto" else pack_rows(parts, self.scratch)
+
+    def _packed(self, parts: list[QuantizedTensor]) -> Matrix:
+        """Matrices in about as many bytes as the file has for them."""
+        packed = grouped(parts, self.scratch, pack=True)
+        if packed is not None and packed.nbytes <= MOST_GROWTH * _stored(parts):
+            return packed
+        return pack_rows(parts, self.scratch)
 
     def has_contract(self, name: str) -> bool:
         """True if products with this tensor have a contract other than its real numbers."""
@@ -107,6 +123,9 @@ class WeightReader:
 
     def expert_matrices(self, *names: str) -> list[Matrix]:
         """For each expert, its slices [n, k] of tensors [experts, n, k], row upon row."""
+        return [self.shared(matrix) for matrix in self._expert_matrices(names)]
+
+    def _expert_matrices(self, names: Sequence[str]) -> list[Matrix]:
         parts = [stored_tensor(self.checkpoint, name) for name in names]
         experts = range(parts[0].shape[0])
         if any(self.has_contract(name) for name in names):
@@ -141,6 +160,10 @@ def _decoded(parts: Sequence[QuantizedTensor], names: Sequence[str]) -> Floats:
         require_finite(part.dequantize(out=rows), name)
         start += part.shape[0]
     return stacked
+
+
+def _stored(parts: Sequence[QuantizedTensor]) -> int:
+    return sum(part.nbytes for part in parts)
 
 
 def _is_float(tensor: QuantizedTensor) -> bool:

@@ -1,0 +1,123 @@
+"""Processes that share the products of a model: each computes some tiles of every matrix.
+
+They are forked when the weights are in memory, so nothing is copied; what goes into a product and
+what comes out lies in memory that all of them see (`team.py` says how they come to terms). Each
+computes with one thread of BLAS. Which process computes which tiles does not matter for the result
+(`Tiled`), and so their number does not.
+"""
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from refquant.errors import UsageError
+from refquant.runtime.blas import limit_blas_threads
+from refquant.runtime.linear import Matrix, Tiled, tiled
+from refquant.runtime.ops import Floats
+from refquant.runtime.team import Team
+
+__all__ = ["Crew", "SharedMatrix", "usable_processors", "why_alone"]
+
+# Rows of x that are multiplied at once; a longer prompt goes in pieces.
+MOST_ROWS: Final = 512
+# Numbers that come out of one product at once: 64 MB.
+MOST_NUMBERS: Final = 1 << 24
+
+
+def usable_processors() -> int:
+    """How many processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def why_alone() -> str:
+    """Why there can be no workers here, or nothing if there can."""
+    if sys.platform != "linux":
+        return f"processes that share weights are made by Linux's fork, and this is {sys.platform}"
+    if platform.machine() != "x86_64":
+        return (
+            "workers look at shared memory in a way that only x86-64 orders, "
+            f"and this is {platform.machine()}"
+        )
+    return ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SharedMatrix:
+    """A matrix that a crew multiplies; `index` is its number there."""
+
+    matrix: Tiled
+    crew: "Crew"
+    index: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        return self.matrix.shape
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The products of every row of x with every row of the matrix, and the bias added."""
+        y = self.crew.product(self.index, x)
+        return y if bias is None else np.add(y, bias, out=y)
+
+
+class Crew:
+    """So many processes, this one among them, and the matrices that they know.
+
+    First every matrix is shared, then the work starts; the other processes end with `close`, or
+    when the crew is forgotten, or when this process ends in any way.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise UsageError(f"workers is {size}, expected 1 or more")
+        if size > 1 and (reason := why_alone()):
+            raise UsageError(f"workers is {size}: {reason}")
+        self.size = size
+        self._matrices: list[Tiled] = []
+        self._team: Team | None = None
+
+    def share(self, matrix: Matrix) -> SharedMatrix:
+        """The same matrix, multiplied by all; only before the start."""
+        one = tiled(matrix)
+        self._matrices.append(one)
+        return SharedMatrix(one, self, len(self._matrices) - 1)
+
+    def start(self) -> None:
+        """Fork the other processes; from here on BLAS has one thread in each."""
+        limit_blas_threads(1)
+        if self.size > 1:
+            self._team = Team(self._matrices, self.size, max(map(_most, self._matrices), default=0))
+
+    def product(self, index: int, x: Floats) -> Floats:  # f32[t, k] -> f32[t, n]
+        """The products of every row of x with every row of a matrix."""
+        matrix = self._matrices[index]
+        y = np.empty((len(x), matrix.shape[0]), np.float32)
+        step = _rows_at_once(matrix)
+        for start in range(0, len(x), step):
+            part = slice(start, start + step)
+            if self._team is None:
+                matrix.fill(x[part], y[part], 0, len(matrix.bounds) - 1)
+            else:
+                self._team.product(index, x[part], y[part])
+        return y
+
+    def close(self) -> None:
+        """End the other processes; products go on in this one."""
+        if self._team is not None:
+            self._team.close()
+            self._team = None
+
+
+def _rows_at_once(matrix: Tiled) -> int:
+    return max(min(MOST_ROWS, MOST_NUMBERS // matrix.shape[0]), 1)
+
+
+def _most(matrix: Tiled) -> int:
+    """Numbers that go into one product, or come out, whichever is more."""
+    return _rows_at_once(matrix) * max(matrix.shape)

@@ -1,0 +1,191 @@
+"""However many processes compute, the bits are the same; and none of them outlives its use."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from refquant.errors import UsageError
+from refquant.runtime import grouped, linear, load_model, team
+from refquant.runtime.arithmetic_mode import arithmetic_of, using
+from refquant.runtime.workers import why_alone
+from tests.runtime_models import random_checkpoint
+
+pytestmark = pytest.mark.skipif(bool(why_alone()), reason=why_alone())
+
+SCHEMES = ("float/bf16", "ggml/q4_1", "ggml/q8_0", "ggml/mxfp4")
+MODES = ("float32", "u8", "packed", "auto")
+IDS = (3, 9, 27, 81, 11, 33, 99, 65, 7, 21)
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    """So that small matrices, too, have more tiles than processes."""
+    monkeypatch.setattr(linear, "DENSE_TILE", 1 << 10)
+    monkeypatch.setattr(linear, "TILE_ELEMENTS", 1 << 10)
+    monkeypatch.setattr(grouped, "TILE_WEIGHTS", 1 << 10)
+
+
+def checkpoint(scheme="ggml/q4_1"):
+    sizes = {"width": 64, "head_width": 16, "feedforward_width": 96, "vocabulary": 300}
+    return random_checkpoint(scheme, **sizes)
+
+
+def logits(model):
+    """Of a prompt that is short, of one that is long, and of single tokens."""
+    cache = model.new_cache(64)
+    found = [model.forward(IDS[:3], cache), model.forward(IDS, cache)]
+    return np.concatenate([*found, *(model.forward([one], cache) for one in IDS[:3])])
+
+
+def workers_of(model):
+    return list(model.crew._team._pids.values())
+
+
+def lives(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("arith", ["fast", "exact"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_any_number_gives_the_same_bits(scheme, mode, arith):
+    stored = checkpoint(scheme)
+    found = [logits(load_model(stored, mode, arith, workers=count)) for count in (1, 2, 3)]
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    plain = logits(load_model(stored, mode, arith))
+    assert np.abs(found[0] - plain).max() <= (0 if arith == "exact" else 1e-4)
+
+
+def test_contracts_too():
+    stored = checkpoint("ggml/q8_0")
+    found = [
+        logits(load_model(stored, "u8", compute="ggml_block", workers=count)) for count in (1, 2)
+    ]
+    assert np.array_equal(*found)
+    assert np.array_equal(found[0], logits(load_model(stored, compute="ggml_block")))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_rows_alone_are_what_single_tokens_are(scheme, mode):
+    model = load_model(checkpoint(scheme), mode, workers=2)
+    one, many = model.new_cache(32), model.new_cache(32)
+    expected = [model.forward([token], one)[0] for token in IDS]
+    model.forward(IDS[:1], many)
+    with using(arithmetic_of(exact=False, alone=True)):
+        found = model.network.forward(np.array(IDS[1:]), many)
+    assert np.array_equal(found, expected[1:])
+
+
+def test_a_worker_that_does_not_come_to_it():
+    stored = checkpoint()
+    expected = logits(load_model(stored, "u8", workers=1))
+    model = load_model(stored, "u8", workers=3)
+    stopped = workers_of(model)[0]
+    for _ in range(3):
+        os.kill(stopped, signal.SIGSTOP)
+        assert np.array_equal(logits(model), expected)
+        os.kill(stopped, signal.SIGCONT)
+        assert np.array_equal(logits(model), expected)
+
+
+def test_a_worker_that_dies(monkeypatch):
+    monkeypatch.setattr(team, "ROLL_CALL_SECONDS", 0.0)
+    stored = checkpoint()
+    expected = logits(load_model(stored, "u8", workers=1))
+    model = load_model(stored, "u8", workers=2)
+    os.kill(workers_of(model)[0], signal.SIGKILL)
+    time.sleep(0.05)
+    with pytest.warns(RuntimeWarning, match="worker process 2 of 2 was ended by SIGKILL"):
+        assert np.array_equal(logits(model), expected)
+    assert np.array_equal(logits(model), expected)
+
+
+def test_an_interrupt_in_the_middle(monkeypatch):
+    model = load_model(checkpoint(), "u8", workers=2)
+    expected = logits(model)
+    fill = grouped.GroupedMatrix.fill
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grouped.GroupedMatrix, "fill", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        logits(model)
+    monkeypatch.setattr(grouped.GroupedMatrix, "fill", fill)
+    assert np.array_equal(logits(model), expected)
+
+
+def test_workers_sleep_and_wake(monkeypatch):
+    monkeypatch.setattr(team, "IDLE_SECONDS", 0.0)
+    model = load_model(checkpoint(), "u8", workers=2)
+    expected = logits(model)
+    words = model.crew._team.control
+    until = time.monotonic() + 5
+    while not words[team.WORDS + team.ASLEEP] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert words[team.WORDS + team.ASLEEP]
+    assert np.array_equal(logits(model), expected)
+
+
+def test_workers_end_with_the_model():
+    model = load_model(checkpoint(), "u8", workers=3)
+    pids = workers_of(model)
+    expected = logits(model)
+    assert len(pids) == 2
+    assert all(lives(pid) for pid in pids)
+    model.crew.close()
+    assert not any(lives(pid) for pid in pids)
+    assert np.array_equal(logits(model), expected)
+    again = load_model(checkpoint(), "u8", workers=2)
+    (pid,) = workers_of(again)
+    del again
+    gc.collect()
+    assert not lives(pid)
+
+
+PARENT = """
+import os, signal, sys
+from refquant.runtime import load_model
+from tests.runtime_models import random_checkpoint
+stored = random_checkpoint("ggml/q8_0", width=32, head_width=8, feedforward_width=32)
+model = load_model(stored, "u8", workers=2)
+model.forward([1, 2], model.new_cache(4))
+print(*model.crew._team._pids.values(), flush=True)
+if sys.argv[1] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[1] == "failed":
+    raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize(("how", "status"), [("ended", 0), ("failed", 3), ("killed", -9)])
+def test_workers_end_with_the_process(how, status):
+    done = subprocess.run(
+        [sys.executable, "-c", PARENT, how], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (status, "")
+    until = time.monotonic() + 10
+    while lives(int(done.stdout)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not lives(int(done.stdout))
+
+
+def test_where_there_can_be_none(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(UsageError, match="this is darwin"):
+        load_model(checkpoint(), workers=2)
+    with pytest.raises(UsageError, match="workers is 0"):
+        load_model(checkpoint(), workers=0)
+    assert load_model(checkpoint(), workers=1).crew.size == 1
