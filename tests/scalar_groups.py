@@ -39,7 +39,7 @@ def compare(name, encode, packed, value, shape=None, inputs_of=None):
             scale, zero, found = encode([float(x[p]) for p in places], bits, knobs)
             assert int(parameters["s"].reshape(-1)[number]) == scale, (name, kind, places[0])
             if "z" in parameters:
-                shift = 1 if bits == 1 else 0
+                shift = 1 if scheme.layout.fields["z"].element.bits == 1 else 0
                 stored = int(parameters["z"].reshape(-1)[number])
                 assert stored - shift == zero, (name, kind, places[0])
             for place, code in zip(places, found, strict=True):

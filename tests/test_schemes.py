@@ -137,7 +137,11 @@ def test_chunks_and_threads_change_no_byte(name, threads, monkeypatch):
     assert_same_bits(whole.dequantize(threads=threads), values)
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if not name.startswith(POWERS)])
+# torchao divides by the range of a group, which it does not keep from being 0; `mode=fixed` does.
+NO_ZEROS = (POWERS, "torchao/afpwx")
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if not name.startswith(NO_ZEROS)])
 def test_zeros_and_negative_zeros_decode_to_zeros(name):
     scheme = EVERY[name]
     x = np.zeros(fitting_shape(scheme), np.float32)

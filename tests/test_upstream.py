@@ -159,6 +159,8 @@ EVERY_KEY = {
     '{"linear:a8w4dq": {"groupsize": 256}}': ["torchao/8da4w[sym,group=256,eps=eps]"],
     '{"linear:a8wxdq": {"bitwidth": 3, "groupsize": -1}}': ["torchao/int3[sym,channel]"],
     '{"embedding:wx": {"bitwidth": 2, "groupsize": 32}}': ["torchao/int2[asym,group=32]"],
+    '{"linear:afpwx": {"bitwidth": 4, "groupsize": 256}}': ["torchao/afpwx[bits=4,group=256]"],
+    '{"linear:afpwx": {}, "precision": {"dtype": "bf16"}}': ["torchao/afpwx[scale=bf16]"],
     "{'linear:gptq': {'groupsize' : 32} }": ["torchao/int4_tinygemm[group=32,scale=f32]"],
     "{'linear:hqq': {'groupsize' : 64} }": ["torchao/hqq[bits=4,group=64,scale=f32]"],
 }
@@ -188,11 +190,6 @@ def test_activations_and_algorithms_of_torchchat():
     assert torchchat_recipe({"linear:gptq": {}}).rules[0].algorithm == "gptq"
 
 
-def test_a_format_without_a_scheme_is_refused():
-    with pytest.raises(UnsupportedError, match="has no scheme here"):
-        torchchat_recipe({"linear:afpwx": {"bitwidth": 4, "groupsize": 64}})
-
-
 def test_a_file_of_torchchats(tmp_path):
     path = tmp_path / "mobile.json"
     path.write_text(json.dumps({"embedding": {"bitwidth": 4, "groupsize": 32}}))
@@ -205,6 +202,8 @@ MISTAKES = {
     '{"embedding": {"bitwidth": 3}}': "'bitwidth' is 3; expected (4, 8)",
     '{"embedding": 8}': "expected a dictionary of options, found 8",
     '{"linear:int4": {"groupsize": 48}}': "'groupsize' is 48",
+    '{"linear:afpwx": {"bitwidth": 8}}': "'bitwidth' is 8; expected 1 to 7",
+    '{"linear:afpwx": {"groupsize": 16}}': "'groupsize' is 16; expected (32, 64, 128, 256)",
     '{"linear:int8": {"node_type": "head"}}': "expected *, output or !output",
     '{"precision": {"dtype": "bf61"}}': "unknown dtype 'bf61'; did you mean 'bf16'?",
     '{"executor": {"accelerator": "cuda"}}': "'cuda' is not here",
@@ -223,7 +222,7 @@ def test_torchchats_mistakes(text):
 
 def test_every_quantizer_is_tried_here():
     tried = {key for text in EVERY_KEY for key in QUANTIZERS if f"{key}'" in text.replace('"', "'")}
-    assert set(QUANTIZERS) - tried <= {"precision", "executor", "linear:afpwx", "linear:int4-gptq"}
+    assert set(QUANTIZERS) - tried <= {"precision", "executor", "linear:int4-gptq"}
 
 
 # ------------------------------------------------------------------------------- torch-to-nnef

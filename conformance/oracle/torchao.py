@@ -5,16 +5,21 @@ Written from the clauses of conformance/registry/evidence/torchao.json.
 
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 from conformance.oracle import binary
 from conformance.oracle import hqq as solver
 from conformance.oracle.streams import low_bits_first
 
 __all__ = [
+    "afpwx",
+    "afpwx_hqq",
+    "afpwx_value",
     "hqq",
     "hqq_value",
     "integers",
     "packed",
+    "scale_only",
     "tinygemm",
     "tinygemm_packed",
     "tinygemm_value",
@@ -121,6 +126,17 @@ def hqq(
     groups: Sequence[Sequence[float]], bits: int, iters: int, storage: str
 ) -> list[tuple[int, int, list[int]]]:
     """The stored bits of scale and offset, and the codes, of every group of a tensor."""
+    found, form = [], FORMS[storage]
+    for scale, zero, codes in solved(groups, bits, iters):
+        offset = binary.multiply(binary.subtract(float(2 ** (bits - 1)), zero), scale)
+        found.append((binary.encode(scale, form), binary.encode(offset, form), codes))
+    return found
+
+
+def solved(
+    groups: Sequence[Sequence[float]], bits: int, iters: int
+) -> list[tuple[float, float, list[int]]]:
+    """Scale, zero point and codes of every group of a tensor, before any is rounded."""
     largest, starts = float(2**bits - 1), []
     for x in groups:
         extent = binary.subtract(max(x), min(x))
@@ -131,12 +147,10 @@ def hqq(
     zeros = solver.solve(
         groups, starts, largest=largest, iters=iters, beta=10.0, lp=0.7, kappa=1.01, first=1e4
     )
-    found, form = [], FORMS[storage]
+    found = []
     for x, (inverse, _), zero in zip(groups, starts, zeros, strict=True):
-        scale = binary.divide(1.0, inverse)
-        offset = binary.multiply(binary.subtract(float(2 ** (bits - 1)), zero), scale)
         codes = [int(solver.code_of(v, inverse, zero, largest)) for v in x]
-        found.append((binary.encode(scale, form), binary.encode(offset, form), codes))
+        found.append((binary.divide(1.0, inverse), zero, codes))
     return found
 
 
@@ -145,3 +159,87 @@ def hqq_value(scale: int, offset: int, code: int, bits: int, storage: str) -> fl
     form = FORMS[storage]
     product = binary.multiply(binary.decode(scale, form), float(code - 2 ** (bits - 1)))
     return binary.add(product, binary.decode(offset, form))
+
+
+def afpwx(x: Sequence[float], bits: int, knobs: Knobs) -> tuple[int, int, list[int]]:
+    """The stored bits of the scale and of the offset, and codes 0 to 2**bits - 1."""
+    form, largest = FORMS[str(knobs["scale"])], float(2**bits - 1)
+    x = [narrowed(v, form) for v in x]
+    low, high = min(x), max(x)
+    extent = narrowed(binary.subtract(high, low), form)
+    scale = narrowed(binary.divide(extent, largest), form)
+    zero = binary.subtract(0.0, whole(narrowed(binary.divide(low, scale), form)))
+    inverse = narrowed(binary.divide(1.0, scale), form)
+    codes = []
+    for v in x:
+        product = narrowed(binary.multiply(v, inverse), form)
+        code = whole(narrowed(binary.add(product, zero), form))
+        codes.append(limited(code, 0, int(largest)))
+    offset = binary.multiply(-zero, scale)
+    if knobs["mode"] == "fixed" and scale == 0:
+        offset = binary.add(low, 0.0)
+    return stored(scale, form), stored(offset, form), codes
+
+
+def stored(parameter: float, form: binary.Format) -> int:
+    """The bits of a parameter; a NaN is stored without a sign."""
+    return binary.encode(math.nan if math.isnan(parameter) else parameter, form)
+
+
+def afpwx_hqq(
+    groups: Sequence[Sequence[float]], bits: int, storage: str
+) -> list[tuple[int, int, list[int]]]:
+    """The stored bits of scale and offset, and the codes, of every group of a tensor."""
+    found, form = [], FORMS[storage]
+    groups = [[narrowed(v, form) for v in x] for x in groups]
+    for exact, zero, codes in solved(groups, bits, 20):
+        scale = narrowed(exact, form)
+        offset = binary.multiply(-narrowed(zero, form), scale)
+        found.append((binary.encode(scale, form), binary.encode(offset, form), codes))
+    return found
+
+
+def afpwx_value(scale: int, offset: int, code: int, knobs: Knobs) -> float:
+    """`code * scale + offset`, the product and the sum each rounded once."""
+    form = FORMS[str(knobs["scale"])]
+    product = binary.multiply(float(code), binary.decode(scale, form))
+    return binary.add(product, binary.decode(offset, form))
+
+
+def scale_only(
+    groups: Sequence[Sequence[float]], bits: int, iters: int, storage: str
+) -> list[tuple[int, int, list[int]]]:
+    """The stored bits of the scale, 0, and the codes, of every group of a tensor."""
+    least, half = 2.0**-23, float(2 ** (bits - 1))
+    scales = [max(binary.divide(max(map(abs, x)), half), least) for x in groups]
+    for _ in range(iters):
+        before, scales = scales, [fitted(x, s, bits) for x, s in zip(groups, scales, strict=True)]
+        steps = [
+            binary.divide(abs(binary.subtract(now, old)), max(old, least))
+            for now, old in zip(scales, before, strict=True)
+        ]
+        if not any(math.isnan(step) for step in steps) and max(steps) < binary.f32(1e-5):
+            break
+    form = FORMS[storage]
+    return [
+        (binary.encode(scale, form), 0, divided(x, scale, bits))
+        for x, scale in zip(groups, scales, strict=True)
+    ]
+
+
+def divided(x: Sequence[float], scale: float, bits: int) -> list[int]:
+    """The codes of the quotients by a scale."""
+    most = 2 ** (bits - 1)
+    return [limited(whole(binary.divide(v, scale)), -most, most - 1) for v in x]
+
+
+def fitted(x: Sequence[float], scale: float, bits: int) -> float:
+    """The sum of weights times codes over the sum of squared codes, at least 2**-23."""
+    codes = divided(x, scale, bits)
+    squares = sum(code * code for code in codes)
+    if not squares:
+        return max(scale, 2.0**-23)
+    products = [binary.multiply(v, float(code)) for v, code in zip(x, codes, strict=True)]
+    infinite = any(math.isinf(product) for product in products)
+    total = math.inf if infinite else binary.f32(sum(map(Fraction, products)))
+    return max(binary.divide(total, binary.f32(squares)), 2.0**-23)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from refquant.errors import UnsupportedError, UsageError
+from refquant.errors import UsageError
 from refquant.recipe import Recipe, Role, Rule, check_recipe
 from refquant.recipe.read import suggestion
 
@@ -182,11 +182,11 @@ def _dynamic(scheme: str) -> Rule:
     return Rule(scheme=scheme, role=LINEAR, compute="dynamic", activation="torchao_per_token")
 
 
-def _float_intx(_options: Options, _scale: str) -> list[Rule]:
-    raise UnsupportedError(
-        "'linear:afpwx' is the format of torchao's kernels for Apple's GPUs, which has no scheme "
-        "here; linear:a8wxdq has the same widths"
-    )
+def _float_intx(options: Options, scale: str) -> list[Rule]:
+    # The origin runs these on Apple's GPUs only, in the model's dtype.
+    bits = _number(options, "bitwidth", 4, range(1, 8)) or 4
+    group = _number(options, "groupsize", 128, (32, 64, 128, 256)) or 128
+    return [Rule(scheme=f"torchao/afpwx[bits={bits},group={group},scale={scale}]", role=LINEAR)]
 
 
 def _nothing(_options: Options, _scale: str) -> list[Rule]:

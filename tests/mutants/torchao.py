@@ -10,7 +10,7 @@ import refquant
 from refquant.driver import Scheme
 from refquant.layout import Signed, Unsigned, field
 from refquant.numerics import float16_bits
-from refquant.schemes.torchao import hqq
+from refquant.schemes.torchao import hqq, scale_only, uintx
 from refquant.schemes.torchao.tinygemm import Rule
 from tests.mutants import Mutant
 from tests.mutants.aeq import with_rule
@@ -147,5 +147,92 @@ MUTANTS = (
         HQQ,
         "the offset belongs to code 0",
         with_value(HQQ, ("add", ("mul", "s", "q"), "z")),
+    ),
+)
+
+AFPWX = "torchao/afpwx[bits=4,group=32]"
+AFPWX_HALF = "torchao/afpwx[bits=4,group=32,scale=f16]"
+SCALE_ONLY = "torchao/hqq_scale_only[bits=4,group=32]"
+
+
+def ranged(name: str, change: str) -> Callable[[], Scheme]:
+    """Unsigned groups by other orders of rounding."""
+    rule = uintx.Rule(refquant.scheme(name).parameters)
+
+    def encode(x: F32) -> Mapping[str, NDArray[np.integer]]:
+        x = rule.rounded(x)
+        low, high = x.min(axis=1), x.max(axis=1)
+        if change == "zero in range":
+            low, high = np.minimum(low, 0), np.maximum(high, 0)
+        wide = change == "binary32"
+        narrow = (lambda v: v) if wide else rule.rounded
+        scale = narrow(narrow(high - low) / np.float32(15))
+        zero = np.float32(0) - np.rint(narrow(low / scale))
+        inverse = narrow(np.float32(1) / scale)
+        product = narrow(x * inverse[:, None]) if change != "divide" else x / scale[:, None]
+        codes = np.rint(product) + zero[:, None]
+        if change != "rounded first":
+            codes = np.rint(narrow(product + zero[:, None]))
+        offset = -low if change == "minimum" else rule.rounded(zero * scale)
+        held = np.clip(np.nan_to_num(codes, nan=0, posinf=15, neginf=0), 0, 15)
+        return {
+            "s": rule.bits(scale)[:, None],
+            "z": rule.bits(-offset)[:, None],
+            "q": held.astype(np.uint8),
+        }
+
+    return lambda: replace(refquant.scheme(name), encode=encode)
+
+
+def fitted(change: str) -> Callable[[], Scheme]:
+    """Fitted scales with another start, another last step or another set of codes."""
+    knobs = refquant.scheme(SCALE_ONLY).parameters
+
+    def encode(x: F32) -> Mapping[str, NDArray[np.integer]]:
+        if change == "one round":
+            return scale_only.encode(x, {**knobs, "iters": 1})
+        scale = scale_only.fitted_scales(x, 4, 20)
+        if change == "no fit":
+            scale = np.maximum(np.abs(x).max(axis=1) / np.float32(8), scale_only.LEAST)
+        codes = scale_only.scaled_codes(x, scale, 4)
+        if change == "narrow":
+            codes = np.maximum(codes, np.float32(-7))
+        return {"s": scale.view(np.uint32)[:, None], "q": codes.astype(np.int8)}
+
+    return lambda: replace(refquant.scheme(SCALE_ONLY), encode=encode)
+
+
+MUTANTS = (
+    *MUTANTS,
+    Mutant("afpwx-divide", AFPWX, "weights over scale", ranged(AFPWX, "divide")),
+    Mutant("afpwx-extent", AFPWX, "the range must hold 0.0", ranged(AFPWX, "zero in range")),
+    Mutant(
+        "afpwx-rounded-first",
+        AFPWX,
+        "the zero point added after rounding",
+        ranged(AFPWX, "rounded first"),
+    ),
+    Mutant("afpwx-minimum", AFPWX, "the least weight as the offset", ranged(AFPWX, "minimum")),
+    Mutant("afpwx-wide", AFPWX_HALF, "float16 weights in binary32", ranged(AFPWX_HALF, "binary32")),
+    Mutant(
+        "afpwx-zero-point",
+        AFPWX,
+        "the offset taken as a zero point",
+        with_value(AFPWX, ("mul", "s", ("sub", "q", "z"))),
+    ),
+    Mutant(
+        "afpwx-middle",
+        AFPWX,
+        "the offset belongs to code 8",
+        with_value(AFPWX, ("add", ("mul", ("sub", "q", 8.0), "s"), "z")),
+    ),
+    Mutant("hqq-scale-only-once", SCALE_ONLY, "one round", fitted("one round")),
+    Mutant("hqq-scale-only-first", SCALE_ONLY, "the scale not fitted", fitted("no fit")),
+    Mutant("hqq-scale-only-narrow", SCALE_ONLY, "codes from -7", fitted("narrow")),
+    Mutant(
+        "hqq-scale-only-unsigned",
+        SCALE_ONLY,
+        "codes unsigned",
+        with_codes(SCALE_ONLY, Unsigned(4), "0", "4"),
     ),
 )

@@ -5,9 +5,15 @@ Source: pytorch/ao 0.18.0, torchao/quantization/quant_primitives.py and utils.py
 
 from refquant.driver import Scheme
 from refquant.schemes.names import Family
-from refquant.schemes.torchao import hqq, integers, tinygemm
+from refquant.schemes.torchao import hqq, integers, scale_only, tinygemm, uintx
 
 __all__ = ["FAMILIES", "SCHEMES"]
 
 SCHEMES: tuple[Scheme, ...] = ()
-FAMILIES: tuple[Family, ...] = (*integers.FAMILIES, *tinygemm.FAMILIES, *hqq.FAMILIES)
+FAMILIES: tuple[Family, ...] = (
+    *integers.FAMILIES,
+    *tinygemm.FAMILIES,
+    *hqq.FAMILIES,
+    *scale_only.FAMILIES,
+    *uintx.FAMILIES,
+)

@@ -21,7 +21,7 @@ from refquant.schemes.hqq.solver import Solver
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes
 
-__all__ = ["FAMILIES", "solver_of", "start_of"]
+__all__ = ["FAMILIES", "STORAGE", "solver_of", "start_of"]
 
 F32 = NDArray[np.float32]
 ONE = np.float32(1)
