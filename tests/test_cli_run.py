@@ -1,6 +1,7 @@
 """`refquant run`: prompts in, text out, and what it says about itself."""
 
 import io
+import json
 import sys
 
 import numpy as np
@@ -214,3 +215,22 @@ def test_a_trace_of_another_kind_is_refused_first(capsys, tmp_path):
     found = call(capsys, "run", "nowhere", "-p", "It", "--trace", tmp_path / "states.csv")
     assert (found.status, found.err.count("\n")) == (2, 1)
     assert "ends in .npz or .rq, not 'states.csv'" in found.err
+
+
+def test_any_number_of_workers_writes_the_same(capsys):
+    arguments = ("run", "demo", "-p", "It is a truth", "-n", 12, "--json")
+    tokens = [
+        json.loads(call(capsys, *arguments, "--workers", count)[1])["tokens"] for count in (1, 2, 3)
+    ]
+    assert tokens[0] == tokens[1] == tokens[2]
+
+
+def test_workers_where_there_can_be_none(capsys, monkeypatch):
+    plain = call(capsys, "run", "demo", "-p", "It is", "-n", 2)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    status, out, err = call(capsys, "run", "demo", "-p", "It is", "-n", 2, "--workers", 2)
+    assert (status, out) == plain[:2]
+    assert "--workers 2" in err
+    assert "this is darwin; one computes" in err
+    status, _, err = call(capsys, "run", "demo", "-p", "It is", "-n", 2, "--workers", 0)
+    assert (status, "workers is 0" in err) == (2, True)

@@ -11,13 +11,14 @@ from cyclopts import Parameter
 from refquant.cli.chat import Chatting, converse, spelling
 from refquant.cli.logit_bias import read_biases
 from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
+from refquant.cli.processes import Workers, choose_workers, one_thread_each
 from refquant.cli.progress import status
 from refquant.cli.prompts import answer_all, read_prompts
 from refquant.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from refquant.formats import Checkpoint
-    from refquant.runtime import GenerateOptions, Generation, Tokenizer
+    from refquant.runtime import GenerateOptions, Generation, Model, Tokenizer
     from refquant.runtime.trace import Trace
 
 __all__ = ["run"]
@@ -83,10 +84,11 @@ class Computing:
         Literal["auto", "float32", "u8", "packed"],
         Parameter(
             help="Decode weights once (float32), keep a byte for each where they are integers with "
-            "scales (u8), decode tile by tile (packed: least memory, slow); auto: u8 or float32, "
-            "matrix by matrix."
+            "scales (u8), or half a byte where that is enough (packed: least memory); auto: u8 or "
+            "float32, matrix by matrix."
         ),
-    ] = "float32"
+    ] = "auto"
+    workers: Workers = None
     arith: Annotated[
         Literal["fast", "exact"],
         Parameter(help="How sums are rounded: exact gives the same bits on every machine."),
@@ -162,6 +164,7 @@ def run(
       refquant run demo --prompts questions.txt -n 20
       refquant run smollm2-135m --chat --jinja --system "Answer in one sentence."
     """
+    one_thread_each()
     from refquant.library import locate
     from refquant.runtime.trace import Trace, check_ending
 
@@ -220,13 +223,13 @@ def _check_alone(
 
 def _each(path: Path | str, computing: Computing, options: Any, prompts: Path) -> int:
     """Open the model once and continue every prompt of a file."""
-    from refquant.runtime import Tokenizer, generate, load_model
+    from refquant.runtime import Tokenizer, generate
 
     texts = read_prompts(prompts)
     with status(f"loading {path}"):
         checkpoint = _opened(path)
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
-        loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
+        loaded = _loaded(checkpoint, computing)
 
     def begin(text: str) -> tuple[list[int], "Generation"]:
         ids = tokenizer.encode(text)
@@ -246,14 +249,14 @@ def _fitting(options: Any, tokenizer: "Tokenizer", room: int) -> "GenerateOption
 
 def _chat(path: Path | str, computing: Computing, options: Any, talk: Chatting) -> int:
     """Open the model and talk with it."""
-    from refquant.runtime import Tokenizer, load_model
+    from refquant.runtime import Tokenizer
     from refquant.runtime.chat import ChatSession
 
     with status(f"loading {path}"):
         checkpoint = _opened(path)
         spell, system = spelling(checkpoint, path, talk)
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
-        loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
+        loaded = _loaded(checkpoint, computing)
         chosen, asked, biases = options
         chosen = replace(chosen, logit_bias=read_biases(tokenizer, biases))
         session = ChatSession(loaded, tokenizer, spell, chosen, system, bounded=asked)
@@ -294,18 +297,31 @@ def _begin(
 
     The last of the three is how many bytes the weights take.
     """
-    from refquant.runtime import Tokenizer, generate, load_model
+    from refquant.runtime import Tokenizer, generate
     from refquant.runtime.decoder import watch_nothing
     from refquant.runtime.held import held
 
     checkpoint = _opened(path)
     tokenizer = Tokenizer(checkpoint.need_tokenizer())
     ids = tokenizer.encode(text)
-    loaded = load_model(checkpoint, computing.weights, computing.arith, computing.compute)
+    loaded = _loaded(checkpoint, computing)
     chosen = _fitting(options, tokenizer, loaded.context - len(ids))
     watch = watch_nothing if computing.trace is None else trace.watch
     generation = generate(loaded, ids, chosen, tokenizer=tokenizer, watch=watch)
     return ids, generation, held(loaded).nbytes
+
+
+def _loaded(checkpoint: "Checkpoint", computing: Computing) -> "Model":
+    """The model, its weights held and its products shared as the options say."""
+    from refquant.runtime import load_model
+
+    return load_model(
+        checkpoint,
+        computing.weights,
+        computing.arith,
+        computing.compute,
+        workers=choose_workers(computing.workers, checkpoint),
+    )
 
 
 def _opened(path: Path | str) -> "Checkpoint":

@@ -138,7 +138,7 @@ def row_products(x: Floats, rows: Floats) -> Floats:  # f32[t, k], f32[n, k] -> 
 
 def whole_product(
     matrix: Tiled, x: Floats, bias: Floats | None
-) -> Floats:  # tiled[n, k], f32[t, k], f32[n]? -> f32[t, n]
+) -> Floats:  # tiled, f32[t, k], f32[n]? -> f32[t, n]
     """All tiles' outputs, and the bias added."""
     y = np.empty((len(x), matrix.shape[0]), np.float32)
     matrix.fill(x, y, 0, len(matrix.bounds) - 1)
@@ -233,7 +233,7 @@ def tiled(w: Matrix) -> Tiled:
     return cast("Tiled", w) if hasattr(w, "fill") else SingleTile(w)
 
 
-def dense(rows: Floats) -> DenseMatrix:  # f32[n, k] -> dense[n, k]
+def dense(rows: Floats) -> DenseMatrix:  # f32[n, k] -> tiled
     """Numbers cut into tiles of about 2 MB."""
     return DenseMatrix(rows, tile_bounds(rows.shape[0], rows.shape[1], DENSE_TILE))
 

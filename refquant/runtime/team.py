@@ -194,6 +194,7 @@ def _live(team: Team, rank: int, ear: int, bells: list[int]) -> None:
     """A worker's life; it ends by `os._exit`, so nothing of its parent's is flushed or closed."""
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends the workers
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for bell in bells:
             os.close(bell)
         nowhere = os.open(os.devnull, os.O_RDWR)
