@@ -25,16 +25,18 @@ import hashlib, sys
 from refquant.formats import open_checkpoint
 from refquant.library import resolve
 from refquant.runtime import load_model
-model = load_model(open_checkpoint(resolve("demo")), arithmetic_mode="exact")
-logits = model.forward(range(0, 448, 7), model.new_cache(64))
+model = load_model(open_checkpoint(resolve("demo")), arithmetic_mode="exact", precision=precision)
+logits = model.forward(range(0, 7 * count, 7), model.new_cache(count))
 print(hashlib.sha256(logits.astype("<f4").tobytes()).hexdigest())
 """
 
+WHOLE = "precision, count = None, 64" + PROGRAM
 
-def digest_of(python=sys.executable, **environment):
+
+def digest_of(python=sys.executable, program=WHOLE, **environment):
     """What another process computes, with another number of threads or other kernels."""
     found = subprocess.run(
-        [python, "-c", PROGRAM],
+        [python, "-c", program],
         env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
         capture_output=True,
         text=True,

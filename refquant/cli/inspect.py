@@ -102,6 +102,7 @@ def _print(found: "Summary", tensors_digest: str | None) -> None:
               for name, (media, size) in found.documents.items()),
             *(("compute", f"{contract} for {count} tensors")
               for contract, count in _contracts(found).items()),
+            ("precision", _precision(found)),
             *_origin(found.info.get("provenance")),
             ("compression", _compression(found.metadata.get("compression"))),
             ("root", found.root or None),
@@ -116,18 +117,28 @@ def _print(found: "Summary", tensors_digest: str | None) -> None:
 
 def _contracts(found: "Summary") -> dict[str, int]:
     """How many tensors are multiplied under each contract; the others are weight-only."""
+    return {
+        printable(str(name)): len(listed)
+        for name, listed in _computing(found).items()
+        if isinstance(listed, Sequence) and not isinstance(listed, str | bytes)
+    }
+
+
+def _precision(found: "Summary") -> str | None:
+    """The type of the model's own numbers, where the file names one."""
+    named = _computing(found).get("precision")
+    return printable(named) if isinstance(named, str) else None
+
+
+def _computing(found: "Summary") -> Mapping[str, object]:
+    """What the file says of how it is computed, as far as it has the right form."""
     from refquant.formats.compute import COMPUTE_EXTENSION
 
     if found.checkpoint is None:
         return {}
     entry = found.checkpoint.extensions.get(COMPUTE_EXTENSION)
     data = entry.get("data") if isinstance(entry, Mapping) else None
-    lists = data if isinstance(data, Mapping) else {}
-    return {
-        printable(str(name)): len(listed)
-        for name, listed in lists.items()
-        if isinstance(listed, Sequence)
-    }
+    return data if isinstance(data, Mapping) else {}
 
 
 def _architecture(found: "Summary") -> str | None:
@@ -252,6 +263,7 @@ def _facts(
         "schemes": _histogram(found.tensors),
         "aliases": dict(found.aliases),
         "compute": _contracts(found),
+        "precision": _precision(found),
         "documents": [
             {"name": name, "media": media, "bytes": size}
             for name, (media, size) in found.documents.items()

@@ -3,8 +3,9 @@
 Its `data` maps the name of a contract (`refquant.arithmetic.contracts`) to the tensors that are
 multiplied under it, in order: their names, and under a static contract the scales and zero points
 that were calibrated for each. Tensors that it does not name are decoded and multiplied as real
-numbers. The weights mean the same without it, so it is not critical: who only decodes need not know
-it, who runs the model obeys it.
+numbers. `precision` is the type of the model's own numbers, where that is not binary32. The weights
+mean the same without all this, so it is not critical: who only decodes need not know it, who runs
+the model obeys it.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,14 +13,23 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from refquant.arithmetic.contracts import ACTIVATIONS
+from refquant.arithmetic.precision import PRECISIONS, Precision
 from refquant.arithmetic.static import STATIC, StaticParameters, check_static
 from refquant.errors import FormatError, SchemeError, UnsupportedError, UsageError
 
-__all__ = ["COMPUTE_EXTENSION", "MatrixContract", "compute_contracts", "compute_extension"]
+__all__ = [
+    "COMPUTE_EXTENSION",
+    "MatrixContract",
+    "compute_contracts",
+    "compute_extension",
+    "compute_precision",
+]
 
 COMPUTE_EXTENSION: Final = "x-refquant.compute"
 
 _WHERE: Final = f"$.ext.{COMPUTE_EXTENSION}.data"
+
+_PRECISION: Final = "precision"
 
 _SCALES: Final = ("input_scale", "output_scale")
 _KEYS: Final = frozenset({"tensor", *_SCALES, "input_zero_point", "output_zero_point"})
@@ -44,15 +54,18 @@ class MatrixContract:
             check_static(self.name, self.parameters)
 
 
-def compute_extension(contracts: Mapping[str, MatrixContract]) -> dict[str, object]:
-    """The entry of `ext` for a map from tensors to contracts; nothing where the map is empty."""
-    if not contracts:
+def compute_extension(
+    contracts: Mapping[str, MatrixContract], precision: Precision = "float32"
+) -> dict[str, object]:
+    """The entry of `ext` for tensors' contracts; none where there is nothing to say."""
+    if not contracts and precision == "float32":
         return {}
     data: dict[str, list[object]] = {}
     for tensor, own in sorted(contracts.items(), key=lambda item: (item[1].name, item[0])):
         stored = tensor if own.parameters is None else {"tensor": tensor, **asdict(own.parameters)}
         data.setdefault(own.name, []).append(stored)
-    return {COMPUTE_EXTENSION: {"critical": False, "data": data}}
+    held = {} if precision == "float32" else {_PRECISION: precision}
+    return {COMPUTE_EXTENSION: {"critical": False, "data": {**data, **held}}}
 
 
 def compute_contracts(
@@ -63,14 +76,10 @@ def compute_contracts(
     Raises FormatError for an entry of another form, or one that names a tensor twice or one that
     the file has not; UnsupportedError for a contract that this version does not know.
     """
-    entry = extensions.get(COMPUTE_EXTENSION)
-    if entry is None:
-        return {}
-    data = entry.get("data") if isinstance(entry, Mapping) else None
-    if not isinstance(data, Mapping):
-        raise FormatError("E_SCHEMA_TYPE", "expected a map of contracts", where=_WHERE)
     found: dict[str, MatrixContract] = {}
-    for contract, entries in data.items():
+    for contract, entries in _data(extensions).items():
+        if contract == _PRECISION:
+            continue
         if contract not in ACTIVATIONS:
             raise UnsupportedError(
                 f"the file asks for the compute contract {contract!r}, which this version lacks "
@@ -82,6 +91,28 @@ def compute_contracts(
                 raise FormatError("E_REF", f"tensor {name!r} {problem}", where=where)
             found[name] = own
     return found
+
+
+def compute_precision(extensions: Mapping[str, object]) -> Precision:
+    """The type of the model's own numbers; FormatError for a word that is none."""
+    found = _data(extensions).get(_PRECISION, "float32")
+    for known in PRECISIONS:
+        if found == known:
+            return known
+    raise FormatError(
+        "E_SCHEMA_TYPE", f"expected one of {', '.join(PRECISIONS)}", where=f"{_WHERE}.{_PRECISION}"
+    )
+
+
+def _data(extensions: Mapping[str, object]) -> Mapping[str, object]:
+    """What the extension holds; nothing where there is none."""
+    entry = extensions.get(COMPUTE_EXTENSION)
+    if entry is None:
+        return {}
+    data = entry.get("data") if isinstance(entry, Mapping) else None
+    if not isinstance(data, Mapping):
+        raise FormatError("E_SCHEMA_TYPE", "expected a map of contracts", where=_WHERE)
+    return data
 
 
 def _entries(entries: object, contract: str) -> Iterator[tuple[str, str, MatrixContract]]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from refquant.runtime.attention import Sight, attend
 from refquant.runtime.linear import Matrix, linear
 from refquant.runtime.ops import GATES, Floats, gelu, gelu_tanh, layer_norm, rms_norm, softmax
+from refquant.runtime.precision import rounded
 from refquant.runtime.rope import Rope
 
 __all__ = [
@@ -44,7 +45,7 @@ class Affine:
 
 def affine(x: Floats, w: Affine) -> Floats:  # f32[t, k] -> f32[t, n]
     """X W^T + b."""
-    return linear(x, w.matrix, w.bias)
+    return rounded(linear(x, w.matrix, w.bias))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +71,8 @@ Norm = RmsNorm | LayerNorm
 def normalize(x: Floats, norm: Norm) -> Floats:  # f32[..., d], norm -> f32[..., d]
     """Each vector brought to a common size, its mean taken off first if the norm does so."""
     if isinstance(norm, RmsNorm):
-        return rms_norm(x, norm.weight, norm.epsilon)
-    return layer_norm(x, norm.weight, norm.bias, norm.epsilon)
+        return rounded(rms_norm(x, norm.weight, norm.epsilon))
+    return rounded(layer_norm(x, norm.weight, norm.bias, norm.epsilon))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,9 +109,9 @@ def attention(
     if w.query_norm is not None and w.key_norm is not None:
         queries, keys = normalize(queries, w.query_norm), normalize(keys, w.key_norm)
     if w.rope is not None and table is not None:
-        queries, keys = w.rope.turn(queries, table), w.rope.turn(keys, table)
+        queries, keys = (rounded(w.rope.turn(part, table)) for part in (queries, keys))
     mixed = attend(queries, *remember(keys, values), w.sight, w.sinks)
-    return affine(mixed, w.output)
+    return affine(rounded(mixed), w.output)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,10 +152,10 @@ FeedForward = Gated | Plain | Experts
 def feed_forward(x: Floats, w: FeedForward) -> Floats:  # f32[t, d], weights -> f32[t, d]
     """What each token computes by itself."""
     if isinstance(w, Gated):
-        return affine(GATES[w.activation](affine(x, w.gate_up)), w.down)
+        return affine(rounded(GATES[w.activation](affine(x, w.gate_up))), w.down)
     if isinstance(w, Plain):
         bend = gelu if w.activation == "gelu" else gelu_tanh
-        return affine(bend(affine(x, w.up)), w.down)
+        return affine(rounded(bend(affine(x, w.up))), w.down)
     return _experts(x, w)
 
 
@@ -172,4 +173,4 @@ def _experts(x: Floats, w: Experts) -> Floats:  # f32[t, d], weights -> f32[t, d
         y[tokens] += shares[tokens, ranks][:, np.newaxis] * feed_forward(
             x[tokens], w.networks[expert]
         )
-    return y
+    return rounded(y)

@@ -24,6 +24,7 @@ from refquant.runtime.blocks import (
 from refquant.runtime.cache import Cache
 from refquant.runtime.linear import Matrix, linear
 from refquant.runtime.ops import Floats, soft_cap
+from refquant.runtime.precision import rounded
 from refquant.tensor import QuantizedTensor
 
 __all__ = ["Block", "Decoder", "Watch", "embed", "forward", "watch_nothing"]
@@ -92,7 +93,7 @@ def forward(
 ) -> Floats:  # i64[t] -> f32[t, v] or f32[m, v]; the latter for m `rows`
     """Logits of `tokens`, which go behind what the cache holds: of all, or of those at `rows`."""
     cache.check_room(len(tokens))
-    x = _embedded(tokens, model, cache.length)
+    x = rounded(_embedded(tokens, model, cache.length))
     watch("embedding", x)
     ropes = {block.attention.rope for block in model.blocks}
     tables = {
@@ -105,8 +106,8 @@ def forward(
     cache.advance(len(tokens))
     x = normalize(x if rows is None else x[rows], model.output_norm)
     watch("output_norm", x)
-    logits = linear(x, model.output)
-    return logits if model.logit_cap is None else soft_cap(logits, model.logit_cap)
+    logits = rounded(linear(x, model.output))
+    return logits if model.logit_cap is None else rounded(soft_cap(logits, model.logit_cap))
 
 
 def embed(
@@ -137,14 +138,13 @@ def _block(
     table: NDArray[np.complex64] | None,
     remember: Callable[[Floats, Floats], tuple[Floats, Floats]],
 ) -> Floats:  # f32[t, d], block, c64[t, m]? -> f32[t, d]
-    """One layer; `x` is changed in place."""
+    """One layer; `x` may be changed in place."""
     normal = normalize(x, block.attention_norm)
     inner = attention(normal, block.attention, table, remember)
     if block.attention_post_norm is not None:
         inner = normalize(inner, block.attention_post_norm)
-    x += inner
+    x = rounded(np.add(x, inner, out=x))
     inner = feed_forward(normalize(x, block.feed_forward_norm), block.feed_forward)
     if block.feed_forward_post_norm is not None:
         inner = normalize(inner, block.feed_forward_post_norm)
-    x += inner
-    return x
+    return rounded(np.add(x, inner, out=x))
