@@ -173,7 +173,7 @@ def test_awq_leaves_the_model_what_it_is(capsys, tmp_path, texts):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--algorithm", "gptq"), "gptq learn from a text: --calibration FILE"),
+        (("--algorithm", "gptq"), "gptq learns from a text: --calibration FILE"),
         (("--algorithm", "imatrix"), "imatrix needs --imatrix FILE"),
         (("--calibration", "nowhere.txt", "--algorithm", "gptq"), "there is no such file"),
         (("--calibration", "pyproject.toml"), "no rule has an algorithm that learns from it"),

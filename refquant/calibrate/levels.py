@@ -14,7 +14,7 @@ from refquant.errors import SchemeError
 from refquant.layout import Digits, Layout, Minifloat, Signed, Unsigned, field_codes, pack_codes
 from refquant.tensor import QuantizedTensor
 
-__all__ = ["Levels", "code_field", "with_codes"]
+__all__ = ["Levels", "code_bits", "code_field", "with_codes"]
 
 F32 = NDArray[np.float32]
 Codes = NDArray[np.integer]
@@ -32,6 +32,12 @@ def code_field(layout: Layout) -> str:
     if len(found) != 1:
         raise SchemeError(f"{len(found)} fields hold a code for each weight, expected one")
     return found[0]
+
+
+def code_bits(layout: Layout) -> int:
+    """How wide the codes are; those of a few values that fill no bits count as the next width."""
+    element = layout.fields[code_field(layout)].element
+    return (element.base - 1).bit_length() if isinstance(element, Digits) else element.bits
 
 
 def with_codes(tensor: QuantizedTensor, codes: Codes) -> QuantizedTensor:
@@ -90,3 +96,19 @@ class Levels:
         index = np.clip(np.rint((x - low) / safe), 0, len(self.codes) - 1).astype(np.int64)
         index[step == 0] = 0
         return self.codes[index], low + index.astype(np.float32) * step
+
+    def nearest_codes(self, x: F32) -> Codes:  # f32[*shape] -> code[*shape]
+        """Codes nearest to every number of x; the lower code on a tie."""
+        if len(self.values) != len(self.codes):
+            low, high = self.values
+            step = (high - low) / np.float32(len(self.codes) - 1)
+            safe = np.where(step == 0, np.float32(1), step)
+            index = np.clip(np.rint((x - low) / safe), 0, len(self.codes) - 1)
+            return self.codes[np.where(step == 0, 0, index).astype(np.int64)]
+        best = np.full(x.shape, self.codes[0], np.int64)
+        least = np.full(x.shape, np.inf, np.float32)
+        for code, values in zip(self.codes, self.values, strict=True):
+            error = np.abs(values - x)
+            better = error < least
+            best[better], least[better] = code, error[better]
+        return best

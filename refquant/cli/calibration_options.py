@@ -12,6 +12,7 @@ from refquant.cli.progress import progress
 from refquant.errors import UsageError
 
 if TYPE_CHECKING:
+    from refquant.arithmetic.static import StaticParameters
     from refquant.formats import Checkpoint
     from refquant.quantization import Knowledge
     from refquant.quantization.folding import Fold
@@ -27,11 +28,19 @@ class Calibrating:
     """How codes are chosen, and from what the algorithm learns."""
 
     algorithm: Annotated[
-        Literal["rtn", "imatrix", "gptq", "awq"] | None,
+        Literal["rtn", "percentile", "mse", "octav", "hqq", "imatrix", "gptq", "awq", "smoothquant"]
+        | None,
         Parameter(help="How codes are chosen, where the recipe does not say."),
     ] = None
+    algorithm_option: Annotated[
+        tuple[str, ...], Parameter(help="NAME=VALUE of the algorithm, such as alpha=0.8; repeat.")
+    ] = ()
     calibration: Annotated[
-        Path | None, Parameter(help="A UTF-8 text that the model reads, for gptq, awq, imatrix.")
+        Path | None,
+        Parameter(
+            name=["--calibration", "--calibrate"],
+            help="A UTF-8 text that the model reads: for gptq, awq, imatrix, smoothquant.",
+        ),
     ] = None
     calibration_windows: Annotated[
         int, Parameter(help="Read at most this many windows of 512 tokens.")
@@ -39,6 +48,13 @@ class Calibrating:
     imatrix: Annotated[
         Path | None, Parameter(help="llama.cpp's importance matrix, for imatrix.")
     ] = None
+    activation_range: Annotated[
+        Literal["minmax", "moving_average", "percentile", "entropy"],
+        Parameter(help="How static scales of activations follow from what the model reads."),
+    ] = "moving_average"
+    activation_percentile: Annotated[
+        float, Parameter(help="With --activation-range percentile: the share that stays inside.")
+    ] = 99.999
 
 
 def with_algorithm(recipe: "Recipe", asked: Calibrating) -> "Recipe":
@@ -49,24 +65,43 @@ def with_algorithm(recipe: "Recipe", asked: Calibrating) -> "Recipe":
     """
     from msgspec.structs import replace
 
-    from refquant.recipe import KEEP
+    from refquant.recipe import KEEP, check_recipe
 
     if asked.imatrix is not None and asked.algorithm is None:
         return with_algorithm(recipe, Calibrating("imatrix"))
     if asked.algorithm is None:
+        if asked.algorithm_option:
+            raise UsageError("--algorithm-option goes with --algorithm")
         return recipe
+    options = _options(asked)
 
     def learns(rule: "Rule") -> bool:
         ends = set(rule.roles) & {"embedding", "head"}
         return rule.algorithm == "rtn" and rule.scheme != KEEP and not ends
 
-    return replace(
-        recipe,
-        rules=tuple(
-            replace(rule, algorithm=asked.algorithm) if learns(rule) else rule
-            for rule in recipe.rules
-        ),
+    rules = tuple(
+        replace(rule, algorithm=asked.algorithm, options=options) if learns(rule) else rule
+        for rule in recipe.rules
     )
+    found = replace(recipe, rules=rules)
+    check_recipe(found, "--algorithm")
+    return found
+
+
+def _options(asked: Calibrating) -> dict[str, bool | int | float | str]:
+    """NAME=VALUE as numbers where they are such; the recipe's checks say what is wrong."""
+    from msgspec.json import decode
+
+    found: dict[str, bool | int | float | str] = {}
+    for text in asked.algorithm_option:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise UsageError(f"--algorithm-option {text!r}: expected NAME=VALUE")
+        try:
+            found[name] = decode(value, type=int | float)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def learn(
@@ -78,20 +113,31 @@ def learn(
 ) -> "Knowledge":
     """What the assignments' algorithms need to know, read from a file or from a text."""
     from refquant.quantization import Knowledge
+    from refquant.quantization.algorithms import FOLDING, LEARNING, check_algorithms
     from refquant.quantization.importance_file import read_importance
+    from refquant.quantization.ranges import needs_ranges
 
-    algorithms = {one.algorithm for one in assignments} - {"rtn"}
-    _check(algorithms, asked)
+    check_algorithms(assignments)
+    algorithms = {one.algorithm for one in assignments} & LEARNING
+    static = needs_ranges(assignments)
+    _check(algorithms, asked, static)
     importance = {} if asked.imatrix is None else read_importance(asked.imatrix)
     if asked.calibration is None:
         source = {} if asked.imatrix is None else _source(asked.imatrix)
         return Knowledge(importance=importance, source=source)
-    moments = _moments(checkpoint, asked, products=bool(algorithms & {"gptq", "awq"}), quiet=quiet)
+    products = bool(algorithms & {"gptq", "awq"})
+    moments = _moments(checkpoint, asked, products=products, quiet=quiet) if algorithms else {}
+    folds = _folds(checkpoint, assignments, moments, quiet=quiet) if algorithms & FOLDING else {}
+    ranges = _static(checkpoint, assignments, folds, asked, quiet=quiet) if static else {}
+    record = {**_source(asked.calibration), "windows": asked.calibration_windows}
+    if static:
+        record["activation_range"] = asked.activation_range
     return Knowledge(
         moments=moments,
         importance=importance or {name: one.importance for name, one in moments.items()},
-        folds=_folds(checkpoint, assignments, moments, quiet=quiet) if "awq" in algorithms else {},
-        source={**_source(asked.calibration), "windows": asked.calibration_windows},
+        folds=folds,
+        static=ranges,
+        source=record,
     )
 
 
@@ -103,12 +149,16 @@ def _source(path: Path) -> dict[str, object]:
     return {"name": path.name, "bytes": len(data), "sha256": sha256(data).hexdigest()}
 
 
-def _check(algorithms: AbstractSet[str], asked: Calibrating) -> None:
-    missing = asked.calibration is None
-    if missing and algorithms & {"gptq", "awq"}:
+def _check(algorithms: AbstractSet[str], asked: Calibrating, static: Sequence[str]) -> None:
+    missing, by_text = asked.calibration is None, sorted(algorithms - {"imatrix"})
+    if missing and static:
         raise UsageError(
-            f"{' and '.join(sorted(algorithms))} learn from a text: --calibration FILE"
+            f"static activations ({static[0]} and others) have scales that are found on a text: "
+            "--calibrate FILE"
         )
+    if missing and by_text:
+        verb = "learns" if len(by_text) == 1 else "learn"
+        raise UsageError(f"{' and '.join(by_text)} {verb} from a text: --calibration FILE")
     if missing and asked.imatrix is None and algorithms:
         raise UsageError(
             "imatrix needs --imatrix FILE, or a text to learn from: --calibration FILE"
@@ -116,12 +166,19 @@ def _check(algorithms: AbstractSet[str], asked: Calibrating) -> None:
     for option, path in (("--calibration", asked.calibration), ("--imatrix", asked.imatrix)):
         if path is not None and not path.is_file():
             raise UsageError(f"{option} {path}: there is no such file")
-        if path is not None and not algorithms:
+        if path is not None and not algorithms and not static:
             raise UsageError(f"{option} is given, and no rule has an algorithm that learns from it")
     if asked.calibration_windows < 1:
         raise UsageError(
             f"--calibration-windows is {asked.calibration_windows}, expected 1 or more"
         )
+
+
+def _read(asked: Calibrating) -> str:
+    try:
+        return Path(str(asked.calibration)).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--calibration {asked.calibration}: not UTF-8 ({error})") from error
 
 
 def _moments(
@@ -130,13 +187,9 @@ def _moments(
     from refquant.quantization.inputs import collect_inputs
     from refquant.runtime import Tokenizer, load_model
 
-    try:
-        text = Path(str(asked.calibration)).read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--calibration {asked.calibration}: not UTF-8 ({error})") from error
-    model = load_model(checkpoint)
+    text, count = _read(asked), asked.calibration_windows
+    model = load_model(checkpoint, compute="weight-only")
     ids = Tokenizer(checkpoint.need_tokenizer()).encode(text, add_bos=False)
-    count = asked.calibration_windows
     with progress("calibrating", count, quiet=quiet) as meter:
         return collect_inputs(
             model,
@@ -154,7 +207,38 @@ def _folds(
     *,
     quiet: bool,
 ) -> "dict[str, Fold]":
-    from refquant.quantization.folding import awq_folds
+    from refquant.quantization.folding import folds_of
 
     with progress("searching scales", 1, quiet=quiet):
-        return awq_folds(checkpoint, assignments, moments)
+        return folds_of(checkpoint, assignments, moments)
+
+
+def _static(
+    checkpoint: "Checkpoint",
+    assignments: "Sequence[Assignment]",
+    folds: "dict[str, Fold]",
+    asked: Calibrating,
+    *,
+    quiet: bool,
+) -> "dict[str, StaticParameters]":
+    """The scales of activations, of the model as it is once scales are folded into it."""
+    from refquant.calibrate import RangeRule
+    from refquant.quantization.folding import folded
+    from refquant.quantization.inputs import cut_windows
+    from refquant.quantization.ranges import calibrated, collect_ranges, needs_ranges
+    from refquant.runtime import Tokenizer, load_model
+
+    text, count = _read(asked), asked.calibration_windows
+    rule = RangeRule(asked.activation_range, percentile=asked.activation_percentile)
+    model = load_model(folded(checkpoint, folds), compute="weight-only")
+    ids = Tokenizer(checkpoint.need_tokenizer()).encode(text, add_bos=False)
+    batches = cut_windows(model, ids, 512, count)
+    with progress("measuring activations", len(batches), quiet=quiet) as meter:
+        ranges = collect_ranges(
+            model,
+            batches,
+            rule,
+            names=needs_ranges(assignments),
+            progress=lambda _done, _all: meter.advance(1),
+        )
+    return calibrated(assignments, ranges)

@@ -5,19 +5,17 @@ its input's elements are kept (an importance matrix), and where it is asked for 
 of any two of them (the Hessian of a layer's error, for GPTQ). Sums are binary64.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refquant.errors import UnsupportedError, UsageError
+from refquant.quantization.watched import watched
 from refquant.runtime import Model
-from refquant.runtime.arithmetic_mode import primitives, using
-from refquant.runtime.blocks import FeedForward, Gated, Plain
-from refquant.runtime.decoder import Decoder
 
-__all__ = ["InputMoments", "collect_inputs", "matrices_of"]
+__all__ = ["InputMoments", "collect_inputs", "cut_windows"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -25,11 +23,15 @@ F64 = NDArray[np.float64]
 
 @dataclass(slots=True, eq=False)
 class InputMoments:
-    """Sums over `rows` inputs of one matrix: of squares, of magnitudes, and of products."""
+    """Sums over `rows` inputs of one matrix: of squares, of magnitudes, and of products.
+
+    `largest` is the largest magnitude of each input.
+    """
 
     rows: int
     squares: F64 = field(repr=False)
     magnitudes: F64 = field(repr=False)
+    largest: F64 = field(repr=False)
     products: F64 | None = field(default=None, repr=False)
 
     @property
@@ -42,7 +44,9 @@ class InputMoments:
         wide = x.astype(np.float64)
         self.rows += len(wide)
         self.squares += np.einsum("ij,ij->j", wide, wide)
-        self.magnitudes += np.abs(wide).sum(axis=0)
+        magnitudes = np.abs(wide)
+        self.magnitudes += magnitudes.sum(axis=0)
+        np.maximum(self.largest, magnitudes.max(axis=0), out=self.largest)
         if self.products is not None:
             self.products += wide.T @ wide
 
@@ -56,67 +60,44 @@ def collect_inputs(
     products: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, InputMoments]:
-    """The moments of the inputs of every matrix, by tensor name, over a text's tokens.
+    """The moments of the inputs of every matrix of a layer, by tensor name, over a text's tokens.
 
     Matrices that are read together (queries, keys and values) share one record. Raises
     `UsageError` for a text shorter than one window, `UnsupportedError` for a model whose weights
     stay packed, that fills in masks, or whose networks are experts.
     """
-    if (
-        model.weight_mode != "float32"
-        or model.fills_masks
-        or not isinstance(model.network, Decoder)
-    ):
+    if model.weight_mode != "float32":
         raise UnsupportedError("inputs are collected from decoders with weights in float32")
-    window = min(window, model.context)
-    count = len(tokens) // window if windows is None else min(windows, len(tokens) // window)
+    cuts = cut_windows(model, tokens, window, windows)
+    moments: dict[str, InputMoments] = {}
+
+    def seen(names: tuple[str, ...], x: F32, _y: F32) -> None:
+        if names[0].startswith("blk."):
+            if names[0] not in moments:
+                found = _zeros(x.shape[1], products=products)
+                moments.update(dict.fromkeys(names, found))
+            moments[names[0]].add(x)
+
+    network = watched(model, seen)
+    for index, part in enumerate(cuts):
+        ids, last = np.asarray(part, np.int64), np.array([len(part) - 1])
+        network.forward(ids, model.new_cache(len(part)), rows=last)
+        if progress is not None:
+            progress(index + 1, len(cuts))
+    return moments
+
+
+def cut_windows(
+    model: Model, tokens: Sequence[int], window: int, windows: int | None
+) -> list[list[int]]:
+    """The text's windows, at most so many; UsageError for a text shorter than one."""
+    size = min(window, model.context)
+    count = len(tokens) // size if windows is None else min(windows, len(tokens) // size)
     if count < 1:
-        raise UsageError(f"the text has {len(tokens)} tokens, less than one window of {window}")
-    moments: dict[int, InputMoments] = {}
-    names = {id(matrix): found for found, matrix in matrices_of(model.network)}
-    plain = primitives()
-
-    def observed(x: F32, w: F32) -> F32:  # f32[t, k], f32[n, k] -> f32[t, n]
-        if id(w) in names:
-            if id(w) not in moments:
-                moments[id(w)] = _zeros(w.shape[1], products=products)
-            moments[id(w)].add(x)
-        return plain.row_products(x, w)
-
-    with using(replace(plain, row_products=observed)):
-        for index in range(count):
-            part = list(tokens[index * window : (index + 1) * window])
-            model.network.forward(
-                np.asarray(part, np.int64), model.new_cache(window), rows=np.array([len(part) - 1])
-            )
-            if progress is not None:
-                progress(index + 1, count)
-    return {name: found for key, found in moments.items() for name in names[key]}
-
-
-def matrices_of(network: Decoder) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Every matrix of a decoder's layers, with the names of the tensors that are stacked in it."""
-    for layer, block in enumerate(network.blocks):
-        prefix = f"blk.{layer}"
-        stacked = tuple(f"{prefix}.attn_{part}.weight" for part in ("q", "k", "v"))
-        yield (*stacked, f"{prefix}.attn_qkv.weight"), block.attention.query_key_value.matrix
-        yield (f"{prefix}.attn_output.weight",), block.attention.output.matrix
-        yield from _network_matrices(prefix, block.feed_forward)
-
-
-def _network_matrices(
-    prefix: str, network: FeedForward
-) -> Iterator[tuple[tuple[str, ...], object]]:
-    if isinstance(network, Gated):
-        both = (f"{prefix}.ffn_gate.weight", f"{prefix}.ffn_up.weight")
-        yield both, network.gate_up.matrix
-    elif isinstance(network, Plain):
-        yield (f"{prefix}.ffn_up.weight",), network.up.matrix
-    else:
-        raise UnsupportedError("inputs of experts are not collected; each sees few tokens")
-    yield (f"{prefix}.ffn_down.weight",), network.down.matrix
+        raise UsageError(f"the text has {len(tokens)} tokens, less than one window of {size}")
+    return [list(tokens[index * size : (index + 1) * size]) for index in range(count)]
 
 
 def _zeros(width: int, *, products: bool) -> InputMoments:
     square = np.zeros((width, width)) if products else None
-    return InputMoments(0, np.zeros(width), np.zeros(width), square)
+    return InputMoments(0, np.zeros(width), np.zeros(width), np.zeros(width), square)

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.calibrate import GptqOptions, gptq
+from refquant.arithmetic.static import StaticParameters
 from refquant.driver import Scheme
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.compute import COMPUTE_EXTENSION
 from refquant.formats.rq import Plan, PlannedTensor
+from refquant.quantization.algorithms import encoded
 from refquant.quantization.compute import planned_contracts
 from refquant.quantization.folding import Fold
 from refquant.quantization.inputs import InputMoments
@@ -27,12 +28,14 @@ class Knowledge:
     """What algorithms know beside the weights, by tensor name.
 
     `moments` are of the matrices' inputs (GPTQ), `importance` the mean squares of these (an
-    importance matrix), `folds` the scales that AWQ found. `source` says where all of it came from.
+    importance matrix), `folds` the scales that AWQ or SmoothQuant
+    found, `static` the scales of activations. `source` says where all of it came from.
     """
 
     moments: Mapping[str, InputMoments] = field(default_factory=dict)
     importance: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     folds: Mapping[str, Fold] = field(default_factory=dict)
+    static: Mapping[str, StaticParameters] = field(default_factory=dict)
     source: Mapping[str, object] = field(default_factory=dict)
 
     def encoded(
@@ -43,13 +46,16 @@ class Knowledge:
         threads: int | None,
     ) -> QuantizedTensor:
         """The weights under their scheme, by their algorithm, or by RTN where nothing is known."""
-        moments = self.moments.get(assignment.tensor)
-        if assignment.algorithm == "gptq" and moments is not None and moments.products is not None:
-            return gptq(weights, moments.products, target, GptqOptions(**assignment.options))
-        importance = self.importance.get(assignment.tensor)
-        if assignment.algorithm == "imatrix" and target.encode_weighted is not None:
-            return quantize(weights, target, threads=threads, importance=importance)
-        return quantize(weights, target, threads=threads)
+        name = assignment.tensor
+        return encoded(
+            weights,
+            target,
+            assignment.algorithm,
+            assignment.options,
+            moments=self.moments.get(name),
+            importance=self.importance.get(name),
+            threads=threads,
+        )
 
 
 def quantized_plan(
@@ -73,7 +79,9 @@ def quantized_plan(
     tensors = tuple(
         _planned(checkpoint.tensors, one, known, threads, started or _ignore) for one in decided
     )
-    extensions = _of_the_model(checkpoint.extensions) | planned_contracts(checkpoint, decided)
+    extensions = _of_the_model(checkpoint.extensions) | planned_contracts(
+        checkpoint, decided, known.static
+    )
     return Plan(
         tensors=tensors,
         architecture=checkpoint.architecture,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from refquant.errors import UnsupportedError
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.rq.plan import Buffer
+from refquant.quantization.algorithms import LEARNING
 from refquant.quantization.plan import quantized_plan
 from refquant.recipe import Recipe, assign, recipe_from_data, uniform_recipe
 
@@ -42,7 +43,7 @@ def rederive(
 
     One tensor of each is in memory. Tensors that only one of the two has are named as well.
     """
-    learned = sorted({rule.algorithm for rule in recipe.rules} - {"rtn"})
+    learned = sorted({rule.algorithm for rule in recipe.rules} & LEARNING)
     if learned:
         raise UnsupportedError(
             f"the file was made with {' and '.join(learned)}, which learned from a text; what it "

@@ -35,8 +35,13 @@ FALLBACKS: Final = ("ggml/q8_0", "int/affine[bits=8,sym,channel]")
 
 Compute = Literal["weight-only", "dynamic", "static"]
 
-Algorithm = Literal["rtn", "imatrix", "gptq", "awq"]
-"""How codes and scales are chosen; `rtn` is the scheme's own encoder, whose knobs may say more."""
+Algorithm = Literal[
+    "rtn", "percentile", "mse", "octav", "hqq", "imatrix", "gptq", "awq", "smoothquant"
+]
+"""How codes and scales are chosen; `rtn` is the scheme's own encoder, whose knobs may say more.
+
+From `imatrix` on they learn from a text.
+"""
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -25,6 +25,15 @@ OPTIONS: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
         "scales": str,
         "inverse": str,
     },
+    "percentile": {"percentile": (int, float)},
+    "mse": {"steps": int},
+    "hqq": {
+        "norm": (int, float),
+        "beta": (int, float),
+        "kappa": (int, float),
+        "rounds": int,
+    },
+    "smoothquant": {"alpha": (int, float)},
 }
 """The options of each algorithm that has any."""
 
