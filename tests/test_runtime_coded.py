@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from refquant import arithmetic
+from refquant.architectures import FAMILIES, Architecture
 from refquant.arithmetic import StaticParameters, static_layer, static_parameters
 from refquant.arithmetic.contracts import ACTIVATIONS
 from refquant.errors import FormatError, UnsupportedError, UsageError
@@ -313,8 +314,11 @@ def test_words_that_are_no_contract():
 def calibrated(contract, checkpoint):
     """Static contracts for all matrices of a layer, with ranges in which random states lie."""
     known = static_parameters(contract, (-4.0, 4.0), (-12.0, 12.0))
-    names = (name for name in checkpoint.tensors if name.startswith("blk.") and "norm" not in name)
-    return asking(checkpoint, {name: MatrixContract(contract, known) for name in names})
+    names = (name for name, one in checkpoint.tensors.items() if len(one.shape) > 1)
+    return asking(
+        checkpoint,
+        {name: MatrixContract(contract, known) for name in names if name.startswith("blk.")},
+    )
 
 
 @pytest.mark.parametrize("contract", ["int8_static", "int16_static"])
@@ -363,3 +367,31 @@ def test_weights_that_static_layers_do_not_take(scheme, reason):
     tensor = quantize(values(4, 64), scheme)
     with pytest.raises(UnsupportedError, match=reason):
         coded_matrix(tensor, "w", MatrixContract("int8_static", STATIC), tensor.dequantize)
+
+
+@pytest.mark.parametrize("contract", ["int8_static", "xnnpack_asymmetric", "litert_symmetric"])
+def test_workers_change_no_bit_where_layers_have_biases(contract):
+    checkpoint = with_biases(random_checkpoint("aeq/int8", width=32))
+    if contract == "int8_static":
+        asked, compute = calibrated(contract, checkpoint), None
+    else:
+        asked, compute = checkpoint, contract
+    alone = logits(asked, "float32", "exact", compute)
+    model = load_model(asked, "float32", "exact", compute, workers=1)
+    assert np.array_equal(model.forward([1, 5, 7], model.new_cache(3)), alone)
+    bare = {name: one for name, one in asked.tensors.items() if not name.endswith(".bias")}
+    zeros = {name: quantize(np.zeros(one.shape, np.float32), "float/f32")
+             for name, one in asked.tensors.items() if name not in bare}  # fmt: skip
+    assert not np.array_equal(
+        logits(replace(asked, tensors=bare | zeros), "float32", "exact", compute), alone
+    )
+
+
+def with_biases(checkpoint):
+    """The same as a Qwen2, which has biases on queries, keys and values."""
+    fields = dict(checkpoint.architecture.fields)
+    tensors, random = dict(checkpoint.tensors), np.random.default_rng(9)
+    for name, shape in FAMILIES["qwen2"].tensors(fields).items():
+        if name not in tensors:
+            tensors[name] = quantize(random.standard_normal(shape).astype(np.float32), "float/f32")
+    return replace(checkpoint, architecture=Architecture("qwen2", fields), tensors=tensors)
