@@ -52,8 +52,7 @@ class GroupTile:
     def numbers(self, scratch: Scratch) -> Floats:
         """The codes as f32[groups, group, n], in the scratch."""
         groups, height, outputs = self.codes.shape
-        height *= 1 + self.nibbles
-        numbers = scratch.rows(groups * height, outputs).reshape(groups, height, outputs)
+        numbers = scratch.array((groups, height * (1 + self.nibbles), outputs))
         if self.nibbles:
             self._unpack(numbers, scratch)
         else:
@@ -122,21 +121,24 @@ class GroupedMatrix:
         self, parts: Sequence[Floats], y: Floats, tiles: Sequence[GroupTile]
     ) -> None:  # several f32[t, k], f32[t, n]
         """Each of `parts`, rows of x, is multiplied by itself."""
-        groups = tiles[0].codes.shape[0] if tiles else 1
+        if not tiles:
+            return
+        groups, has_minimum = len(tiles[0].scale), tiles[0].minimum is not None
+        ones = np.ones(groups, np.float32)
         inputs = [_by_group(part, groups) for part in parts]
-        has_minimum = bool(tiles) and tiles[0].minimum is not None
         totals = [_totals(one) if has_minimum else None for one in inputs]
         for tile in tiles:
             numbers = tile.numbers(self.scratch)
             row = 0
             for by_group, total in zip(inputs, totals, strict=True):
                 stop = row + by_group.shape[1]
-                out = y[row:stop, tile.start : tile.stop]
                 sums = np.matmul(by_group, numbers)  # [g, t, n]
-                sums *= tile.scale
-                np.add.reduce(sums, axis=0, out=out)
+                np.multiply(sums, tile.scale, out=sums)
+                # BLAS adds rows quicker than a reduction does.
+                added = np.matmul(ones, sums.reshape(groups, -1)).reshape(stop - row, -1)
                 if total is not None and tile.minimum is not None:
-                    out += total @ tile.minimum[:, 0]
+                    np.add(added, np.matmul(total, tile.minimum[:, 0]), out=added)
+                y[row:stop, tile.start : tile.stop] = added
                 row = stop
 
 
@@ -145,8 +147,8 @@ def _by_group(x: Floats, groups: int) -> Floats:  # f32[t, k], int -> f32[g, t, 
 
 
 def _totals(by_group: Floats) -> Floats:  # f32[g, t, s] -> f32[t, g]
-    totals: Floats = np.add.reduce(by_group, axis=2).T
-    return totals
+    ones = np.ones(by_group.shape[2], np.float32)
+    return np.matmul(by_group, ones).T
 
 
 def grouped(

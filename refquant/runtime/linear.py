@@ -8,6 +8,7 @@ memory than its file plus that buffer.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Final, Protocol, cast
 
 import numpy as np
@@ -29,7 +30,6 @@ __all__ = [
     "dense",
     "linear",
     "pack_rows",
-    "takes_bias",
     "tiled",
 ]
 
@@ -48,17 +48,26 @@ class Scratch:
         self.size = TILE_ELEMENTS
         self._buffer: Floats | None = None
         self._bytes: NDArray[np.uint8] | None = None
+        self._arrays: dict[tuple[int, ...], Floats] = {}
 
     def reserve(self, elements: int) -> None:
         """See to it that a tile of so many elements will fit."""
         if elements > self.size:
             self.size, self._buffer, self._bytes = elements, None, None
+            self._arrays.clear()
 
     def rows(self, count: int, columns: int) -> Floats:
         """The first part of the buffer as f32[count, columns]; the next call overwrites it."""
-        if self._buffer is None:
-            self._buffer = np.empty(self.size, np.float32)
-        return self._buffer[: count * columns].reshape(count, columns)
+        return self.array((count, columns))
+
+    def array(self, shape: tuple[int, ...]) -> Floats:
+        """The same in any shape."""
+        found = self._arrays.get(shape)
+        if found is None:
+            if self._buffer is None:
+                self._buffer = np.empty(self.size, np.float32)
+            found = self._arrays[shape] = self._buffer[: prod(shape)].reshape(shape)
+        return found
 
     def codes(self, like: NDArray[np.integer]) -> NDArray[np.integer]:
         """An array of bytes of this shape and type; the next call overwrites it."""
@@ -252,13 +261,6 @@ def tile_bounds(outputs: int, inputs: int, weights: int) -> tuple[int, ...]:
     return (*range(0, outputs, step), outputs)
 
 
-def takes_bias(w: Tiled) -> bool:
-    """Whether a bias goes into the products themselves, as contracts have it, not on top."""
-    if isinstance(w, StackedTiles):
-        return any(takes_bias(part) for part in w.parts)
-    return isinstance(w, SingleTile)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class StackedTiles:
     """The tiles of matrices with the same inputs, one matrix after the other."""
@@ -286,8 +288,6 @@ class StackedTiles:
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """The products of every row of x with every row of the matrix, and the bias added."""
-        if takes_bias(self):
-            return StackedMatrix(self.shape, self.parts).product(x, bias)
         return whole_product(self, x, bias)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from refquant.errors import UsageError
 from refquant.runtime.blas import limit_blas_threads
-from refquant.runtime.linear import Matrix, Tiled, takes_bias, tiled
+from refquant.runtime.linear import Matrix, Tiled, tiled
 from refquant.runtime.ops import Floats
 from refquant.runtime.team import Team
 
@@ -62,8 +62,6 @@ class SharedMatrix:
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """The products of every row of x with every row of the matrix, and the bias added."""
-        if bias is not None and takes_bias(self.matrix):
-            return self.matrix.product(x, bias)
         y = self.crew.product(self.index, x)
         return y if bias is None else np.add(y, bias, out=y)
 
@@ -82,12 +80,14 @@ class Crew:
             raise UsageError(f"workers is {size}: {reason}")
         self.size = size
         self._matrices: list[Tiled] = []
+        self._steps: list[int] = []
         self._team: Team | None = None
 
     def share(self, matrix: Matrix) -> SharedMatrix:
         """The same matrix, multiplied by all; only before the start."""
         one = tiled(matrix)
         self._matrices.append(one)
+        self._steps.append(_rows_at_once(one))
         return SharedMatrix(one, self, len(self._matrices) - 1)
 
     def start(self) -> None:
@@ -100,14 +100,20 @@ class Crew:
         """The products of every row of x with every row of a matrix."""
         matrix = self._matrices[index]
         y = np.empty((len(x), matrix.shape[0]), np.float32)
-        step = _rows_at_once(matrix)
-        for start in range(0, len(x), step):
-            part = slice(start, start + step)
-            if self._team is None:
-                matrix.fill(x[part], y[part], 0, len(matrix.bounds) - 1)
-            else:
-                self._team.product(index, x[part], y[part])
+        step = self._steps[index]
+        if len(x) <= step:
+            self._fill(index, x, y)
+        else:
+            for start in range(0, len(x), step):
+                self._fill(index, x[start : start + step], y[start : start + step])
         return y
+
+    def _fill(self, index: int, x: Floats, y: Floats) -> None:  # f32[t, k], f32[t, n]
+        if self._team is None:
+            matrix = self._matrices[index]
+            matrix.fill(x, y, 0, len(matrix.bounds) - 1)
+        else:
+            self._team.product(index, x, y)
 
     def close(self) -> None:
         """End the other processes; products go on in this one."""
