@@ -196,13 +196,13 @@ INTERRUPTED = """
 import os, sys
 from refquant.cli import main
 from refquant.quantization import plan
-original, calls = plan.quantize, []
-def quantize(*arguments, **options):
+original, calls = plan.Knowledge.encoded, []
+def encoded(*arguments):
     calls.append(1)
     if len(calls) == 4:
         {misfortune}
-    return original(*arguments, **options)
-plan.quantize = quantize
+    return original(*arguments)
+plan.Knowledge.encoded = encoded
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -170,8 +170,8 @@ def _advancing(meter: Meter) -> Callable[[str, int], None]:
 
 def _imported(job: Job, quiet: bool) -> "Plan":
     """The plan of a model that is no .rq file: every tensor as it is, its source recorded."""
-    from refquant.cli.provenance import carried_info, provenance, source_bytes
     from refquant.quantization import quantized_plan
+    from refquant.quantization.provenance import carried_info, provenance, source_bytes
     from refquant.recipe import assign, uniform_recipe
 
     place, recipe, info = Path(job.source), uniform_recipe("keep"), job.checkpoint.info

@@ -2,18 +2,20 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from refquant.cli.calibration_options import Calibrating, learn, with_algorithm
 from refquant.cli.chat_strings import with_told_chat
-from refquant.cli.destination import check_output, check_room, explained, parse_bytes
+from refquant.cli.destination import check_output, check_room, explained
 from refquant.cli.output import emit_json, format_bits, format_bytes, print_table, printable
 from refquant.cli.progress import progress
+from refquant.cli.quantize_options import Form, Printing, Work
 from refquant.cli.recipe_options import Wanted, prepare
 from refquant.errors import UsageError
 
@@ -25,37 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["quantize"]
 
 _OTHER_ENDINGS = frozenset({".gguf", ".safetensors", ".onnx", ".tflite", ".bin", ".pt", ".npz"})
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Printing:
-    """What is printed, as options."""
-
-    json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False
-    quiet: Annotated[bool, Parameter(help="Print neither progress nor table.")] = False
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How the file is laid out, as options."""
-
-    compression: Annotated[
-        Literal["none", "zstd"], Parameter(help="Store segments as zstd frames where smaller.")
-    ] = "none"
-    shard_size: Annotated[
-        str | None,
-        Parameter(help="Split between tensors into files of at most this size, such as 2GB."),
-    ] = None
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The same for the writer."""
-        return {
-            "compression": None if self.compression == "none" else self.compression,
-            "shard_size": None if self.shard_size is None else parse_bytes(self.shard_size),
-        }
 
 
 def quantize(
@@ -74,7 +45,7 @@ def quantize(
         bool, Parameter(negative="", help="Print what would be done to each tensor, and stop.")
     ] = False,
     form: Form | None = None,
-    jobs: Annotated[int | None, Parameter(help="Threads to use. [default: as many as pay]")] = None,
+    work: Work | None = None,
     printing: Printing | None = None,
 ) -> int:
     """Write a quantized .rq file from a model.
@@ -95,14 +66,15 @@ def quantize(
       refquant quantize ./hf-folder -o model.rq --quantize '{"linear:int8": {"groupsize": 0}}'
       refquant quantize ./hf-folder -o m.rq --scheme q3_k --algorithm gptq --calibration text.txt
       refquant quantize model.gguf -o model.rq --recipe Q4_K_M --imatrix model.imatrix
+      refquant quantize ./hf-folder -o m.rq --recipe Q4_K_M --workers 2 --resume
     """
     from refquant.cli.source import open_source
     from refquant.library import resolve
     from refquant.recipe import assign
 
     shown = printing or Printing()
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs is {jobs}, expected 1 or more")
+    working = work or Work()
+    working.check()
     recipe_for = prepare(wanted or Wanted())
     arguments = (form or Form()).arguments
     path = resolve(source)
@@ -122,7 +94,7 @@ def quantize(
     job = replace(job, checkpoint=with_told_chat(checkpoint, quiet=shown.quiet))
     check_room(output, sum(one.nbytes for one in assignments))
     knowledge = learn(checkpoint, assignments, learning, quiet=shown.quiet)
-    result = job.run(knowledge, threads=jobs, form=arguments, quiet=shown.quiet)
+    result = job.run(knowledge, working, form=arguments, quiet=shown.quiet)
     if shown.json:
         emit_json("quantize", _facts(job, result))
     elif not shown.quiet:
@@ -181,17 +153,14 @@ class _Job:
     recipe: "Recipe"
 
     def run(
-        self,
-        knowledge: "Knowledge",
-        *,
-        threads: int | None,
-        form: Mapping[str, Any],
-        quiet: bool,
+        self, knowledge: "Knowledge", work: Work, *, form: Mapping[str, Any], quiet: bool
     ) -> _Result:
         """Hash the source, then quantize and write one tensor after another."""
-        from refquant.cli.provenance import carried_info, provenance, source_bytes
-        from refquant.formats.rq import stored_bytes, write
-        from refquant.quantization import quantized_plan
+        from refquant.cli.source import open_source
+        from refquant.formats.rq import stored_bytes
+        from refquant.quantization import Hands, write_quantized
+        from refquant.quantization.provenance import carried_info, provenance, source_bytes
+        from refquant.quantization.work import Source
 
         began = time.perf_counter()
         info = self.checkpoint.info
@@ -200,25 +169,49 @@ class _Job:
         if knowledge.source:
             record["calibration"] = dict(knowledge.source)
         total = sum(one.nbytes for one in self.assignments)
-        with progress("quantizing", total, quiet=quiet) as meter:
-            plan = quantized_plan(
-                self.checkpoint,
-                self.assignments,
-                info={**carried_info(info), "provenance": record},
-                knowledge=knowledge,
-                threads=threads,
-                started=meter.start,
-            )
+        origin = Source.at(self.source, open_source) if work.is_shared else None
+        with (
+            _resuming(self.output, work, quiet=quiet),
+            work.crew() as crew,
+            progress("quantizing", total, quiet=quiet) as meter,
+        ):
             try:
-                root = write(
+                root = write_quantized(
                     self.output,
-                    plan,
-                    **form,
-                    progress=lambda _name, nbytes: meter.advance(nbytes),
+                    self.checkpoint,
+                    self.assignments,
+                    info={**carried_info(info), "provenance": record},
+                    knowledge=knowledge,
+                    hands=Hands(work.jobs, crew, origin),
+                    meter=meter,
+                    form={**form, "resume": work.resume},
                 )
             except OSError as error:
                 raise explained(error, self.output) from error
         return _Result(root, stored_bytes(self.output), time.perf_counter() - began)
+
+
+@contextmanager
+def _resuming(output: Path, work: Work, *, quiet: bool) -> Iterator[None]:
+    """Say what --resume finds, and what it leaves."""
+    from refquant.formats.rq import has_unfinished
+
+    if not work.resume:
+        yield
+        return
+    if not quiet:
+        found = "going on with" if has_unfinished(output) else "there is no"
+        print(f"refquant: {found} unfinished work on {printable(str(output))}", file=sys.stderr)
+    try:
+        yield
+    except BaseException:
+        if has_unfinished(output):
+            print(
+                f"refquant: what is done of {printable(str(output))} is kept; the same command "
+                "goes on with it",
+                file=sys.stderr,
+            )
+        raise
 
 
 def _facts(job: _Job, result: _Result) -> dict[str, Any]:

@@ -170,9 +170,9 @@ def _check_deep(checkpoint: "Checkpoint", report: _Report, *, quiet: bool) -> No
 
 
 def _check_again(checkpoint: "Checkpoint", origin: str, report: _Report, *, quiet: bool) -> None:
-    from refquant.cli.provenance import check_source, source_bytes
     from refquant.formats import open_checkpoint
     from refquant.library import resolve
+    from refquant.quantization.provenance import check_source, source_bytes
     from refquant.quantization.rederive import recorded_recipe, rederive
 
     place = resolve(origin)

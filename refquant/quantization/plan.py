@@ -1,7 +1,7 @@
 """The file of a checkpoint whose tensors got their assigned schemes, tensor by tensor."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from refquant.driver import Scheme
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.compute import COMPUTE_EXTENSION
 from refquant.formats.rq import Plan, PlannedTensor
+from refquant.formats.rq.plan import Buffer
 from refquant.quantization.algorithms import encoded
 from refquant.quantization.compute import planned_contracts
 from refquant.quantization.folding import Fold
@@ -20,7 +21,9 @@ from refquant.recipe.assignment import subject
 from refquant.schemes import scheme as find_scheme
 from refquant.tensor import QuantizedTensor, quantize
 
-__all__ = ["Knowledge", "quantized_plan"]
+__all__ = ["Knowledge", "is_made", "planned_tensor", "quantized_plan"]
+
+Planes = Mapping[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +40,14 @@ class Knowledge:
     folds: Mapping[str, Fold] = field(default_factory=dict)
     static: Mapping[str, StaticParameters] = field(default_factory=dict)
     source: Mapping[str, object] = field(default_factory=dict)
+
+    def only(self, name: str) -> "Knowledge":
+        """What is known of one tensor."""
+        return Knowledge(
+            moments={name: self.moments[name]} if name in self.moments else {},
+            importance={name: self.importance[name]} if name in self.importance else {},
+            folds={name: self.folds[name]} if name in self.folds else {},
+        )
 
     def encoded(
         self,
@@ -66,18 +77,25 @@ def quantized_plan(
     knowledge: Knowledge | None = None,
     threads: int | None = None,
     started: Callable[[str], None] | None = None,
+    made: Callable[[str], Planes] | None = None,
 ) -> Plan:
     """The `.rq` file of a checkpoint whose tensors got their assigned schemes.
 
     `knowledge` is what algorithms other than RTN ask for.
 
     No weight is read before the writer asks for its tensor; then `started` is called with the
-    tensor's name, and the tensor is the only one in memory.
+    tensor's name, and the tensor is the only one in memory. `made` gives the planes of tensors
+    that are made elsewhere (see `executors.py`); those that keep their bytes are read here.
     """
     known = knowledge or Knowledge()
     decided = tuple(assignments)
     tensors = tuple(
-        _planned(checkpoint.tensors, one, known, threads, started or _ignore) for one in decided
+        _announced(
+            planned_tensor(checkpoint.tensors, one, known, threads),
+            started or _ignore,
+            made if is_made(one, known) else None,
+        )
+        for one in decided
     )
     extensions = _of_the_model(checkpoint.extensions) | planned_contracts(
         checkpoint, decided, known.static
@@ -107,24 +125,42 @@ def _ignore(_name: str) -> None:
     return
 
 
-def _planned(
+def is_made(assignment: Assignment, known: Knowledge) -> bool:
+    """Whether a tensor's planes are made, and not those that it has."""
+    return not assignment.is_untouched or assignment.tensor in known.folds
+
+
+def _announced(
+    planned: PlannedTensor,
+    started: Callable[[str], None],
+    made: Callable[[str], Planes] | None,
+) -> PlannedTensor:
+    """The same, which says when its planes are asked for."""
+
+    def produce() -> Mapping[str, Buffer | Iterable[Buffer]]:
+        started(planned.name)
+        return planned.produce() if made is None else made(planned.name)
+
+    return replace(planned, produce=produce)
+
+
+def planned_tensor(
     tensors: Mapping[str, QuantizedTensor],
     assignment: Assignment,
     known: Knowledge,
     threads: int | None,
-    started: Callable[[str], None],
 ) -> PlannedTensor:
+    """One tensor of a file, under its assigned scheme."""
     # Only names and layouts are kept until then: a compressed tensor would stay decompressed.
     stored = subject(tensors, assignment.tensor)
     fold = known.folds.get(assignment.tensor)
-    kept = assignment.is_untouched and fold is None
+    kept = not is_made(assignment, known)
     target = stored.scheme if kept else find_scheme(assignment.target_scheme)
     if fold is not None and assignment.is_untouched:
         # A norm that took scales in: half the bits would lose what the scales were found for.
         target = find_scheme("float/f32")
 
     def produce() -> Mapping[str, NDArray[np.uint8]]:
-        started(assignment.tensor)
         source = tensors[assignment.tensor]
         if kept:
             return source.planes

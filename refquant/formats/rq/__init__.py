@@ -13,6 +13,8 @@ from refquant.formats.rq.plan import Plan, PlannedTensor
 from refquant.formats.rq.preamble import MAGIC, Preamble
 from refquant.formats.rq.read import Verify, read
 from refquant.formats.rq.records import DocumentRecord, TensorRecord, TokenizerRecord
+from refquant.formats.rq.resumable import has_unfinished, write_resumable
+from refquant.formats.rq.resumable_set import FilledShard, ShardOrder, ShardRunner, fill_shard
 from refquant.formats.rq.runnable import check_runnable
 from refquant.formats.rq.segments import Segment
 from refquant.formats.rq.shard_set import stored_bytes
@@ -26,6 +28,7 @@ __all__ = [
     "Compression",
     "Contents",
     "DocumentRecord",
+    "FilledShard",
     "Header",
     "MemorySource",
     "Place",
@@ -33,13 +36,17 @@ __all__ = [
     "PlannedTensor",
     "Preamble",
     "Segment",
+    "ShardOrder",
     "ShardRecord",
+    "ShardRunner",
     "Source",
     "TensorRecord",
     "TokenizerRecord",
     "Verify",
     "atomic_file",
     "check_runnable",
+    "fill_shard",
+    "has_unfinished",
     "open_source",
     "plan_checkpoint",
     "read",
@@ -49,4 +56,5 @@ __all__ = [
     "why_not_canonical",
     "write",
     "write_checkpoint",
+    "write_resumable",
 ]

@@ -21,7 +21,15 @@ from refquant.formats.rq.journal import is_journal, undo
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["atomic_file", "check_target", "locked_file", "named_later", "remove_abandoned"]
+__all__ = [
+    "atomic_file",
+    "check_target",
+    "lock",
+    "locked_file",
+    "named_later",
+    "remove_abandoned",
+    "sync_directory",
+]
 
 _TEMPORARY: Final = re.compile(r"\.refquant-[0-9a-f]{32}\.partial")
 _FLAGS: Final = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -70,7 +78,7 @@ def named_later(target: Path, destination: Callable[[], Path]) -> Iterator[IO[by
             with suppress(OSError):
                 temporary.unlink()
             raise
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
 @contextmanager
@@ -98,14 +106,14 @@ def _create(target: Path) -> tuple[Path, int]:
             reason = error.strerror or str(error)
             raise UsageError(f"cannot write {target}: {reason}") from error
         # Between creation and locking another writer may have taken the file for abandoned.
-        if _lock(descriptor) is not False and temporary.exists():
+        if lock(descriptor) is not False and temporary.exists():
             return temporary, descriptor
         os.close(descriptor)
         with suppress(OSError):
             temporary.unlink()
 
 
-def _lock(descriptor: int) -> bool | None:
+def lock(descriptor: int) -> bool | None:
     """Whether this process now holds the file's lock; None where files cannot be locked."""
     if sys.platform == "win32":
         return None
@@ -142,7 +150,7 @@ def _remove_if_abandoned(path: str) -> None:
         return
     descriptor = os.open(path, _FLAGS | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        if _lock(descriptor):
+        if lock(descriptor):
             if is_journal(path):
                 undo(path)
             Path(path).unlink()
@@ -150,7 +158,7 @@ def _remove_if_abandoned(path: str) -> None:
         os.close(descriptor)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Put the new name on the disk, where directories can be synchronised."""
     if sys.platform == "win32":
         return

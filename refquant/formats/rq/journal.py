@@ -9,7 +9,7 @@ The journal is a temporary file like any other, locked while its writer lives.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
@@ -17,7 +17,7 @@ from typing import IO, Final
 from refquant.formats.rq.preamble import MAGIC, PREAMBLE_BYTES, Preamble
 from refquant.formats.rq.split import is_shard_of
 
-__all__ = ["Journal", "is_journal", "undo"]
+__all__ = ["Journal", "is_journal", "notes_of", "root_of", "undo"]
 
 _FIRST_LINE: Final = b"refquant shard set 1\n"
 _LONGEST: Final = 4 << 20
@@ -27,9 +27,25 @@ _LONGEST: Final = 4 << 20
 class Journal:
     """Notes of one writer in its open, locked file."""
 
-    def __init__(self, file: IO[bytes], target: Path) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        target: Path,
+        facts: Mapping[str, str] | None = None,
+        *,
+        goes_on: bool = False,
+    ) -> None:
+        """Begin it, with `facts` beside the target's name, or go on with a dead writer's."""
         self._file = file
-        self._write(_FIRST_LINE + f"target {target.name}\n".encode())
+        if goes_on:
+            file.seek(0)
+            # A line that was torn is cut off.
+            end = file.read(_LONGEST).rfind(b"\n") + 1
+            file.seek(end)
+            file.truncate()
+            return
+        lines = [f"target {target.name}\n", *(f"{k} {v}\n" for k, v in (facts or {}).items())]
+        self._write(_FIRST_LINE + "".join(lines).encode())
 
     def will_create(self, name: str) -> None:
         """Note a shard that is about to get its name, under which there is nothing yet."""
@@ -55,9 +71,9 @@ def is_journal(path: str | os.PathLike[str]) -> bool:
 def undo(path: str | os.PathLike[str]) -> None:
     """Remove the shards that a dead writer left without use, by its journal."""
     folder = Path(path).parent
-    notes = list(_notes(Path(path)))
+    notes = list(notes_of(Path(path)))
     target = folder / next((name for kind, name in notes if kind == "target"), "")
-    is_complete = ("root", _root_of(target)) in notes
+    is_complete = ("root", root_of(target)) in notes
     for kind, name in notes:
         # A journal that somebody forged can name nothing but shards of its own target.
         if kind == ("old" if is_complete else "new") and is_shard_of(target, name):
@@ -65,7 +81,7 @@ def undo(path: str | os.PathLike[str]) -> None:
                 (folder / name).unlink()
 
 
-def _notes(path: Path) -> Iterator[tuple[str, str]]:
+def notes_of(path: Path) -> Iterator[tuple[str, str]]:
     """The kind and content of each line that was written whole."""
     with path.open("rb") as file:
         text = file.read(_LONGEST).decode("utf-8", "replace")
@@ -76,7 +92,7 @@ def _notes(path: Path) -> Iterator[tuple[str, str]]:
                 yield kind, name
 
 
-def _root_of(path: Path) -> str:
+def root_of(path: Path) -> str:
     """The root digest that a file's preamble has, in hex; empty if it is no `.rq` file."""
     try:
         with path.open("rb") as file:

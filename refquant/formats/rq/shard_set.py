@@ -44,6 +44,20 @@ class ShardSet:
         with named_later(self.target, destination) as file:
             yield file, names.append
 
+    def take(self, file: Path, name: str) -> None:
+        """Give a shard that was written elsewhere in the folder its name."""
+        place = self.target.parent / name
+        if not place.exists():
+            self._journal.will_create(name)
+            self.created.append(name)
+        self._names.add(name)
+        file.replace(place)
+
+    def keep(self, name: str) -> None:
+        """Take a shard that has its name into the set; the journal lists it already."""
+        self.created.append(name)
+        self._names.add(name)
+
     @contextmanager
     def root(self) -> Iterator[IO[bytes]]:
         """The target itself; `commit` is called before its block ends."""

@@ -10,11 +10,11 @@ from refquant.formats.rq.plan import SHARD_HEADER, Plan, PlannedTensor, outline
 from refquant.formats.rq.preamble import ENTRY_BYTES, PREAMBLE_BYTES
 from refquant.formats.rq.shards import is_shard_name
 
-__all__ = ["check_stem", "groups_of", "is_shard_of", "shard_name"]
+__all__ = ["check_stem", "groups_of", "is_shard_of", "shard_name", "shard_number"]
 
 _DIGEST_DIGITS: Final = 16
 
-_TAIL: Final = re.compile(r"-[0-9]{5}-of-[0-9]{5}-[0-9a-f]{16}\.rq")
+_TAIL: Final = re.compile(r"-([0-9]{5})-of-[0-9]{5}-[0-9a-f]{16}\.rq")
 
 
 def shard_name(path: Path, number: int, count: int, root: bytes) -> str:
@@ -26,6 +26,13 @@ def is_shard_of(path: Path, name: str) -> bool:
     """Whether this writer could have given that name to a shard of `path`."""
     stem = _stem(path)
     return name.startswith(stem) and _TAIL.fullmatch(name[len(stem) :]) is not None
+
+
+def shard_number(path: Path, name: str) -> int:
+    """The place in the set that the name of a shard of `path` says; 0 if it is no such name."""
+    stem = _stem(path)
+    found = _TAIL.fullmatch(name[len(stem) :]) if name.startswith(stem) else None
+    return 0 if found is None else int(found.group(1))
 
 
 def check_stem(path: Path) -> None:

@@ -5,16 +5,15 @@ insertion goes in. A model that is split goes into shards first and into the roo
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Literal
 
-from refquant.formats.checkpoint import Checkpoint
+from refquant.formats.checkpoint import Checkpoint, Document
 from refquant.formats.rq import zstd_frames
 from refquant.formats.rq.atomic import atomic_file
 from refquant.formats.rq.plan import (
     SHARD_HEADER,
-    Outline,
     Placed,
     Plan,
     PlannedTensor,
@@ -35,9 +34,15 @@ from refquant.tensor import QuantizedTensor
 __all__ = [
     "Compression",
     "Progress",
+    "add_documents",
+    "add_tensor",
+    "begun_again",
+    "compression_info",
     "plan_checkpoint",
     "write",
     "write_checkpoint",
+    "write_root",
+    "write_single",
 ]
 
 Compression = Literal["zstd"]
@@ -70,7 +75,7 @@ def write(
     if groups is not None or listed_shards(Path(path)):
         return _write_set(Path(path), plan, groups or [], chosen, progress)
     with atomic_file(path) as file:
-        root = _begun_again(file, chosen, lambda level: _write(file, plan, level, progress))
+        root = begun_again(file, chosen, lambda level: _write(file, plan, level, progress))
     return root.hex()
 
 
@@ -130,7 +135,7 @@ def _planned(name: str, tensors: Mapping[str, QuantizedTensor]) -> PlannedTensor
     )
 
 
-def _begun_again(
+def begun_again(
     file: IO[bytes], level: int | None, attempt: Callable[[int | None], bytes | None]
 ) -> bytes:
     """The root digest of what was written, in the raw form if nothing could be compressed."""
@@ -149,12 +154,12 @@ def _write(
     file: IO[bytes], plan: Plan, level: int | None, progress: Progress | None
 ) -> bytes | None:
     """The root digest of what was written; None if a level was given and nothing shrank."""
-    content = outline(plan, None if level is None else _compression_info(level))
+    content = outline(plan, None if level is None else compression_info(level))
     writer = SegmentWriter(file, content.segments, level)
     writer.add(KIND_HEADER, memoryview(content.header))
-    _add_documents(writer, content)
+    add_documents(writer, content.documents)
     for tensor in content.tensors:
-        _add_tensor(writer, tensor, progress)
+        add_tensor(writer, tensor, progress)
     return _finished(writer, level)
 
 
@@ -162,13 +167,14 @@ def _finished(writer: SegmentWriter, level: int | None) -> bytes | None:
     return None if level is not None and not writer.has_frames else writer.finish()
 
 
-def _add_documents(writer: SegmentWriter, content: Outline) -> None:
-    for document in content.documents:
+def add_documents(writer: SegmentWriter, documents: Iterable[Document]) -> None:
+    """Write the documents that are not empty."""
+    for document in documents:
         if document.data:
             writer.add(KIND_DOCUMENT, memoryview(document.data))
 
 
-def _add_tensor(
+def add_tensor(
     writer: SegmentWriter, tensor: PlannedTensor, progress: Progress | None
 ) -> dict[str, list[int]]:
     """Write a tensor's planes; the segments that each is in."""
@@ -181,7 +187,8 @@ def _add_tensor(
     return found
 
 
-def _compression_info(level: int) -> dict[str, object]:
+def compression_info(level: int) -> dict[str, object]:
+    """What `info` says of a file whose segments are zstd frames where that makes them smaller."""
     return {"codec": "zstd", "level": level, "library": zstd_frames.library_version()}
 
 
@@ -202,7 +209,7 @@ def _write_set(
     outline(plan, None)
     with shard_set(path) as files:
         if not groups:
-            return _write_single(files, plan, level, progress)
+            return write_single(files, plan, level, progress).hex()
         shards: list[ShardRecord] = []
         planes: dict[tuple[str, str], Pieces] = {}
         has_frames = False
@@ -211,31 +218,35 @@ def _write_set(
             shards.append(shard.write(path, files))
             planes |= shard.planes
             has_frames |= shard.has_frames
-        root = _write_root(files, plan, Placed(shards, planes), level, has_frames=has_frames)
+        root = write_root(files, plan, Placed(shards, planes), level, has_frames=has_frames)
     return root.hex()
 
 
-def _write_single(files: ShardSet, plan: Plan, level: int | None, progress: Progress | None) -> str:
+def write_single(
+    files: ShardSet, plan: Plan, level: int | None, progress: Progress | None
+) -> bytes:
+    """Write one file in place of a set, and return its root digest."""
     with files.root() as file:
-        root = _begun_again(file, level, lambda level: _write(file, plan, level, progress))
+        root = begun_again(file, level, lambda level: _write(file, plan, level, progress))
         files.commit(root)
-    return root.hex()
+    return root
 
 
-def _write_root(
+def write_root(
     files: ShardSet, plan: Plan, placed: Placed, level: int | None, *, has_frames: bool
 ) -> bytes:
+    """Write the root of shards that are in their places, and return its digest."""
     with files.root() as file:
 
         def attempt(level: int | None) -> bytes | None:
-            content = outline(plan, None if level is None else _compression_info(level), placed)
+            content = outline(plan, None if level is None else compression_info(level), placed)
             writer = SegmentWriter(file, content.segments, level, FEATURE_SHARDS)
             writer.add(KIND_HEADER, memoryview(content.header))
-            _add_documents(writer, content)
+            add_documents(writer, content.documents)
             # What `info` says about compression is of the whole set, not of the root alone.
             return writer.finish() if has_frames else _finished(writer, level)
 
-        root = _begun_again(file, level, attempt)
+        root = begun_again(file, level, attempt)
         files.commit(root)
         return root
 
@@ -262,7 +273,7 @@ class _ShardWriter:
     def write(self, path: Path, files: ShardSet) -> ShardRecord:
         """The shard's record, once the shard is in its place beside `path`."""
         with files.shard() as (file, place):
-            root = _begun_again(file, self.level, lambda level: self._attempt(file, level))
+            root = begun_again(file, self.level, lambda level: self._attempt(file, level))
             length = file.seek(0, os.SEEK_END)
             record = ShardRecord(shard_name(path, self.number, self.count, root), length, root)
             place(record.name)
@@ -272,7 +283,7 @@ class _ShardWriter:
         writer = SegmentWriter(file, 1 + sum(self._segments(level)), level, FEATURE_SHARDS)
         writer.add(KIND_HEADER, memoryview(SHARD_HEADER))
         for tensor in self.tensors:
-            for plane, numbers in _add_tensor(writer, tensor, self.progress).items():
+            for plane, numbers in add_tensor(writer, tensor, self.progress).items():
                 self.planes[tensor.name, plane] = Pieces(self.number, tuple(numbers))
         self.has_frames = writer.has_frames
         return _finished(writer, level)

@@ -2,21 +2,40 @@
 
 import hashlib
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from refquant import mp1
-from refquant.cli.output import tool_version
-from refquant.cli.progress import Meter
 from refquant.errors import ConformanceError, UnsupportedError
 
-__all__ = ["ENCODER_PROFILE", "carried_info", "check_source", "provenance", "source_bytes"]
+__all__ = [
+    "ENCODER_PROFILE",
+    "Meter",
+    "carried_info",
+    "check_source",
+    "provenance",
+    "source_bytes",
+    "source_files",
+    "tool_version",
+]
 
 ENCODER_PROFILE = "stated-1"
 """Which encoder of a scheme was used: the one that its page states. A change of any of them that
 changes bytes is a new profile, so that a file made by another one is not taken for damaged."""
 
 _CHUNK = 1 << 18
+
+
+class Meter(Protocol):
+    """Counts bytes that were hashed."""
+
+    def start(self, label: str, /) -> None:
+        """Name the file that is being hashed."""
+
+    def advance(self, count: int, /) -> None:
+        """Add finished bytes."""
+
 
 _REPLACED = frozenset(
     {"provenance", "labels", "compression", "format", "tensor_types"}
@@ -36,7 +55,7 @@ def provenance(
     `earlier` is the record that the source carried; its steps follow in `earlier`, latest first.
     """
     record: dict[str, Any] = {
-        "sources": [_facts(path, meter) for path in _files(source)],
+        "sources": [_facts(path, meter) for path in source_files(source)],
         "recipe": dict(recipe),
         "tool": {"refquant": tool_version(), "encoder": ENCODER_PROFILE},
     }
@@ -73,7 +92,7 @@ def check_source(source: Path, record: object, meter: Meter) -> None:
         raise UnsupportedError(
             f"the file was made by the encoders {profile!r}, this version has {ENCODER_PROFILE!r}"
         )
-    found = {_facts(path, meter)["sha256"] for path in _files(source)}
+    found = {_facts(path, meter)["sha256"] for path in source_files(source)}
     missing = sorted(name for digest, name in expected.items() if digest not in found)
     if missing:
         raise ConformanceError(
@@ -90,10 +109,18 @@ def carried_info(info: Mapping[str, object]) -> dict[str, object]:
 
 def source_bytes(source: Path) -> int:
     """How many bytes `provenance` will hash."""
-    return sum(path.stat().st_size for path in _files(source))
+    return sum(path.stat().st_size for path in source_files(source))
 
 
-def _files(source: Path) -> list[Path]:
+def tool_version() -> str:
+    """The version of this installation, as it is recorded."""
+    try:
+        return version("refquant")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def source_files(source: Path) -> list[Path]:
     """The file itself, or the files of a folder that say what the model is, in order of name."""
     if not source.is_dir():
         return [source]

@@ -1,0 +1,96 @@
+"""Options of `refquant quantize` beside those of schemes: layout, work, and what is printed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from refquant.cli.destination import parse_bytes
+from refquant.errors import UsageError
+
+if TYPE_CHECKING:
+    from refquant.quantization.executors import Crew
+
+__all__ = ["Form", "Printing", "Work"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Printing:
+    """What is printed, as options."""
+
+    json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False
+    quiet: Annotated[bool, Parameter(help="Print neither progress nor table.")] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How the file is laid out, as options."""
+
+    compression: Annotated[
+        Literal["none", "zstd"], Parameter(help="Store segments as zstd frames where smaller.")
+    ] = "none"
+    shard_size: Annotated[
+        str | None,
+        Parameter(help="Split between tensors into files of at most this size, such as 2GB."),
+    ] = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The same for the writer."""
+        return {
+            "compression": None if self.compression == "none" else self.compression,
+            "shard_size": None if self.shard_size is None else parse_bytes(self.shard_size),
+        }
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Who does the work, as options; the file is the same whoever does it."""
+
+    jobs: Annotated[int | None, Parameter(help="Threads to use. [default: as many as pay]")] = None
+    workers: Annotated[
+        int | None, Parameter(help="Processes that share the work, with a thread each.")
+    ] = None
+    dask: Annotated[
+        str | None,
+        Parameter(help="Address of a Dask scheduler whose workers share it, as tcp://host:8786."),
+    ] = None
+    resume: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Go on with what a killed run left, and leave it when interrupted again.",
+        ),
+    ] = False
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes take part."""
+        return self.workers is not None or self.dask is not None
+
+    def check(self) -> None:
+        """Refuse what cannot be meant."""
+        for option, number in (("--jobs", self.jobs), ("--workers", self.workers)):
+            if number is not None and number < 1:
+                raise UsageError(f"{option} is {number}, expected 1 or more")
+        if self.workers is not None and self.dask is not None:
+            raise UsageError("--workers are of this machine and --dask has its own: give one")
+
+    @contextmanager
+    def crew(self) -> "Iterator[Crew | None]":
+        """The workers, ready; None where this process does the work itself."""
+        from refquant.quantization.crews import dask_crew, local_crew
+
+        if self.dask is not None:
+            with dask_crew(self.dask) as crew:
+                yield crew
+        elif self.workers is not None:
+            with local_crew(self.workers) as crew:
+                yield crew
+        else:
+            yield None
