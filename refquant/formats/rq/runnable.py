@@ -4,7 +4,7 @@ Only who runs a model asks. A reader that does not know the family or the tokeni
 all the same. The order is that of chapter 8: documents, architecture, tokenizer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from refquant.architectures import FAMILIES, Architecture
@@ -29,14 +29,15 @@ def check_runnable(checkpoint: Checkpoint) -> None:
     E_TOKENIZER_KIND for a family or a kind that this version does not know. What is not there, an
     architecture for instance, is not missed here. No tensor's bytes are touched.
     """
+    parsed: dict[bytes, object] = {}
     for document in _documents(checkpoint):
         if is_json(document.media):
-            parse_json(document.data, document.name)
+            parsed[document.data] = parse_json(document.data, document.name)
     architecture, tokenizer = checkpoint.architecture, checkpoint.tokenizer
     if architecture is not None:
         _check_architecture(architecture, checkpoint)
     if tokenizer is not None:
-        _check_tokenizer(tokenizer, architecture)
+        _check_tokenizer(tokenizer, architecture, parsed)
 
 
 def _documents(checkpoint: Checkpoint) -> Iterator[Document]:
@@ -75,14 +76,18 @@ def _shapes(checkpoint: Checkpoint, architecture: Architecture) -> Shapes:
     return shapes
 
 
-def _check_tokenizer(tokenizer: TokenizerSpec, architecture: Architecture | None) -> None:
+def _check_tokenizer(
+    tokenizer: TokenizerSpec, architecture: Architecture | None, parsed: Mapping[bytes, object]
+) -> None:
+    """`parsed` are the values of texts that have been read already."""
     where = "tokenizer"
     if tokenizer.kind not in TOKENIZER_KINDS:
         known = ", ".join(TOKENIZER_KINDS)
         raise UnsupportedError(
             f"unknown kind of tokenizer {tokenizer.kind!r}; known: {known}", code="E_TOKENIZER_KIND"
         )
-    ids = [*_ids(parse_json(tokenizer.json, where), where), *tokenizer.eos]
+    text = parsed[tokenizer.json] if tokenizer.json in parsed else parse_json(tokenizer.json, where)
+    ids = [*_ids(text, where), *tokenizer.eos]
     if tokenizer.bos is not None:
         ids.append(tokenizer.bos)
     vocabulary = None if architecture is None else architecture.fields["vocabulary"]
