@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 # Before NumPy is imported: every row is about one thread.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from bench.codecs import decode_rows, encode_rows
+from bench.codecs import decode_rows, encode_rows, fit_rows, missing_peers
 from bench.commands import command_rows
 from bench.container import container_facts, container_rows
 from bench.products import product_rows
@@ -23,13 +23,14 @@ from bench.timing import print_table
 GROUPS = {
     "decode": (decode_rows, "ns per weight"),
     "encode": (encode_rows, "ns per weight"),
+    "fits": (fit_rows, "ns per weight"),
     "products": (product_rows, "ns per 1000 products"),
     "commands": (command_rows, "microseconds"),
     "container": (container_rows, "microseconds"),
 }
 
 # What a group measures beside times, as (what, how much).
-FACTS = {"container": container_facts}
+FACTS = {"container": container_facts, "fits": missing_peers}
 
 
 def main() -> None:

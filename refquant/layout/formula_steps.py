@@ -111,9 +111,7 @@ class Formula:
         if moved is None or codes.shape != self.shape:
             self.steps.add(_take, table, codes, out)
             return out
-        words = np.empty(codes.shape, np.int32)
-        self.steps.add(move, codes, moved, words)
-        self.steps.add(np.multiply, words.view(np.float32), moved.scale, out)
+        self.steps.add(move, codes, moved, out)
         if moved.odd <= moved.low:
             self.steps.add(_mend, codes, moved, table, out)
         return out
@@ -173,6 +171,6 @@ def _mend(codes: Codes, moved: MovedBits, table: F32, out: F32) -> None:
         turned = turned + codes.dtype.type(moved.turn)
     if moved.low < np.iinfo(codes.dtype).max:
         turned = turned & codes.dtype.type(moved.low)
-    if np.maximum.reduce(turned, axis=None) >= moved.odd:
+    if np.maximum.reduce(turned, axis=None) >= moved.odd:  # exact: integers
         odd = turned >= codes.dtype.type(moved.odd)
         out[odd] = table[codes[odd]]

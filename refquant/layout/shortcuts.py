@@ -100,21 +100,22 @@ def moved_bits(element: Minifloat) -> MovedBits | None:
     moved = MovedBits(
         lift, shift, mask | 1 << 31, np.float32(2.0 ** (127 - element.bias)), 0, full, full + 1
     )
-    words = np.empty(full + 1, np.int32)
-    move(np.arange(full + 1).astype(f"u{width // 8}"), moved, words)
+    numbers = np.empty(full + 1, np.float32)
     with np.errstate(all="ignore"):
-        found = (words.view(np.float32) * moved.scale).view(np.uint32)
-    wrong = found != code_table(element).view(np.uint32)
+        move(np.arange(full + 1).astype(f"u{width // 8}"), moved, numbers)
+    wrong = numbers.view(np.uint32) != code_table(element).view(np.uint32)
     return _with_odd_codes(moved, np.flatnonzero(wrong), full)
 
 
-def move(codes: Codes, moved: MovedBits, words: NDArray[np.int32]) -> None:
-    """The bits of the codes' numbers before the product with the scale, written to `words`."""
+def move(codes: Codes, moved: MovedBits, out: F32) -> None:  # code[...], f32[...]
+    """The numbers of codes, odd ones excepted, written to `out`."""
     if moved.lift > 1:
         codes = codes * codes.dtype.type(moved.lift)
+    words = out.view(np.int32)
     np.copyto(words, codes.view(codes.dtype.str.replace("u", "i")))
     np.left_shift(words, np.int32(moved.shift), words)
     np.bitwise_and(words, np.uint32(moved.mask).view(np.int32), words)
+    np.multiply(out, moved.scale, out)
 
 
 def _with_odd_codes(moved: MovedBits, wrong: NDArray[np.intp], full: int) -> MovedBits | None:
