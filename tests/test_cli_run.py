@@ -91,7 +91,9 @@ def test_json_holds_the_text_the_ids_and_the_figures(capsys, model):
 def test_stats_go_to_stderr(capsys, model):
     found = call(capsys, "run", model, "-p", "It is", "-n", 5, "--stats")
     names = [line.split("  ")[0] for line in found.err.splitlines()]
-    assert names == ["loading", "prompt", "first token", "written", "weights", "peak memory"]
+    assert names == [
+        "loading", "prompt", "first token", "written", "weights", "cache", "peak memory",
+    ]  # fmt: skip
     assert "tokens/s, ended by length" in found.err
     assert found.out == call(capsys, "run", model, "-p", "It is", "-n", 5).out
 

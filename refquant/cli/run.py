@@ -4,21 +4,24 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from refquant.cli.chat import Chatting, converse, spelling
+from refquant.cli.computing import Computing, loaded
 from refquant.cli.logit_bias import read_biases
 from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
-from refquant.cli.processes import Workers, choose_workers, one_thread_each
+from refquant.cli.processes import one_thread_each
 from refquant.cli.progress import status
+from refquant.cli.prompt_cache import check_saving, opened_cache, saved
 from refquant.cli.prompts import answer_all, read_prompts
 from refquant.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from refquant.formats import Checkpoint
     from refquant.runtime import GenerateOptions, Generation, Model, Tokenizer
+    from refquant.runtime.cache import Cache
     from refquant.runtime.trace import Trace
 
 __all__ = ["run"]
@@ -77,38 +80,6 @@ class Sampling:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class Computing:
-    """How the model computes, as options."""
-
-    weights: Annotated[
-        Literal["auto", "float32", "u8", "packed"],
-        Parameter(
-            help="Decode weights once (float32), keep a byte for each where they are integers with "
-            "scales (u8), or half a byte where that is enough (packed: least memory); auto: u8 or "
-            "float32, matrix by matrix."
-        ),
-    ] = "auto"
-    workers: Workers = None
-    arith: Annotated[
-        Literal["fast", "exact"],
-        Parameter(help="How sums are rounded: exact gives the same bits on every machine."),
-    ] = "fast"
-    compute: Annotated[
-        str | None,
-        Parameter(
-            help="Multiply under this contract, or weight-only, in place of what the file says: "
-            "litert_symmetric, litert_asymmetric, xnnpack_asymmetric, torchao_per_token, "
-            "ggml_block."
-        ),
-    ] = None
-    trace: Annotated[
-        Path | None,
-        Parameter(help="Write every layer's states to a .npz or .rq file."),
-    ] = None
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
 class Printing:
     """What is printed, as options."""
 
@@ -161,6 +132,9 @@ def run(
       refquant run demo -p "It is" -n 8 --arith exact --json --logprobs
       refquant run demo -p "It is" -n 8 --trace states.npz
       refquant run smollm2-135m -p "The sea" -n 8 --compute ggml_block
+      refquant run demo -p "It is" -n 8 --precision bfloat16 --cache-type int8 --stats
+      refquant run demo -f long.txt -n 8 --save-cache long.rq
+      refquant run demo -f longer.txt -n 8 --load-cache long.rq
       refquant run demo --prompts questions.txt -n 20
       refquant run smollm2-135m --chat --jinja --system "Answer in one sentence."
     """
@@ -188,21 +162,35 @@ def run(
     if prompts is not None:
         return _each(path, chosen, options, prompts)
     text = _read_prompt(prompt, file)
+    check_saving(chosen, path)
     began = time.perf_counter()
     with status(f"loading {model}"):
-        ids, generation, nbytes = _begin(path, text, chosen, options, trace)
-    load_seconds = time.perf_counter() - began
+        begun = _begin(path, text, chosen, options, trace)
+    begun.load_seconds = time.perf_counter() - began
     if shown.json:
         held = {"weights": chosen.weights, "arith": chosen.arith, "compute": chosen.compute}
-        facts = {"model": model, **held, "prompt": text, "prompt_ids": ids}
-        _report(generation, facts, {"load_seconds": load_seconds, "weight_bytes": nbytes})
+        held |= {"precision": begun.model.precision, "cache_type": begun.model.cache_type}
+        written = _report(begun, {"model": model, **held, "prompt": text, "prompt_ids": begun.ids})
     else:
-        _stream(generation, text if shown.echo else "")
+        written = _stream(begun.generation, text if shown.echo else "")
     if chosen.trace is not None:
         trace.write(chosen.trace)
+    saved(chosen, begun.model, begun.cache, [*begun.ids, *written])
     if shown.stats:
-        _print_stats(generation, {"load_seconds": load_seconds, "weight_bytes": nbytes})
+        _print_stats(begun)
     return 0
+
+
+@dataclass(slots=True)
+class _Begun:
+    """A text that is about to be written; `cached` positions of it came from a file."""
+
+    ids: list[int]
+    generation: "Generation"
+    model: "Model"
+    cache: "Cache | None"
+    cached: int
+    load_seconds: float = 0.0
 
 
 def _check_alone(
@@ -214,6 +202,8 @@ def _check_alone(
         "--echo": shown.echo,
         "--stats": shown.stats,
         "--trace": computing.trace is not None,
+        "--save-cache": computing.save_cache is not None,
+        "--load-cache": computing.load_cache is not None,
     }
     for other, is_given in given.items():
         if is_given:
@@ -229,12 +219,12 @@ def _each(path: Path | str, computing: Computing, options: Any, prompts: Path) -
     with status(f"loading {path}"):
         checkpoint = _opened(path)
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
-        loaded = _loaded(checkpoint, computing)
+        model = loaded(checkpoint, computing)
 
     def begin(text: str) -> tuple[list[int], "Generation"]:
         ids = tokenizer.encode(text)
-        chosen = _fitting(options, tokenizer, loaded.context - len(ids))
-        return ids, generate(loaded, ids, chosen, tokenizer=tokenizer)
+        chosen = _fitting(options, tokenizer, model.context - len(ids))
+        return ids, generate(model, ids, chosen, tokenizer=tokenizer)
 
     return answer_all(texts, begin)
 
@@ -256,10 +246,10 @@ def _chat(path: Path | str, computing: Computing, options: Any, talk: Chatting) 
         checkpoint = _opened(path)
         spell, system = spelling(checkpoint, path, talk)
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
-        loaded = _loaded(checkpoint, computing)
+        model = loaded(checkpoint, computing)
         chosen, asked, biases = options
         chosen = replace(chosen, logit_bias=read_biases(tokenizer, biases))
-        session = ChatSession(loaded, tokenizer, spell, chosen, system, bounded=asked)
+        session = ChatSession(model, tokenizer, spell, chosen, system, bounded=asked)
     guarded = sys.stdout.isatty()
     return converse(session, lambda text: _write(text, guarded=guarded))
 
@@ -292,36 +282,21 @@ def _read_prompt(prompt: str | None, file: Path | None) -> str:
 
 def _begin(
     path: Path | str, text: str, computing: Computing, options: Any, trace: "Trace"
-) -> tuple[list[int], "Generation", int]:
-    """Open the model and check the request; nothing has been computed yet.
-
-    The last of the three is how many bytes the weights take.
-    """
+) -> _Begun:
+    """Open the model and check the request; nothing has been computed yet."""
     from refquant.runtime import Tokenizer, generate
     from refquant.runtime.decoder import watch_nothing
-    from refquant.runtime.held import held
 
     checkpoint = _opened(path)
     tokenizer = Tokenizer(checkpoint.need_tokenizer())
     ids = tokenizer.encode(text)
-    loaded = _loaded(checkpoint, computing)
-    chosen = _fitting(options, tokenizer, loaded.context - len(ids))
+    model = loaded(checkpoint, computing)
+    chosen = _fitting(options, tokenizer, model.context - len(ids))
     watch = watch_nothing if computing.trace is None else trace.watch
-    generation = generate(loaded, ids, chosen, tokenizer=tokenizer, watch=watch)
-    return ids, generation, held(loaded).nbytes
-
-
-def _loaded(checkpoint: "Checkpoint", computing: Computing) -> "Model":
-    """The model, its weights held and its products shared as the options say."""
-    from refquant.runtime import load_model
-
-    return load_model(
-        checkpoint,
-        computing.weights,
-        computing.arith,
-        computing.compute,
-        workers=choose_workers(computing.workers, checkpoint),
-    )
+    cache = opened_cache(computing, model, ids, len(ids) + chosen.max_tokens)
+    cached = 0 if cache is None else cache.length
+    generation = generate(model, ids, chosen, tokenizer=tokenizer, watch=watch, cache=cache)
+    return _Begun(ids, generation, model, cache, cached)
 
 
 def _opened(path: Path | str) -> "Checkpoint":
@@ -338,15 +313,17 @@ def _opened(path: Path | str) -> "Checkpoint":
     return checkpoint
 
 
-def _stream(generation: "Generation", opening: str) -> None:
-    """Print the text while it is written; the line is ended whatever happens."""
-    guarded = sys.stdout.isatty()
+def _stream(generation: "Generation", opening: str) -> list[int]:
+    """Print the text while it is written, and return its tokens; the line is ended in any case."""
+    guarded, tokens = sys.stdout.isatty(), []
     try:
         _write(opening, guarded=guarded)
         for step in generation:
+            tokens.append(step.token)
             _write(step.text, guarded=guarded)
     finally:
         _write("\n", guarded=guarded)
+    return tokens
 
 
 def _write(text: str, *, guarded: bool) -> None:
@@ -355,8 +332,8 @@ def _write(text: str, *, guarded: bool) -> None:
         sys.stdout.flush()
 
 
-def _report(generation: "Generation", facts: dict[str, Any], loading: dict[str, float]) -> None:
-    steps = list(generation)
+def _report(begun: _Begun, facts: dict[str, Any]) -> list[int]:
+    steps = list(begun.generation)
     ids = [step.token for step in steps]
     told = [step.logprob for step in steps if step.logprob is not None]
     # The shortest decimal that gives the binary32 number back.
@@ -368,16 +345,23 @@ def _report(generation: "Generation", facts: dict[str, Any], loading: dict[str, 
             "text": "".join(step.text for step in steps),
             "tokens": ids,
             **logprobs,
-            "finish": generation.finish,
-            "stats": _stats(generation, loading),
+            "finish": begun.generation.finish,
+            "stats": _stats(begun),
         },
     )
+    return ids
 
 
-def _stats(generation: "Generation", loading: dict[str, float]) -> dict[str, Any]:
-    timings = generation.timings
+def _stats(begun: _Begun) -> dict[str, Any]:
+    from refquant.runtime.held import held
+
+    timings, cache = begun.generation.timings, begun.cache
     return {
-        **loading,
+        "load_seconds": begun.load_seconds,
+        "weight_bytes": held(begun.model).nbytes,
+        "cache_bytes": None if cache is None else cache.nbytes,
+        "cache_positions": None if cache is None else cache.length,
+        "cached_tokens": begun.cached,
         "prompt_tokens": timings.prompt_tokens,
         "prompt_tokens_per_second": timings.prefill_tokens_per_second,
         "first_token_seconds": timings.first_token_seconds,
@@ -387,18 +371,24 @@ def _stats(generation: "Generation", loading: dict[str, float]) -> dict[str, Any
     }
 
 
-def _print_stats(generation: "Generation", loading: dict[str, float]) -> None:
-    found = _stats(generation, loading)
+def _print_stats(begun: _Begun) -> None:
+    found = _stats(begun)
     memory = found["peak_memory_bytes"]
     reading = f", {found['prompt_tokens_per_second']:.1f} tokens/s"
     speed = f", {found['tokens_per_second']:.1f} tokens/s" if found["tokens"] > 1 else ""
+    cache, finish = None, begun.generation.finish
+    if begun.cache is not None:
+        positions = f"{found['cache_positions']} positions as {begun.model.cache_type}"
+        cache = f"{format_bytes(found['cache_bytes'])}, {positions}"
     print_pairs(
         [
             ("loading", f"{found['load_seconds']:.2f} s"),
             ("prompt", f"{found['prompt_tokens']} tokens{reading}"),
             ("first token", f"after {found['first_token_seconds']:.3f} s"),
-            ("written", f"{found['tokens']} tokens{speed}, ended by {generation.finish}"),
+            ("written", f"{found['tokens']} tokens{speed}, ended by {finish}"),
+            ("from file", f"{begun.cached} tokens" if begun.cached else None),
             ("weights", format_bytes(found["weight_bytes"])),
+            ("cache", cache),
             ("peak memory", None if memory is None else format_bytes(memory)),
         ],
         file=sys.stderr,
