@@ -6,7 +6,7 @@ import pytest
 from refquant.calibrate import ActivationRange, RangeRule
 from refquant.formats import open_checkpoint
 from refquant.library import resolve
-from refquant.quantization.folding import Fold
+from refquant.quantization.folding import Fold, folded_importance
 from refquant.quantization.inputs import collect_inputs
 from refquant.quantization.ranges import collect_ranges
 from refquant.runtime import Tokenizer, load_model
@@ -53,6 +53,13 @@ def test_norms_that_are_less_one_take_scales_in_as_what_they_multiply_with():
     scales = np.float32([2, 4])
     fold = Fold(rows=scales, added=1.0)
     assert fold.applied(np.float32([0.5, 3])).tolist() == [1.5 / 2 - 1, 4 / 4 - 1]
+
+
+def test_importance_follows_inputs_that_were_divided():
+    found = folded_importance(
+        {"a": np.float32([4, 9]), "b": np.float32([1])}, {"a": Fold(columns=np.float32([2, 3]))}
+    )
+    assert {name: one.tolist() for name, one in found.items()} == {"a": [1, 1], "b": [1]}
 
 
 def test_ranges_are_those_of_what_a_matrix_reads_and_writes(demo):

@@ -5,7 +5,8 @@ as it is, while the column's relative error falls. s = mean|x|**a, where a is se
 the least error of the layer's outputs; then s is centred around 1.
 
 Source: Lin, Tang, Tang, Yang, Dang and Han, "AWQ: Activation-aware Weight Quantization" (2023),
-section 3.2, with the centring and the grid of 20 steps of their code.
+section 3.2, with the centring and the grid of 20 steps of their code, which also clips groups
+afterwards (`clipping.least_squares`).
 """
 
 from collections.abc import Sequence

@@ -98,7 +98,7 @@ def _options(asked: Calibrating) -> dict[str, bool | int | float | str]:
         if not equals or not name or not value:
             raise UsageError(f"--algorithm-option {text!r}: expected NAME=VALUE")
         try:
-            found[name] = decode(value, type=int | float)
+            found[name] = decode(value, type=bool | int | float)
         except ValueError:
             found[name] = value
     return found
@@ -114,6 +114,7 @@ def learn(
     """What the assignments' algorithms need to know, read from a file or from a text."""
     from refquant.quantization import Knowledge
     from refquant.quantization.algorithms import FOLDING, LEARNING, check_algorithms
+    from refquant.quantization.folding import folded_importance
     from refquant.quantization.importance_file import read_importance
     from refquant.quantization.ranges import needs_ranges
 
@@ -132,9 +133,10 @@ def learn(
     record = {**_source(asked.calibration), "windows": asked.calibration_windows}
     if static:
         record["activation_range"] = asked.activation_range
+    importance = importance or {name: one.importance for name, one in moments.items()}
     return Knowledge(
         moments=moments,
-        importance=importance or {name: one.importance for name, one in moments.items()},
+        importance=folded_importance(importance, folds),
         folds=folds,
         static=ranges,
         source=record,

@@ -8,7 +8,7 @@ whose perplexities do not. The protocol is that of `windows.py`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import sqrt
 
 import numpy as np
@@ -30,7 +30,8 @@ class Divergence:
 
     `same_top` is the share of tokens of which both models expect the same next one most; a tie goes
     to the lower token. `more_loss` is how much more the text surprises the model than the
-    reference, in nats, as the mean of the difference at each token.
+    reference, in nats, as the mean of the difference at each token. `each` has the divergence of
+    every token, so that two models can be compared token by token.
     """
 
     kl: Mean
@@ -41,6 +42,7 @@ class Divergence:
     more_loss: Mean
     model: Perplexity
     reference: Perplexity
+    each: F64 = field(repr=False, compare=False)
 
 
 class Recorded:
@@ -123,4 +125,5 @@ def _summed_up(found: F64, windows: int, window: int) -> Divergence:
         more_loss=mean((found[2] - found[3]).tolist()),
         model=Perplexity(own.value, own.error, tokens, windows, window),
         reference=Perplexity(others.value, others.error, tokens, windows, window),
+        each=found[0],
     )

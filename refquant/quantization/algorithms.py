@@ -1,8 +1,9 @@
 """How the codes of one tensor are chosen: the algorithm that its rule names, and what it is given.
 
 `FOLDING` algorithms change the weights of several tensors together before (`folding.py`), and the
-scheme's own encoder follows. `LEARNING` ones need a model's inputs on a text, or an importance
-matrix. The others look at the weights alone.
+scheme's own encoder follows; AWQ then clips groups where errors that count by their inputs become
+less, as its authors' package does. `LEARNING` ones need a model's inputs on a text, or an
+importance matrix. The others look at the weights alone.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -43,7 +44,8 @@ def encoded(
     """The weights under their scheme, by their algorithm, or by RTN where nothing was learned."""
     if algorithm == "gptq" and moments is not None and moments.products is not None:
         return gptq(weights, moments.products, scheme, GptqOptions(**options))
-    if algorithm == "imatrix" and importance is not None:
+    is_weighted = algorithm == "imatrix" or (algorithm == "awq" and options.get("clip", True))
+    if is_weighted and importance is not None:
         return _weighted(weights, scheme, importance, threads)
     if algorithm in ALONE:
         return ALONE[algorithm](weights, scheme, options, threads)

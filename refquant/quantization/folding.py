@@ -21,7 +21,7 @@ from refquant.recipe import Assignment
 from refquant.schemes import scheme as find_scheme
 from refquant.tensor import QuantizedTensor, quantize
 
-__all__ = ["Fold", "folded", "folds_of"]
+__all__ = ["Fold", "folded", "folded_importance", "folds_of"]
 
 F32 = NDArray[np.float32]
 
@@ -105,6 +105,15 @@ def folded(checkpoint: Checkpoint, folds: Mapping[str, Fold]) -> Checkpoint:
     if not folds:
         return checkpoint
     return replace(checkpoint, tensors=_Folded(checkpoint.tensors, folds))
+
+
+def folded_importance(importance: Mapping[str, F32], folds: Mapping[str, Fold]) -> dict[str, F32]:
+    """The mean squares of inputs once these are divided by the scales of the weights' columns."""
+    found = dict(importance)
+    for name, fold in folds.items():
+        if fold.columns is not None and name in found:
+            found[name] = np.asarray(found[name] / np.square(fold.columns), np.float32)
+    return found
 
 
 def _wish(assignment: Assignment | None) -> tuple[object, ...] | None:

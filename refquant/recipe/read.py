@@ -33,6 +33,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
         "kappa": (int, float),
         "rounds": int,
     },
+    "awq": {"clip": bool},
     "smoothquant": {"alpha": (int, float)},
 }
 """The options of each algorithm that has any."""
@@ -125,7 +126,7 @@ def _check_options(rule: Rule, where: str, source: str) -> None:
             hint = suggestion(name, known) or f" (it has {', '.join(known) or 'none'})"
             message = f"{rule.algorithm} has no option {name!r}{hint}"
             raise _mistake(source, f"{where}.options", message)
-        if not isinstance(value, known[name]) or isinstance(value, bool):
+        if not isinstance(value, known[name]) or isinstance(value, bool) != (known[name] is bool):
             raise _mistake(source, f"{where}.options.{name}", f"{value!r} is no such value")
 
 
