@@ -8,7 +8,7 @@ scaled, and holds the very values of the scheme.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -16,9 +16,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.layout.tiles import row_unit
 from refquant.runtime.arithmetic_mode import primitives
 from refquant.runtime.factors import Factors, factors_of
 from refquant.runtime.linear import Scratch, tile_bounds, whole_product
+from refquant.runtime.memory import forget_file_pages
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor
 
@@ -30,6 +32,9 @@ FEW_TOKENS: Final = 8
 # Weights of a tile. As numbers they fill 2 MB, which is more than a second-level cache; smaller
 # tiles have shorter rows or fewer groups, and lose more by calls than they gain.
 TILE_WEIGHTS: Final = 1 << 19
+
+# Weights whose codes are unpacked at a time, so that no large matrix is in memory twice.
+PORTION_WEIGHTS: Final = 1 << 22
 
 NIBBLE: Final = 4
 
@@ -161,6 +166,48 @@ def grouped(
     It is None, too, where their groups differ, or where only some of them have minima. With `pack`
     two codes share a byte where they are small enough.
     """
+    outputs, inputs = sum(part.shape[0] for part in parts), parts[0].shape[1]
+    bounds = tile_bounds(outputs, inputs, TILE_WEIGHTS)
+    tiles: list[GroupTile] = []
+    for first, last in _portions(parts, bounds):
+        rows = _between(parts, bounds[first], bounds[last])
+        found = _tiles(rows, bounds[first : last + 1], pack=pack)
+        if found is None:
+            return None
+        tiles += found
+        forget_file_pages(parts[0])
+    if len({(len(tile.scale), tile.minimum is None) for tile in tiles}) > 1:
+        return None
+    scratch.reserve((bounds[1] - bounds[0]) * inputs)
+    return GroupedMatrix((outputs, inputs), tuple(tiles), scratch)
+
+
+def _portions(parts: Sequence[QuantizedTensor], bounds: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ranges of tiles whose weights are decoded together; so are rows that share records."""
+    last = len(bounds) - 1
+    whole = any(row_unit(part.layout, part.shape) > 1 for part in parts)
+    step = last if whole else max(PORTION_WEIGHTS // (bounds[1] * parts[0].shape[1]), 1)
+    for first in range(0, last, step):
+        yield first, min(first + step, last)
+
+
+def _between(parts: Sequence[QuantizedTensor], start: int, stop: int) -> list[QuantizedTensor]:
+    """Rows `start` to `stop` of the matrices stacked."""
+    found = []
+    for part in parts:
+        height = part.shape[0]
+        if start <= 0 and height <= stop:
+            found.append(part)
+        elif start < height and stop > 0:
+            found.append(part.rows(max(start, 0), min(stop, height)))
+        start, stop = start - height, stop - height
+    return found
+
+
+def _tiles(
+    parts: Sequence[QuantizedTensor], bounds: Sequence[int], *, pack: bool
+) -> list[GroupTile] | None:
+    """The tiles between these outputs, which the parts hold."""
     found = [factors_of(part) for part in parts]
     held = [(one, None if one is None else _bytes(one)) for one in found]
     factors = [one for one, codes in held if one is not None and codes is not None]
@@ -171,28 +218,9 @@ def grouped(
     scale = _stacked([one.scale for one in factors])
     minimum = _stacked(minima) if minima else None
     nibbles = pack and _fit_nibbles(codes, factors[0].group)
-    tiles = _tiles(codes, scale, minimum, scratch, nibbles=nibbles)
-    return GroupedMatrix((codes.shape[0], codes.shape[1]), tiles, scratch)
-
-
-def _stacked(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _tiles(
-    codes: NDArray[np.integer],
-    scale: Floats,
-    minimum: Floats | None,
-    scratch: Scratch,
-    *,
-    nibbles: bool,
-) -> tuple[GroupTile, ...]:
-    outputs, inputs = codes.shape
-    bounds = tile_bounds(outputs, inputs, TILE_WEIGHTS)
-    scratch.reserve((bounds[1] - bounds[0]) * inputs)
     tiles = []
     for start, stop in pairwise(bounds):
-        part = slice(start, stop)
+        part = slice(start - bounds[0], stop - bounds[0])
         columns = _columns(codes[part]).reshape(scale.shape[1], -1, stop - start)
         tiles.append(
             GroupTile(
@@ -204,7 +232,11 @@ def _tiles(
                 nibbles,
             )
         )
-    return tuple(tiles)
+    return tiles
+
+
+def _stacked(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _columns(rows: NDArray[np.integer]) -> NDArray[np.integer]:

@@ -25,6 +25,7 @@ from refquant.runtime.arithmetic_mode import ArithmeticMode, arithmetic
 from refquant.runtime.cache import CACHE_TYPES, Cache, CacheType
 from refquant.runtime.decoder import Watch, watch_nothing
 from refquant.runtime.families import ENCODERS, LOADERS, Network
+from refquant.runtime.memory import return_freed_memory
 from refquant.runtime.ops import Floats, log_probability
 from refquant.runtime.precision import in_precision, rounding
 from refquant.runtime.weights import WeightMode, require_finite
@@ -202,6 +203,7 @@ def load_model(
     with arithmetic(arithmetic_mode):
         crew = None if workers is None else Crew(workers)
         network = LOADERS[architecture.family](held, architecture, weights, crew)
+    return_freed_memory()
     if crew is not None:
         crew.start()
     return Model(architecture, network, held, weights, arithmetic_mode, crew, own, cache_type)

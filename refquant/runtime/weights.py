@@ -19,6 +19,7 @@ from refquant.formats.compute import compute_contracts
 from refquant.runtime.coded import coded_matrix
 from refquant.runtime.grouped import grouped
 from refquant.runtime.linear import Matrix, Scratch, StackedMatrix, pack_rows
+from refquant.runtime.memory import forget_file_pages
 from refquant.runtime.ops import Floats
 from refquant.runtime.workers import Crew
 from refquant.tensor import QuantizedTensor, quantize
@@ -77,7 +78,9 @@ class WeightReader:
         if any(self.has_contract(name) for name in names):
             return self.shared(_stacked([self._one(name) for name in names]))
         parts = [stored_tensor(self.checkpoint, name) for name in names]
-        return self.shared(self._together(parts, names))
+        matrix = self._together(parts, names)
+        forget_file_pages(parts[0])
+        return self.shared(matrix)
 
     def shared(self, matrix: Matrix) -> Matrix:
         """The same matrix, multiplied by all of the workers if there are any."""
