@@ -137,3 +137,16 @@ def test_stats_show_what_the_cache_takes(capsys):
         assert found.json["stats"]["cache_positions"] == len(found.json["prompt_ids"]) + 3
         taken[kind] = found.json["stats"]["cache_bytes"]
     assert taken["float32"] == 2 * taken["float16"] > 3 * taken["int8"]
+
+
+def test_the_effect_can_be_measured(capsys):
+    asked = ("eval", "demo", "--reference", "demo", "--window", 64, "--windows", 2, "--json")
+    apart = {}
+    for kind in CACHE_TYPES:
+        facts = call(capsys, *asked, "--cache-type", kind).json
+        assert facts["cache_type"] == kind
+        apart[kind] = facts["reference"]["kl"]
+    assert apart["float32"] < apart["float16"] < apart["int8"] < 1e-3
+    rounded = call(capsys, *asked, "--precision", "bfloat16").json
+    assert rounded["precision"] == "bfloat16"
+    assert 1e-6 < rounded["reference"]["kl"] < 1e-3

@@ -1,11 +1,13 @@
 """`refquant eval`: how well a model predicts a text, and how far it is from another model."""
 
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from refquant.cli.computing import CacheTypes, Precisions
 from refquant.cli.output import emit_json, print_pairs
 from refquant.cli.progress import status
 from refquant.errors import UsageError
@@ -16,6 +18,23 @@ if TYPE_CHECKING:
     from refquant.runtime import Model, Tokenizer
 
 __all__ = ["eval"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """How the model computes, as options."""
+
+    weights: Annotated[
+        Literal["auto", "float32", "u8", "packed"],
+        Parameter(help="How weights are held, as for `run`; float32 is the quickest here."),
+    ] = "float32"
+    compute: Annotated[
+        str | None,
+        Parameter(help="Multiply under this contract, or weight-only, as for `run`."),
+    ] = None
+    precision: Precisions = None
+    cache_type: CacheTypes = "float32"
 
 
 def eval(  # noqa: A001  # the function is named like its command, and eval() is used nowhere here
@@ -34,10 +53,7 @@ def eval(  # noqa: A001  # the function is named like its command, and eval() is
     ] = None,
     window: Annotated[int, Parameter(help="Tokens of a window; its second half is scored.")] = 512,
     windows: Annotated[int | None, Parameter(help="Read at most this many windows.")] = None,
-    weights: Annotated[
-        Literal["auto", "float32", "u8", "packed"],
-        Parameter(help="How weights are held, as for `run`; float32 is the quickest here."),
-    ] = "float32",
+    computing: Computing | None = None,
     json: Annotated[bool, Parameter(help="Print one JSON object instead of text.")] = False,
 ) -> int:
     """Measure the perplexity of a model on a text, or its divergence from another model.
@@ -52,19 +68,23 @@ def eval(  # noqa: A001  # the function is named like its command, and eval() is
       refquant eval smollm2-135m --windows 4
       refquant eval small.rq --text novel.txt --window 1024 --json
       refquant eval small.rq --reference smollm2-135m --windows 4
+      refquant eval demo --reference demo --cache-type int8
     """
     from refquant.evaluate import divergence, perplexity
 
     content = _read(text)
-    loaded, tokenizer, bos = _loaded(model, weights)
+    asked = computing or Computing()
+    loaded, tokenizer, bos = _loaded(model, asked)
     ids = tokenizer.encode(content, add_bos=False)
     facts: dict[str, Any] = {"model": model, "text_sha256": sha256(content.encode()).hexdigest()}
+    facts |= {"compute": asked.compute, "precision": loaded.precision}
+    facts |= {"cache_type": loaded.cache_type}
     if reference is None:
         with status(f"reading {len(ids)} tokens"):
             found = perplexity(loaded, ids, window=window, windows=windows, bos=bos)
         _print({**facts, **_perplexity_facts(found)}, _shown(found), as_json=json)
         return 0
-    other, others, _ = _loaded(reference, "float32")
+    other, others, _ = _loaded(reference, Computing())
     if others.encode(content, add_bos=False) != ids:
         raise UsageError(
             f"{reference} cuts the text into other tokens than {model}: their predictions cannot "
@@ -77,9 +97,7 @@ def eval(  # noqa: A001  # the function is named like its command, and eval() is
     return 0
 
 
-def _loaded(
-    name: str, weights: Literal["auto", "float32", "u8", "packed"]
-) -> "tuple[Model, Tokenizer, int | None]":
+def _loaded(name: str, computing: Computing) -> "tuple[Model, Tokenizer, int | None]":
     """A model, its tokenizer, and the token that its windows begin with, if there is one."""
     from refquant.formats import open_checkpoint
     from refquant.library import locate
@@ -89,7 +107,14 @@ def _loaded(
     with status(f"loading {name}"):
         checkpoint = open_checkpoint(path)
         spec = checkpoint.need_tokenizer()
-        return load_model(checkpoint, weights=weights), Tokenizer(spec), _first(spec)
+        model = load_model(
+            checkpoint,
+            computing.weights,
+            compute=computing.compute,
+            precision=computing.precision,
+            cache_type=computing.cache_type,
+        )
+        return model, Tokenizer(spec), _first(spec)
 
 
 def _first(spec: "TokenizerSpec") -> int | None:
