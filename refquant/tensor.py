@@ -16,6 +16,7 @@ from refquant.layout.layout import aligned
 from refquant.layout.operators import stored_shapes
 from refquant.layout.tiles import tile_planes
 from refquant.schemes import scheme as find_scheme
+from refquant.schemes.storage import AnyLayout, stored_layout
 
 __all__ = ["QuantizedTensor", "dequantize", "quantize"]
 
@@ -93,6 +94,11 @@ class QuantizedTensor:
                 "take `expanded`, or quantize what it decodes to"
             )
         return self._layout
+
+    @property
+    def stored_layout(self) -> AnyLayout:
+        """All that a file has to say to decode `planes`: the layout, and operators if any."""
+        return stored_layout(self._layout, self.scheme.operators)
 
     @property
     def expanded(self) -> "QuantizedTensor":

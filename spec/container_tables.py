@@ -74,7 +74,8 @@ CODES = {
     "E_DESC_PERM": ("S6", "an order that is no reordering"),
     "E_DESC_RANK": (
         "S6",
-        "a layout with more axes than the tensor, or `over` with others than the block",
+        "a layout with more axes than the tensor, `over` with others than the block, or weights "
+        "that are no whole groups",
     ),
     "E_DESC_SLICE": ("S6", "slices that do not fit the record, the element or one another"),
     "E_DESC_OVERLAP": ("S6", "two runs of a plane that hold the same bit"),
@@ -82,6 +83,7 @@ CODES = {
     "E_DESC_OP": ("S6", "an unknown operator"),
     "E_DESC_EXPR": ("S6", "a formula that is not one, is too large, or names nothing"),
     "E_DESC_UNUSED": ("S6", "a plane, field or table that nothing uses"),
+    "E_DESC_OPS": ("S6", "operators that are unknown, out of range or do not fit the layout"),
     "E_JSON_UTF8": ("S7", "a JSON text that is not UTF-8, or begins with a byte order mark"),
     "E_JSON_DEPTH": ("S7", "more than 64 arrays and objects open"),
     "E_JSON_SYNTAX": ("S7", "a text that is not JSON"),
@@ -105,6 +107,7 @@ CODES = {
     "E_CODE_PAD": ("S8", "a bit of a record that no field claims is set"),
     "E_CODE_DIGIT": ("S8", "a byte that is no row of digits"),
     "E_CODE_EDGE": ("S8", "a code of no weight that is not 0"),
+    "E_CODE_INDEX": ("S8", "an index that names a group which is not there"),
     "E_SHARD_NAME": ("S6", "a shard's name that is no plain file name ending in .rq"),
     "E_SHARD_ROLE": (
         "shard",

@@ -19,6 +19,7 @@ from refquant.errors import FormatError
 from refquant.formats.rq import KNOWN_FEATURES, json_text, limits
 from refquant.formats.rq.runnable import TOKENIZER_KINDS
 from refquant.layout import Layout, rules
+from refquant.schemes import storage
 from spec import container_tables
 from tests.conftest import REPOSITORY
 
@@ -32,9 +33,12 @@ def test_limits_are_those_of_the_code():
         assert getattr(importlib.import_module(module), constant) == limit, place
     constants = {
         f"{module.__name__}.{name}"
-        for module in (limits, rules, mp1, json_text)
+        for module in (limits, rules, mp1, json_text, storage)
         for name, value in vars(module).items()
-        if name.isupper() and isinstance(value, int) and name != "MINOR" and name[0] != "_"
+        if name.isupper()
+        and isinstance(value, int)
+        and name not in ("MINOR", "MOST_GROUP")
+        and name[0] != "_"
     }
     assert constants == named.keys()
 
@@ -54,6 +58,7 @@ def test_the_chapter_on_errors_has_every_code_of_the_reader():
     raised = codes_of("refquant/formats/rq") | codes_of("refquant/layout")
     raised |= {c for c in codes_of("refquant") if c.startswith("E_MP_")}
     raised |= codes_of("refquant/architectures") & {"E_ARCH_FIELD", "E_ARCH_TENSOR"}
+    raised |= codes_of("refquant/schemes") & {"E_DESC_OPS"}
     assert raised == container_tables.CODES.keys()
 
 
@@ -63,6 +68,7 @@ def test_every_code_of_the_reader_has_a_file():
     shown = {code for code, _, _ in DEFECTS.values()} | {code for code, _, _ in REJECT.values()}
     shown |= {code for code, _ in MODELS.values() if code}
     raised |= codes_of("refquant/architectures") & {"E_ARCH_FIELD", "E_ARCH_TENSOR"}
+    raised |= codes_of("refquant/schemes") & {"E_DESC_OPS"}
     # What a server can do wrong no file can: tests/test_rq_http.py has each.
     assert {code for code in raised if not code.startswith("E_HTTP_")} == shown
 

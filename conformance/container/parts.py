@@ -174,7 +174,9 @@ def assemble(tensors, documents=(), drawers=None, compress=frozenset(), **core):
         scheme = schemes.index(description)
         entries.append({"name": name, "shape": list(shape), "scheme": scheme, "planes": taken})
     core |= {"docs": listed, "schemes": copy.deepcopy(schemes), "tensors": entries}
-    features = {"features": 1} if any(p.raw is not None for p in payloads) else {}
+    bits = 1 if any(p.raw is not None for p in payloads) else 0
+    bits |= 4 if any("ops" in scheme for scheme in schemes) else 0
+    features = {"features": bits} if bits else {}
     return Parts({"core": core, "info": {}} | (drawers or {}), payloads, preamble=features)
 
 

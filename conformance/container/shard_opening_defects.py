@@ -95,6 +95,11 @@ def a_shard_alone(made):
     made.files = {ROOT: build(made.shards[0][1]), "first.rq": None, "second.rq": None}
 
 
+@defect("E_FEATURE")
+def a_shard_with_the_bit_for_operators(made):
+    made.shards[0] = ("first.rq", shard_of([Payload(PLANE, BLOCKS)], SHARDS_BIT | 4))
+
+
 @defect("E_SCHEMA_TYPE")
 def another_role(made):
     made.files[ROOT] = build(shard_of([Payload(PLANE, BLOCKS)], core={"role": "part"}))

@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass, field
 
 from conformance.container.frames import frame
+from conformance.container.operator_files import GATHERED, index
 from conformance.container.parts import (
     BLOCKS,
     CHAT,
@@ -122,6 +123,19 @@ def valid(make):
     """Register a valid set, made of the example."""
     VALID[make.__name__] = make
     return make
+
+
+@valid
+def operators_in_the_root(made):
+    """A tensor behind an index, whose planes are in two shards' order of names."""
+    made.core["schemes"][1] = copy.deepcopy(GATHERED)
+    made.tensors["b"] |= {
+        "planes": {"codes": [[2, 1]], "g_idx": [[2, 2]], "scales": [[2, 3]]},
+        "shape": [1, 6],
+    }
+    planes = [CODES, index(1, 0, 1, 1, 0, 0), SCALES]
+    made.shards[1] = ("second.rq", shard_of([Payload(PLANE, data) for data in planes]))
+    made.preamble["features"] = SHARDS_BIT | 4
 
 
 def defect(code, stage="S6"):

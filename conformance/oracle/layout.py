@@ -35,9 +35,59 @@ def values(description: Description, planes: Planes, shape: Index) -> list[float
 def weight(description: Description, planes: Planes, shape: Index, index: Index) -> float:
     """The weight at `index`, in binary32."""
     fields = description["fields"]
+    shape, index = viewed(description.get("ops", {}).get("view"), shape, index)
     codes = {name: field_code(description, name, planes, shape, index) for name in fields}
     places = {name: place_in_share(fields[name], shape, index) for name in fields}
     return evaluate(description, description["value"], codes, places)
+
+
+def viewed(view: Any, shape: Index, index: Index) -> tuple[Index, Index]:
+    """Shape and index of a weight as the planes have it, where `ops` names a view (D-24)."""
+    if view is None:
+        return shape, index
+    number = 0
+    for extent, i in zip(shape, index, strict=True):
+        number = number * extent + i
+    if view == ["flat"]:
+        return (prod(shape),), (number,)
+    _, group, axis, parts = view
+    if prod(shape) % group:
+        raise ValueError("the weights are no whole groups")
+    rows, columns = (prod(shape) // group, group) if axis else (group, prod(shape) // group)
+    step = -(-rows // parts)
+    part, row = divmod(number // columns, step)
+    return (step, columns, parts), (row, number % columns, part)
+
+
+def gathered(
+    description: Description, name: str, planes: Planes, shape: Index, index: Index
+) -> Index:
+    """The index of the first weight of the group that the index plane names (D-26)."""
+    gather = description.get("ops", {}).get("gather")
+    if gather is None or name not in gather["planes"]:
+        return index
+    (group,) = struct.unpack_from("<i", planes[gather["index"]], 4 * index[-1])
+    block = full(description["planes"][name]["block"], shape)[-1]
+    if not 0 <= group < -(-shape[-1] // block):
+        raise ValueError("the index names no group")
+    return (*index[:-1], group * block)
+
+
+def stored_record(
+    description: Description, name: str, planes: Planes, shape: Index, number: int
+) -> bytes:
+    """The bytes of a record, whose words lie apart where `ops` says so (D-25)."""
+    plane, data = description["planes"][name], planes[name]
+    words = description.get("ops", {}).get("words", {}).get(name, 1)
+    blocks = full(plane["block"], shape)
+    counts = [-(-n // b) for n, b in zip(shape, blocks, strict=True)]
+    order = plane.get("order") or []
+    outermost = order[0] if len(order) == len(shape) else 0
+    first, rest = divmod(number, prod(counts) // counts[outermost])
+    size = plane["bytes"] // words
+    apart = prod(counts) // counts[outermost]
+    starts = [((first * words + word) * apart + rest) * size for word in range(words)]
+    return b"".join(data[start : start + size] for start in starts)
 
 
 def place_in_share(field: Description, shape: Index, index: Index) -> int:
@@ -83,10 +133,11 @@ def field_code(
     """The code of one field for the weight at `index`, sign extended where it is signed."""
     field = description["fields"][name]
     plane = description["planes"][field["plane"]]
-    size = plane["bytes"]
-    start = record_number(plane, shape, index) * size
-    record = int.from_bytes(planes[field["plane"]][start : start + size], "little")
-    return code_in_record(field, record, code_number(plane, field, shape, index))
+    index = gathered(description, field["plane"], planes, shape, index)
+    number = record_number(plane, shape, index)
+    record = stored_record(description, field["plane"], planes, shape, number)
+    code = code_number(plane, field, shape, index)
+    return code_in_record(field, int.from_bytes(record, "little"), code)
 
 
 def start_of(shape: Sequence[int], strides: Sequence[int], base: int, number: int) -> int:

@@ -3,8 +3,8 @@
 A layout places each weight by arithmetic on its indexes alone. Where a stored tensor asks for more,
 such as groups that cross rows, or a group for each input that another tensor names, its scheme
 lists operators. Each of them turns planes, as they are stored, into planes for the layout below
-it, and back; the last one below is an ordinary layout. Schemes that have operators decode and
-encode in this library; containers that store descriptors alone refuse them.
+it, and back; the last one below is an ordinary layout. An `.rq` file says which ones
+(`refquant/schemes/storage.py`); other containers refuse such tensors.
 """
 
 from abc import ABC, abstractmethod

@@ -19,6 +19,7 @@ from refquant.quantization.inputs import InputMoments
 from refquant.recipe import Assignment
 from refquant.recipe.assignment import subject
 from refquant.schemes import scheme as find_scheme
+from refquant.schemes.storage import layout_of
 from refquant.tensor import QuantizedTensor, quantize
 
 __all__ = ["Knowledge", "is_made", "planned_tensor", "quantized_plan"]
@@ -171,5 +172,5 @@ def planned_tensor(
             weights = fold.applied(weights)
         return known.encoded(weights, assignment, target, threads).planes
 
-    layout = stored.layout if kept else target.layout
+    layout = stored.layout if kept else layout_of(target)
     return PlannedTensor(assignment.tensor, layout, stored.shape, produce, target.name)

@@ -56,7 +56,7 @@ def rederive(
             yield Rederived(planned.name, nbytes, "the file does not have it")
             continue
         tensor = made.tensors[planned.name]
-        if tensor.shape != planned.shape or tensor.layout.digest != planned.layout.digest:
+        if tensor.shape != planned.shape or tensor.stored_layout != planned.layout:
             found = f"{tensor.scheme.name} {list(tensor.shape)}"
             expected = f"{planned.label} {list(planned.shape)}"
             yield Rederived(planned.name, nbytes, f"it is {found}, made again {expected}")

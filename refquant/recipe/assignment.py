@@ -14,10 +14,10 @@ from typing import Any, Final
 from refquant.driver import Scheme
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.rq.read import StoredTensors
-from refquant.layout import Layout
 from refquant.recipe.document import KEEP, Algorithm, Compute, Recipe, Rule
 from refquant.recipe.roles import Role, layer_of, role_of
 from refquant.schemes import scheme as find_scheme
+from refquant.schemes.storage import AnyLayout, layout_of
 from refquant.tensor import QuantizedTensor
 
 __all__ = ["Assignment", "Assignments", "Subject", "assign", "subject"]
@@ -81,7 +81,7 @@ class Subject:
     name: str
     shape: tuple[int, ...]
     scheme: Scheme
-    layout: Layout
+    layout: AnyLayout
 
     @property
     def role(self) -> Role:
@@ -107,7 +107,7 @@ def subject(tensors: Mapping[str, QuantizedTensor], name: str) -> Subject:
     if isinstance(tensors, StoredTensors):
         return Subject(name, tensors.shape(name), tensors.scheme(name)[0], tensors.layout(name))
     tensor = tensors[name]
-    return Subject(name, tensor.shape, tensor.scheme, tensor.layout)
+    return Subject(name, tensor.shape, tensor.scheme, tensor.stored_layout)
 
 
 def selects(rule: Rule, tensor: Subject) -> bool:
@@ -144,7 +144,7 @@ def _cast(tensor: Subject, reason: str, precision: str) -> Assignment:
     target = find_scheme(precision)
     if target.digest == tensor.scheme.digest:
         return _kept(tensor, reason)
-    nbytes = target.layout.nbytes(tensor.shape)
+    nbytes = layout_of(target).nbytes(tensor.shape)
     source = tensor.scheme.name
     return Assignment(tensor.name, tensor.shape, source, target.name, reason, nbytes)
 
@@ -167,10 +167,11 @@ def _taken(tensor: Subject, index: int, rule: Rule, recipe: Recipe) -> Assignmen
     target, problem = _fitted(tensor, wanted, rule.fallback or recipe.fallback)
     if target is None:
         return replace(_kept(tensor, problem), rule=index)
-    if target.digest == tensor.scheme.digest and not problem:
+    same = layout_of(target) == layout_of(tensor.scheme)
+    if same and not problem:
         # The layout decides what the bytes mean, so equal layouts need no new bytes.
         return _kept_by(tensor, "has this scheme already", index, rule)
-    if target.digest == tensor.scheme.digest:
+    if same:
         return replace(_kept(tensor, problem), rule=index)
     return Assignment(
         tensor=tensor.name,
@@ -178,7 +179,7 @@ def _taken(tensor: Subject, index: int, rule: Rule, recipe: Recipe) -> Assignmen
         source_scheme=tensor.scheme.name,
         target_scheme=target.name,
         reason=problem or rule.why or tensor.role,
-        nbytes=target.layout.nbytes(tensor.shape),
+        nbytes=layout_of(target).nbytes(tensor.shape),
         is_requantized=not (_is_float(tensor.scheme) or _is_float(target)),
         is_fallback=bool(problem),
         rule=index,

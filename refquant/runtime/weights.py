@@ -88,7 +88,8 @@ class WeightReader:
 
     def _together(self, parts: list[QuantizedTensor], names: Sequence[str]) -> Matrix:
         """Matrices in one, held as the mode has it."""
-        if self.mode == "float32":
+        # Behind operators no rows can be cut out: such a matrix is decoded whole.
+        if self.mode == "float32" or any(part.scheme.operators for part in parts):
             return _decoded(parts, names)
         if self.mode == "packed":
             return self._packed(parts)

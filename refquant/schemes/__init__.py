@@ -35,6 +35,7 @@ from refquant.schemes import (
 )
 from refquant.schemes.codebooks import CODEBOOKS, codebook_scheme
 from refquant.schemes.names import Family, read_name
+from refquant.schemes.storage import StoredLayout, stored_layout
 
 __all__ = [
     "ALIASES",
@@ -42,6 +43,7 @@ __all__ = [
     "SCHEMES",
     "scheme",
     "scheme_of_layout",
+    "scheme_of_stored",
     "schemes",
     "schemes_with_codebooks",
 ]
@@ -176,6 +178,20 @@ def scheme_of_layout(layout: Layout, label: str = "") -> Scheme:
     if known is not None:
         return known
     return Scheme(f"unnamed/{layout.digest[:12]}", "A layout of no known name", layout, None)
+
+
+def scheme_of_stored(layout: StoredLayout, label: str = "") -> Scheme:
+    """The scheme that a file's layout with operators belongs to, as `scheme_of_layout` has it."""
+    if label:
+        try:
+            named = scheme(label)
+        except (UsageError, UnsupportedError):
+            named = None
+        if named is not None and stored_layout(named.layout, named.operators) == layout:
+            return named
+    title = "A layout with operators of no known name"
+    name = f"unnamed/{layout.digest[:12]}"
+    return Scheme(name, title, layout.inner, None, operators=layout.operators)
 
 
 class _Table(ModuleType):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.errors import SchemeError
-from refquant.layout import Layout, field_codes, pack_codes
+from refquant.layout import Layout, Plane, field_codes, pack_codes
+from refquant.layout.layout import aligned
 from refquant.layout.operators import Below, Operator
 
 __all__ = ["Flattened", "Gathered", "Interleaved", "WordRows"]
@@ -22,6 +23,13 @@ __all__ = ["Flattened", "Gathered", "Interleaved", "WordRows"]
 Bytes = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 Shape = tuple[int, ...]
+
+
+def _last_axis(plane: Plane, rank: int) -> int:
+    """Where in a plane's grid, as it is stored, the tensor's last axis is."""
+    if plane.order is None:
+        return rank - 1
+    return rank - len(plane.order) + plane.order.index(len(plane.order) - 1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Interleaved(Operator):
 
     The matrix has `group` columns (`axis` 1) or `group` rows (`axis` 0) and is filled with rows of
     zeros to a multiple of `parts`. Weight (k * step + r, c), where step is the rows of a part, is
-    (r, c, k) below. Planes of one record a row leave the filled rows out.
+    (r, c, k) below. Records of a plane after the last one that covers a weight are left out.
     """
 
     group: int
@@ -84,33 +92,62 @@ class Interleaved(Operator):
         reason = super().why_not(shape, axis)
         if reason is None and prod(shape) % self.group:
             reason = f"{prod(shape)} weights, expected a multiple of {self.group}"
-        rows = self._matrix(shape)[0] if reason is None else 0
+        rows = self.matrix(shape)[0] if reason is None else 0
         # Words of ten are filled up; bytes of 2, 4 or 8 are not.
         if reason is None and self.parts != 10 and rows % self.parts:
             reason = f"{rows} rows of groups, expected a multiple of {self.parts}"
         return reason
 
-    def _matrix(self, shape: Shape) -> tuple[int, int]:
-        other = prod(shape) // self.group
+    def matrix(self, shape: Shape) -> tuple[int, int]:
+        """Rows and columns of the matrix that is cut into parts."""
+        other, rest = divmod(prod(shape), self.group)
+        if rest:
+            raise SchemeError(f"{prod(shape)} weights are no groups of {self.group}")
         return (other, self.group) if self.axis == 1 else (self.group, other)
 
     def inner_shape(self, shape: Shape) -> Shape:
         """Rows of a part, columns, parts."""
-        rows, columns = self._matrix(shape)
+        rows, columns = self.matrix(shape)
         return (-(-rows // self.parts), columns, self.parts)
 
     def stored(self, layout: Layout, shape: Shape, below: Mapping[str, Shape]) -> dict[str, Shape]:
-        """Parameters have a record for each group."""
-        del layout
-        groups = prod(shape) // self.group
-        return {n: s if n == "codes" else (groups, s[-1]) for n, s in below.items()}
+        """Planes whose records do not lie across the parts end with the last row."""
+        return {
+            name: size
+            if self._lies_across(layout, name)
+            else (self._records(layout, name, shape), size[-1])
+            for name, size in below.items()
+        }
+
+    def _lies_across(self, layout: Layout, plane: str) -> bool:
+        """Whether each record of a plane has weights of all parts, so that none is left out."""
+        return layout.planes[plane].block[-1] in (0, self.parts)
+
+    def _records(self, layout: Layout, plane: str, shape: Shape) -> int:
+        """One more than the number of the last record that covers a weight."""
+        inner, (rows, columns) = self.inner_shape(shape), self.matrix(shape)
+        declared, grid = layout.planes[plane], layout.grid(plane, inner)
+        blocks, step = aligned(declared.block, inner), inner[0]
+        last = 0
+        for part in range(-(-rows // step)):
+            weight = min(step, rows - part * step) - 1, columns - 1, part
+            place = [at // block for at, block in zip(weight, blocks, strict=True)]
+            fixed = 3 - len(declared.order or ())
+            axes = (*range(fixed), *(fixed + axis for axis in declared.order or ()))
+            number = 0
+            for extent, axis in zip(grid, axes, strict=True):
+                number = number * extent + place[axis]
+            last = max(last, number)
+        return last + 1
 
     def expand(
         self, layout: Layout, planes: Mapping[str, Bytes], shape: Shape
     ) -> tuple[Layout, dict[str, Bytes]]:
-        """Parameters with zeros for the groups that are not there."""
+        """Records of zeros for those that are left out."""
         inner, full = self.inner_shape(shape), dict(planes)
-        for name in set(planes) - {"codes"}:
+        for name in planes:
+            if self._lies_across(layout, name):
+                continue
             grid = (*layout.grid(name, inner), layout.planes[name].bytes)
             records = np.zeros((prod(grid[:-1]), grid[-1]), np.uint8)
             records[: len(planes[name])] = planes[name]
@@ -119,13 +156,13 @@ class Interleaved(Operator):
 
     def values(self, inner: F32, shape: Shape) -> F32:
         """Parts below each other again, without the filled rows."""
-        rows, columns = self._matrix(shape)
+        rows, columns = self.matrix(shape)
         matrix = inner.transpose(2, 0, 1).reshape(-1, columns)[:rows]
         return np.ascontiguousarray(matrix).reshape(shape)
 
     def inner_values(self, values: F32, shape: Shape) -> F32:
         """Parts side by side, filled rows included."""
-        return self._side_by_side(values.reshape(self._matrix(shape)))
+        return self._side_by_side(values.reshape(self.matrix(shape)))
 
     def _side_by_side(self, matrix: NDArray[Any]) -> NDArray[Any]:
         rows, columns = matrix.shape
@@ -139,7 +176,7 @@ class Interleaved(Operator):
         """Codes of the groups in rows, packed as parts; rows that fill up have code 0."""
         if importance is not None:
             raise SchemeError("its encoder makes no use of importance; leave it out")
-        matrix = np.ascontiguousarray(x).reshape(self._matrix(x.shape))
+        matrix = np.ascontiguousarray(x).reshape(self.matrix(x.shape))
         found = below.codes(np.ascontiguousarray(matrix if self.axis == 1 else matrix.T))
         codes = found["q"] if self.axis == 1 else found["q"].T
         inner = self.inner_shape(x.shape)
@@ -169,18 +206,20 @@ class WordRows(Operator):
     def stored(self, layout: Layout, shape: Shape, below: Mapping[str, Shape]) -> dict[str, Shape]:
         """Words times as many rows of records of one word."""
         del layout, shape
-        rows, columns, size = below[self.plane]
-        return {**below, self.plane: (rows * self.words, columns, size // self.words)}
+        if self.plane not in below:
+            return dict(below)
+        rows, *columns, size = below[self.plane]
+        return {**below, self.plane: (rows * self.words, *columns, size // self.words)}
 
     def expand(
         self, layout: Layout, planes: Mapping[str, Bytes], shape: Shape
     ) -> tuple[Layout, dict[str, Bytes]]:
         """The words of each record together."""
         del shape
-        rows, columns, size = planes[self.plane].shape
-        apart = planes[self.plane].reshape(rows // self.words, self.words, columns, size)
+        rows, *columns, size = planes[self.plane].shape
+        apart = planes[self.plane].reshape(rows // self.words, self.words, prod(columns), size)
         joined = np.ascontiguousarray(apart.transpose(0, 2, 1, 3))
-        return layout, {**planes, self.plane: joined.reshape(-1, columns, size * self.words)}
+        return layout, {**planes, self.plane: joined.reshape(-1, *columns, size * self.words)}
 
     def encode(self, below: Below, x: F32, importance: F32 | None) -> dict[str, Bytes]:
         """The planes below with the words of each record apart."""
@@ -226,16 +265,16 @@ class Gathered(Operator):
     def expand(
         self, layout: Layout, planes: Mapping[str, Bytes], shape: Shape
     ) -> tuple[Layout, dict[str, Bytes]]:
-        """Parameters for each input, taken from the rows that the index names."""
-        del shape
+        """Parameters for each input, taken from the groups that the index names."""
         found = dict(planes)
         index = np.ascontiguousarray(found.pop(self.index)).view("<i4").reshape(-1)
-        groups = len(planes[self.parameters[0]])
+        axes = {name: _last_axis(layout.planes[name], len(shape)) for name in self.parameters}
+        groups = min(planes[name].shape[axis] for name, axis in axes.items())
         if index.size and not 0 <= index.min() <= index.max() < groups:
             wrong = int(np.flatnonzero((index < 0) | (index >= groups))[0])
             raise SchemeError(f"input {wrong} names group {index[wrong]} of {groups}")
-        for name in self.parameters:
-            found[name] = found[name][index]
+        for name, axis in axes.items():
+            found[name] = np.take(found[name], index, axis)
         return self._for_each_input(layout), found
 
     def _for_each_input(self, layout: Layout) -> Layout:

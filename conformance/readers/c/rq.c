@@ -88,8 +88,20 @@ struct formula {
     struct formula *left, *right;
 };
 
+/* What stands between stored planes and the layout (D-23 to D-26). */
+struct operators {
+    enum { NO_VIEW, FLAT, PARTS } view;
+    int64_t group, axis, parts;
+    int64_t words[16]; /* by plane; 0 where its records lie together */
+    int has_index, gathered[16];
+    struct rq_text index;
+    size_t index_place; /* planes before it */
+};
+
 struct layout {
     size_t plane_count, field_count, table_count;
+    int has_operators;
+    struct operators ops;
     struct plane planes[16];
     struct field fields[16];
     struct table tables[16];
@@ -100,10 +112,12 @@ struct layout {
 
 struct tensor {
     struct rq_text name;
-    size_t rank;
-    uint64_t shape[MOST_AXES], weights;
+    /* As it is listed; and what the layout speaks of, which a view makes another. */
+    size_t own_rank, rank;
+    uint64_t own_shape[MOST_AXES], shape[MOST_AXES], weights;
+    uint64_t rows, columns; /* of the matrix that is cut into parts */
     const struct layout *layout;
-    struct segment *planes[16];
+    struct segment *planes[16], *index;
 };
 
 struct document {
@@ -298,7 +312,7 @@ static void read_preamble(struct rq_file *file) {
     if (file->size < 128) fail(file, "E_SIZE");
     if (memcmp(data, magic, 8) != 0) fail(file, "E_MAGIC");
     if (little(data + 8, 2) != 1) fail(file, "E_VERSION");
-    if ((little(data + 12, 4) & ~(uint64_t)2) != 0) fail(file, "E_FEATURE");
+    if ((little(data + 12, 4) & ~(uint64_t)6) != 0) fail(file, "E_FEATURE");
     if (little(data + 28, 4) != 0) fail(file, "E_RESERVED");
     if (little(data + 16, 8) != file->size) fail(file, "E_LENGTH");
     file->segment_count = (size_t)little(data + 24, 4);
@@ -965,8 +979,103 @@ static void check_formula(struct rq_file *file, struct layout *layout) {
         if (!layout->tables[i].used) fail(file, "E_DESC_UNUSED");
 }
 
+static size_t find_plane(const struct layout *layout, struct rq_text name) {
+    size_t i = 0;
+    while (i < layout->plane_count && !same_text(layout->planes[i].name, name)) i++;
+    return i;
+}
+
+static void parse_view(struct rq_file *file, struct operators *ops, struct value *value) {
+    if (value->type != ARRAY || value->count == 0 || value->items[0].type != STRING)
+        fail(file, "E_SCHEMA_TYPE");
+    for (size_t i = 1; i < value->count; i++) typed(file, value->items + i, INTEGER);
+    ops->view = FLAT;
+    if (is(value->items, "flat") && value->count == 1) return;
+    if (!is(value->items, "parts") || value->count != 4) fail(file, "E_DESC_OPS");
+    ops->view = PARTS;
+    ops->group = value->items[1].integer;
+    ops->axis = value->items[2].integer;
+    ops->parts = value->items[3].integer;
+    if (ops->group < 1 || ops->group > (int64_t)1 << 40 || ops->axis < 0 || ops->axis > 1 ||
+        ops->parts < 2 || ops->parts > 64)
+        fail(file, "E_DESC_OPS");
+}
+
+static void parse_words(struct rq_file *file, struct layout *layout, struct value *value) {
+    typed(file, value, MAP);
+    if (value->count == 0) fail(file, "E_SCHEMA_EMPTY");
+    for (size_t i = 0; i < value->count; i++) {
+        int64_t words = typed(file, value->items + 2 * i + 1, INTEGER)->integer;
+        size_t plane = find_plane(layout, text_of(value->items + 2 * i));
+        if (plane == layout->plane_count || words < 2 || words > 64 ||
+            layout->planes[plane].bytes % words != 0)
+            fail(file, "E_DESC_OPS");
+        layout->ops.words[plane] = words;
+    }
+}
+
+/* Whether a formula looks up one number for each of the weights that share a code of a field. */
+static int is_vector(const struct layout *layout, const struct formula *formula, size_t field) {
+    if (formula->kind < ADD) return 0;
+    if (formula->kind == LUT)
+        return formula->right->field == field &&
+               layout->tables[formula->table].entries > (size_t)1 << layout->fields[field].element.b;
+    return is_vector(layout, formula->left, field) || is_vector(layout, formula->right, field);
+}
+
+static void check_gathered(struct rq_file *file, const struct layout *layout, size_t number) {
+    const struct plane *plane = layout->planes + number;
+    int64_t block = plane->block.of[plane->block.count - 1];
+    if (plane->bytes > 16) fail(file, "E_DESC_OPS");
+    for (size_t i = 0; i < layout->field_count; i++) {
+        const struct field *field = layout->fields + i;
+        if (field->plane != number) continue;
+        if (field->over.of[field->over.count - 1] != block) fail(file, "E_DESC_OPS");
+        if (is_vector(layout, layout->formula, i)) fail(file, "E_DESC_OPS");
+    }
+}
+
+static void parse_gather(struct rq_file *file, struct layout *layout, struct value *value) {
+    struct operators *ops = &layout->ops;
+    map_with(file, value, "index planes");
+    struct value *index = get(value, "index"), *planes = get(value, "planes");
+    typed(file, index, STRING);
+    typed(file, planes, ARRAY);
+    for (size_t i = 0; i < planes->count; i++) typed(file, planes->items + i, STRING);
+    ops->has_index = 1;
+    ops->index = text_of(index);
+    if (!is_word(index->bytes, index->size)) fail(file, "E_DESC_OPS");
+    if (find_plane(layout, ops->index) < layout->plane_count) fail(file, "E_DESC_OPS");
+    if (planes->count == 0) fail(file, "E_DESC_OPS");
+    for (size_t i = 0, least = 0; i < planes->count; i++, least++) {
+        size_t found = find_plane(layout, text_of(planes->items + i));
+        if (found == layout->plane_count || found < least) fail(file, "E_DESC_OPS");
+        ops->gathered[found] = 1;
+        least = found;
+    }
+    for (size_t i = 0; i < layout->plane_count; i++) {
+        struct rq_text name = layout->planes[i].name;
+        if (ops->gathered[i]) check_gathered(file, layout, i);
+        if (compare((const uint8_t *)name.bytes, name.size, index->bytes, index->size) < 0)
+            ops->index_place = i + 1;
+    }
+}
+
+static void parse_operators(struct rq_file *file, struct layout *layout, struct value *value) {
+    typed(file, value, MAP);
+    if (value->count == 0) fail(file, "E_SCHEMA_EMPTY");
+    for (size_t i = 0; i < value->count; i++)
+        if (!listed("gather view words", value->items + 2 * i)) fail(file, "E_DESC_OPS");
+    struct value *view = get(value, "view");
+    if (view != NULL && value->count > 1) fail(file, "E_DESC_OPS");
+    if (view != NULL) parse_view(file, &layout->ops, view);
+    if (get(value, "words") != NULL) parse_words(file, layout, get(value, "words"));
+    if (get(value, "gather") != NULL) parse_gather(file, layout, get(value, "gather"));
+    layout->has_operators = 1;
+}
+
 static void parse_layout(struct rq_file *file, struct layout *layout, struct value *value) {
-    map_with(file, value, "rqd planes fields value ?tables");
+    map_with(file, value, "rqd planes fields value ?ops tables");
     struct value *version = get(value, "rqd"), *map = get(value, "planes");
     if (version->type != INTEGER || version->integer != 1) fail(file, "E_DESC_VERSION");
     named(file, map);
@@ -1003,6 +1112,7 @@ static void parse_layout(struct rq_file *file, struct layout *layout, struct val
     check_shares(file, layout);
     for (size_t i = 0; i < layout->plane_count; i++) check_overlap(file, layout, i);
     check_formula(file, layout);
+    if (get(value, "ops") != NULL) parse_operators(file, layout, get(value, "ops"));
     layout->span = value->bytes;
     layout->span_size = value->size;
 }
@@ -1251,38 +1361,91 @@ static int fill(const struct extents *extents, const struct tensor *tensor, uint
 static void read_shape(struct rq_file *file, struct tensor *tensor, struct value *shape) {
     typed(file, shape, ARRAY);
     if (shape->count < 1 || shape->count > MOST_AXES) fail(file, "E_SHAPE");
-    tensor->rank = shape->count;
+    tensor->rank = tensor->own_rank = shape->count;
     tensor->weights = 1;
     for (size_t a = 0; a < shape->count; a++) {
         int64_t n = typed(file, shape->items + a, INTEGER)->integer;
         if (n < 1 || n > (int64_t)1 << 40) fail(file, "E_SHAPE");
-        tensor->shape[a] = (uint64_t)n;
+        tensor->shape[a] = tensor->own_shape[a] = (uint64_t)n;
         tensor->weights = times(tensor->weights, (uint64_t)n);
     }
     if (tensor->weights >= (uint64_t)1 << 53) fail(file, "E_SHAPE");
 }
 
+/* The shape that the layout speaks of (D-24). */
+static void enter_view(struct rq_file *file, struct tensor *tensor) {
+    const struct operators *ops = &tensor->layout->ops;
+    if (ops->view == NO_VIEW) return;
+    tensor->rank = 1;
+    tensor->shape[0] = tensor->weights;
+    if (ops->view == FLAT) return;
+    uint64_t group = (uint64_t)ops->group, parts = (uint64_t)ops->parts;
+    if (tensor->weights % group != 0) fail(file, "E_DESC_RANK");
+    tensor->rows = ops->axis == 1 ? tensor->weights / group : group;
+    tensor->columns = tensor->weights / tensor->rows;
+    tensor->rank = 3;
+    tensor->shape[0] = ceiling(tensor->rows, parts);
+    tensor->shape[1] = tensor->columns;
+    tensor->shape[2] = parts;
+}
+
+/* Records of a plane: all of its grid or, in parts, up to the last one that has a weight. */
+static uint64_t records_of(const struct tensor *tensor, const struct plane *plane,
+                           const uint64_t *blocks) {
+    uint64_t records = 1, last = 0, step = tensor->shape[0];
+    for (size_t a = 0; a < tensor->rank; a++)
+        records = times(records, ceiling(tensor->shape[a], blocks[a]));
+    if (tensor->rows == 0) return records;
+    for (uint64_t part = 0; part < tensor->shape[2] && part * step < tensor->rows; part++) {
+        uint64_t left = tensor->rows - part * step, number = 0;
+        uint64_t weight[3] = {(left < step ? left : step) - 1, tensor->columns - 1, part};
+        for (size_t i = 0; i < 3; i++) {
+            size_t fixed = 3 - (plane->has_order ? plane->order.count : 0);
+            size_t a = i < fixed ? i : fixed + (size_t)plane->order.of[i - fixed];
+            number = plus(times(number, ceiling(tensor->shape[a], blocks[a])), weight[a] / blocks[a]);
+        }
+        if (number > last) last = number;
+    }
+    return plus(last, 1);
+}
+
+static uint64_t plane_bytes(struct rq_file *file, struct tensor *tensor, const struct plane *plane) {
+    uint64_t blocks[MOST_AXES];
+    if (!fill(&plane->block, tensor, blocks)) fail(file, "E_DESC_RANK");
+    if (plane->has_order && plane->order.count > tensor->rank) fail(file, "E_DESC_RANK");
+    return times((uint64_t)plane->bytes, records_of(tensor, plane, blocks));
+}
+
 static void read_planes(struct rq_file *file, struct tensor *tensor, struct value *planes) {
     const struct layout *layout = tensor->layout;
-    uint64_t total = 0;
+    uint64_t total = 0, weights = 1;
+    int has_index = layout->ops.has_index;
+    size_t place = layout->ops.index_place;
     typed(file, planes, MAP);
-    if (planes->count != layout->plane_count) fail(file, "E_PLANES");
-    for (size_t i = 0; i < planes->count; i++)
-        if (!same_text(text_of(planes->items + 2 * i), layout->planes[i].name))
-            fail(file, "E_PLANES");
+    if (planes->count != layout->plane_count + (size_t)has_index) fail(file, "E_PLANES");
     for (size_t i = 0; i < planes->count; i++) {
-        const struct plane *plane = layout->planes + i;
-        uint64_t blocks[MOST_AXES], expected = (uint64_t)plane->bytes;
+        size_t plane = has_index && i > place ? i - 1 : i;
+        struct rq_text name =
+            has_index && i == place ? layout->ops.index : layout->planes[plane].name;
+        if (!same_text(text_of(planes->items + 2 * i), name)) fail(file, "E_PLANES");
+    }
+    for (size_t i = 0; i < planes->count; i++) {
         struct pieces pieces = take_references(file, planes->items + 2 * i + 1, 1);
-        if (!fill(&plane->block, tensor, blocks)) fail(file, "E_DESC_RANK");
-        if (plane->has_order && plane->order.count > tensor->rank) fail(file, "E_DESC_RANK");
-        for (size_t a = 0; a < tensor->rank; a++)
-            expected = times(expected, ceiling(tensor->shape[a], blocks[a]));
-        expect(file, pieces, expected, &tensor->planes[i]);
+        uint64_t expected;
+        if (i == 0) enter_view(file, tensor);
+        if (has_index && i == place) {
+            expected = times(4, tensor->shape[tensor->rank - 1]);
+            expect(file, pieces, expected, &tensor->index);
+        } else {
+            size_t plane = has_index && i > place ? i - 1 : i;
+            expected = plane_bytes(file, tensor, layout->planes + plane);
+            expect(file, pieces, expected, &tensor->planes[plane]);
+        }
         total = plus(total, expected);
     }
     uint64_t most = times(64, total);
-    if (tensor->weights > (most > 65536 ? most : 65536)) fail(file, "E_LIMIT");
+    for (size_t a = 0; a < tensor->rank; a++) weights = times(weights, tensor->shape[a]);
+    if (weights > (most > 65536 ? most : 65536)) fail(file, "E_LIMIT");
 }
 
 static void read_tensors(struct rq_file *file, struct value *tensors) {
@@ -1394,6 +1557,9 @@ static void read_header(struct rq_file *file) {
         map_with(file, core, "docs schemes tensors ?alias arch chat shards tokenizer");
     if ((is_shard || shards != NULL) != has_bit) fail(file, "E_FEATURE");
     file->is_shard = is_shard;
+    int has_operators = (file->data[12] & 4) != 0, is_listed = 0;
+    /* Opened by itself it is refused for another reason. */
+    if (is_shard && has_operators && file->shards != NULL) fail(file, "E_FEATURE");
     if (is_shard) return;
     /* Of a shard only the role is needed; that it has another is known now. */
     if (file->shards != NULL) fail(file, "E_SHARD_ROLE");
@@ -1402,6 +1568,8 @@ static void read_header(struct rq_file *file) {
     file->due = 1;
     read_documents(file, get(core, "docs"));
     read_schemes(file, get(core, "schemes"));
+    for (size_t i = 0; i < file->layout_count; i++) is_listed |= file->layouts[i].has_operators;
+    if (is_listed != has_operators) fail(file, "E_FEATURE");
     read_tensors(file, get(core, "tensors"));
     finish_references(file);
     if (get(core, "alias") != NULL) check_aliases(file, get(core, "alias"));
@@ -1517,16 +1685,37 @@ static void find_place(const struct tensor *tensor, const struct field *field, s
 static uint64_t code_at(const struct tensor *tensor, const struct field *field,
                         const struct place *place, const uint64_t *index) {
     const struct plane *plane = tensor->layout->planes + field->plane;
-    uint64_t record = 0, number = 0;
+    uint64_t record = 0, number = 0, moved[MOST_AXES];
+    memcpy(moved, index, sizeof moved);
+    if (tensor->layout->ops.gathered[field->plane]) {
+        /* The first weight of the group that the index names: all have the same code. */
+        uint64_t group = little(tensor->index->bytes + 4 * index[tensor->rank - 1], 4);
+        moved[tensor->rank - 1] = group * place->blocks[tensor->rank - 1];
+    }
     for (size_t i = 0; i < tensor->rank; i++) {
         size_t a = place->axes[i];
-        record = record * place->grid[a] + index[a] / place->blocks[a];
+        record = record * place->grid[a] + moved[a] / place->blocks[a];
     }
     for (size_t a = 0; a < tensor->rank; a++)
         number = number * (place->blocks[a] / place->overs[a]) +
-                 index[a] % place->blocks[a] / place->overs[a];
+                 moved[a] % place->blocks[a] / place->overs[a];
     const uint8_t *bytes = tensor->planes[field->plane]->bytes;
     return code_of(field, bytes + record * (uint64_t)plane->bytes, number);
+}
+
+/* The place of weight w in the shape that the layout speaks of. */
+static void find_index(const struct tensor *tensor, uint64_t w, uint64_t *index) {
+    if (tensor->rows != 0) {
+        uint64_t row = w / tensor->columns;
+        index[0] = row % tensor->shape[0];
+        index[1] = w % tensor->columns;
+        index[2] = row / tensor->shape[0];
+        return;
+    }
+    for (size_t a = tensor->rank; a-- > 0;) {
+        index[a] = w % tensor->shape[a];
+        w /= tensor->shape[a];
+    }
 }
 
 void rq_decode(const struct rq_file *file, size_t number, float *values) {
@@ -1537,12 +1726,12 @@ void rq_decode(const struct rq_file *file, size_t number, float *values) {
     for (size_t i = 0; i < layout->field_count; i++)
         find_place(tensor, layout->fields + i, places + i);
     for (uint64_t w = 0; w < tensor->weights; w++) {
+        find_index(tensor, w, index);
         for (size_t i = 0; i < layout->field_count; i++) {
             codes[i] = code_at(tensor, layout->fields + i, places + i, index);
             within[i] = index[tensor->rank - 1] % places[i].overs[tensor->rank - 1];
         }
         values[w] = evaluate(layout, layout->formula, codes, within);
-        for (size_t a = tensor->rank; a-- > 0 && ++index[a] == tensor->shape[a];) index[a] = 0;
     }
 }
 
@@ -1590,13 +1779,14 @@ static int is_of_no_weight(const struct tensor *tensor, const struct place *plac
     uint64_t shares = 1;
     for (size_t a = 0; a < tensor->rank; a++) shares *= place->blocks[a] / place->overs[a];
     if (number >= shares) return 1;
+    uint64_t first[MOST_AXES];
     for (size_t a = tensor->rank; a-- > 0;) {
         uint64_t inside = place->blocks[a] / place->overs[a];
-        uint64_t first = at[a] * place->blocks[a] + number % inside * place->overs[a];
-        if (first >= tensor->shape[a]) return 1;
+        first[a] = at[a] * place->blocks[a] + number % inside * place->overs[a];
+        if (first[a] >= tensor->shape[a]) return 1;
         number /= inside;
     }
-    return 0;
+    return tensor->rows != 0 && first[2] * tensor->shape[0] + first[0] >= tensor->rows;
 }
 
 static void check_edges(struct rq_file *file, const struct tensor *tensor,
@@ -1606,7 +1796,7 @@ static void check_edges(struct rq_file *file, const struct tensor *tensor,
     struct place place;
     find_place(tensor, field, &place);
     for (uint64_t start = 0; start < stored->size; start += size) {
-        int is_edge = field->element.kind == 'd';
+        int is_edge = field->element.kind == 'd' || tensor->rows != 0;
         for (size_t a = 0; a < tensor->rank; a++)
             is_edge |= (at[a] + 1) * place.blocks[a] > tensor->shape[a];
         for (uint64_t code = 0; is_edge && code < codes_of(field); code++)
@@ -1621,11 +1811,53 @@ static void check_edges(struct rq_file *file, const struct tensor *tensor,
     }
 }
 
+/* Put the words of each record of a plane together (D-25). */
+static void join_words(struct rq_file *file, struct tensor *tensor, size_t number) {
+    const struct plane *plane = tensor->layout->planes + number;
+    uint64_t words = (uint64_t)tensor->layout->ops.words[number], blocks[MOST_AXES];
+    if (words == 0) return;
+    const struct segment *stored = tensor->planes[number];
+    size_t outer = plane->has_order && plane->order.count == tensor->rank
+                       ? (size_t)plane->order.of[0] : 0;
+    fill(&plane->block, tensor, blocks);
+    uint64_t first = ceiling(tensor->shape[outer], blocks[outer]), size = (uint64_t)plane->bytes;
+    uint64_t apart = stored->size / size / first;
+    struct segment *joined = allocate(file, 1, sizeof *joined);
+    uint8_t *bytes = allocate(file, stored->size, 1);
+    const uint8_t *from = stored->bytes;
+    *joined = *stored;
+    joined->bytes = bytes;
+    for (uint64_t i = 0; i < first; i++)
+        for (uint64_t word = 0; word < words; word++)
+            for (uint64_t rest = 0; rest < apart; rest++, from += size / words)
+                memcpy(bytes + (i * apart + rest) * size + word * (size / words), from, size / words);
+    tensor->planes[number] = joined;
+}
+
+static void check_index(struct rq_file *file, const struct tensor *tensor) {
+    const struct layout *layout = tensor->layout;
+    uint64_t inputs = tensor->shape[tensor->rank - 1], groups = HUGE_COUNT, blocks[MOST_AXES];
+    for (size_t p = 0; p < layout->plane_count; p++) {
+        if (!layout->ops.gathered[p]) continue;
+        fill(&layout->planes[p].block, tensor, blocks);
+        uint64_t there = ceiling(inputs, blocks[tensor->rank - 1]);
+        if (there < groups) groups = there;
+    }
+    for (uint64_t i = 0; i < inputs; i++) {
+        uint64_t group = little(tensor->index->bytes + 4 * i, 4);
+        if (group > INT32_MAX || group >= groups) fail(file, "E_CODE_INDEX");
+    }
+}
+
 static void check_codes(struct rq_file *file) {
     uint8_t *spare = allocate(file, 65536, 1);
     for (size_t t = 0; t < file->tensor_count; t++) {
-        const struct tensor *tensor = file->tensors + t;
-        for (size_t p = 0; p < tensor->layout->plane_count; p++) {
+        struct tensor *tensor = file->tensors + t;
+        const struct operators *ops = &tensor->layout->ops;
+        for (size_t p = 0; p <= tensor->layout->plane_count; p++) {
+            if (ops->has_index && p == ops->index_place) check_index(file, tensor);
+            if (p == tensor->layout->plane_count) break;
+            join_words(file, tensor, p);
             check_spare_bits(file, tensor, p, spare);
             for (size_t i = 0; i < tensor->layout->field_count; i++) {
                 const struct field *field = tensor->layout->fields + i;
@@ -2048,11 +2280,12 @@ static int has_shape(const struct tensor *tensor, struct rq_text shape, const st
     while (p < end) {
         const char *comma = memchr(p, ',', (size_t)(end - p));
         if (comma == NULL) comma = end;
-        if (axis == tensor->rank || tensor->shape[axis] != extent_of(p, comma, fields)) return 0;
+        if (axis == tensor->own_rank) return 0;
+        if (tensor->own_shape[axis] != extent_of(p, comma, fields)) return 0;
         axis++;
         p = comma < end ? comma + 1 : end;
     }
-    return axis == tensor->rank;
+    return axis == tensor->own_rank;
 }
 
 /* `{layer}` in a name of the table is a number. */
@@ -2256,11 +2489,11 @@ struct rq_text rq_tensor_name(const struct rq_file *file, size_t tensor) {
 }
 
 size_t rq_tensor_rank(const struct rq_file *file, size_t tensor) {
-    return file->tensors[tensor].rank;
+    return file->tensors[tensor].own_rank;
 }
 
 const uint64_t *rq_tensor_shape(const struct rq_file *file, size_t tensor) {
-    return file->tensors[tensor].shape;
+    return file->tensors[tensor].own_shape;
 }
 
 uint64_t rq_weights(const struct rq_file *file, size_t tensor) {

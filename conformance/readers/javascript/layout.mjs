@@ -230,9 +230,70 @@ function checkFormula({ planes, fields, tables, formula }, where) {
   }
 }
 
+// -------------------------------------------------------------------------------------- operators
+
+function parseView(value, where) {
+  if (!Array.isArray(value) || typeof value[0] !== "string") fail("E_SCHEMA_TYPE", where);
+  const [kind, ...given] = value;
+  if (given.some((n) => typeof n !== "number")) fail("E_SCHEMA_TYPE", where);
+  if (kind === "flat" && given.length === 0) return { kind };
+  if (kind !== "parts" || given.length !== 3) fail("E_DESC_OPS", where);
+  const [group, axis, parts] = given;
+  const isSound = group >= 1 && group <= EXTENT && (axis === 0 || axis === 1);
+  if (!isSound || parts < 2 || parts > 64) fail("E_DESC_OPS", where);
+  return { kind, group, axis, parts };
+}
+
+function parseWords(value, planes, where) {
+  if (!isMap(value)) fail("E_SCHEMA_TYPE", where);
+  if (value.size === 0) fail("E_SCHEMA_EMPTY", where);
+  for (const [name, words] of value) {
+    if (typeof words !== "number") fail("E_SCHEMA_TYPE", where);
+    const plane = planes.get(name);
+    if (!plane || words < 2 || words > 64 || plane.bytes % words) fail("E_DESC_OPS", where);
+  }
+  return value;
+}
+
+function parseGather(value, { planes, fields, tables, formula }, where) {
+  mapWith(value, where, ["index", "planes"]);
+  const index = value.get("index");
+  const listed = value.get("planes");
+  if (typeof index !== "string" || !Array.isArray(listed)) fail("E_SCHEMA_TYPE", where);
+  if (listed.some((name) => typeof name !== "string")) fail("E_SCHEMA_TYPE", where);
+  if (!/^[a-z][a-z0-9_.-]{0,63}$/.test(index) || planes.has(index)) fail("E_DESC_OPS", where);
+  const isSorted = listed.every((name, i) => planes.has(name) && (i === 0 || listed[i - 1] < name));
+  if (listed.length === 0 || !isSorted) fail("E_DESC_OPS", where);
+  for (const name of listed) {
+    const { block, bytes } = planes.get(name);
+    if (bytes > 16) fail("E_DESC_OPS", where);
+    for (const [key, { plane, over, element }] of fields) {
+      if (plane !== name) continue;
+      if (over.at(-1) !== block.at(-1)) fail("E_DESC_OPS", where);
+      for (const { left, right } of parts(formula).lookups) {
+        if (right === key && tables.get(left).length > 2 ** element.b) fail("E_DESC_OPS", where);
+      }
+    }
+  }
+  return { index, planes: listed };
+}
+
+/** `ops`, once everything else in the descriptor is known to be right. */
+function parseOperators(value, layout, where) {
+  if (!isMap(value)) fail("E_SCHEMA_TYPE", where);
+  if (value.size === 0) fail("E_SCHEMA_EMPTY", where);
+  const known = ["gather", "view", "words"];
+  if ([...value.keys()].some((key) => !known.includes(key))) fail("E_DESC_OPS", where);
+  if (value.has("view") && value.size > 1) fail("E_DESC_OPS", where);
+  const view = value.has("view") ? parseView(value.get("view"), where) : null;
+  const words = value.has("words") ? parseWords(value.get("words"), layout.planes, where) : new Map();
+  const gather = value.has("gather") ? parseGather(value.get("gather"), layout, where) : null;
+  return { view, words, gather };
+}
+
 /** The layout that a descriptor declares; throws with the code of the first rule broken. */
 export function parseLayout(value, where) {
-  mapWith(value, where, ["rqd", "planes", "fields", "value"], ["tables"]);
+  mapWith(value, where, ["rqd", "planes", "fields", "value"], ["ops", "tables"]);
   if (value.get("rqd") !== 1) fail("E_DESC_VERSION", where);
   const planes = each(named(value.get("planes"), where, 16), parsePlane, where);
   const fields = each(named(value.get("fields"), where, 16), parseField, where);
@@ -250,6 +311,10 @@ export function parseLayout(value, where) {
   for (const [name, { bytes }] of planes) checkOverlap([...fields.values()], name, bytes, where);
   const layout = { planes, fields, tables, formula };
   checkFormula(layout, where);
+  layout.ops = value.has("ops") ? parseOperators(value.get("ops"), layout, `${where}.ops`) : null;
+  // The index is a plane of its own: an int32 for each place of the last axis.
+  layout.stored = new Set(planes.keys());
+  if (layout.ops?.gather) layout.stored.add(layout.ops.gather.index);
   return layout;
 }
 
@@ -264,14 +329,75 @@ function filled(extents, shape) {
   return all.map((n, a) => n || shape[a]);
 }
 
+/** The matrix that a view cuts into parts. */
+function matrixOf({ group, axis }, shape) {
+  const weights = shape.reduce((a, b) => a * b, 1);
+  if (weights % group) fail("E_DESC_RANK", "no whole groups");
+  const rows = axis === 1 ? weights / group : group;
+  return { rows, columns: weights / rows };
+}
+
+/** The shape that a layout's planes are of (D-24). */
+export function innerShape({ ops }, shape) {
+  if (!ops?.view) return shape;
+  if (ops.view.kind === "flat") return [shape.reduce((a, b) => a * b, 1)];
+  const { rows, columns } = matrixOf(ops.view, shape);
+  return [Math.ceil(rows / ops.view.parts), columns, ops.view.parts];
+}
+
+/** Axes in the order in which a plane's records are stored. */
+function storedAxes({ order }, rank) {
+  const fixed = rank - (order?.length ?? 0);
+  return Array.from({ length: rank }, (_, a) => (a < fixed ? a : fixed + order[a - fixed]));
+}
+
+/** Records of a plane that are there: all of its grid, or up to the last that has a weight. */
+function recordCount(layout, plane, shape) {
+  const inner = innerShape(layout, shape);
+  const blocks = filled(plane.block, inner);
+  if (plane.order && plane.order.length > inner.length) fail("E_DESC_RANK", "order");
+  const grid = inner.map((n, a) => BigInt(Math.ceil(n / blocks[a])));
+  if (layout.ops?.view?.kind !== "parts") return grid.reduce((a, b) => a * b, 1n);
+  const { rows, columns } = matrixOf(layout.ops.view, shape);
+  let last = 0n;
+  for (let part = 0; part < inner[2] && part * inner[0] < rows; part++) {
+    const weight = [Math.min(inner[0], rows - part * inner[0]) - 1, columns - 1, part];
+    let number = 0n;
+    for (const a of storedAxes(plane, 3)) {
+      number = number * grid[a] + BigInt(Math.floor(weight[a] / blocks[a]));
+    }
+    if (number > last) last = number;
+  }
+  return last + 1n;
+}
+
 /** Bytes of a plane for a tensor of a shape. */
-export function expectedBytes(plane, shape) {
+export function expectedBytes(layout, name, shape) {
+  if (name === layout.ops?.gather?.index) return 4n * BigInt(shape.at(-1));
+  const plane = layout.planes.get(name);
+  return recordCount(layout, plane, shape) * BigInt(plane.bytes);
+}
+
+/** A plane's bytes with the words of each record together (D-25). */
+function joinedWords(layout, name, bytes, shape) {
+  const words = layout.ops?.words.get(name);
+  if (!words) return bytes;
+  const plane = layout.planes.get(name);
   const blocks = filled(plane.block, shape);
-  if (plane.order && plane.order.length > shape.length) fail("E_DESC_RANK", "order");
-  return shape.reduce(
-    (product, n, a) => product * BigInt(Math.ceil(n / blocks[a])),
-    BigInt(plane.bytes),
-  );
+  const axis = storedAxes(plane, shape.length)[0];
+  const first = Math.ceil(shape[axis] / blocks[axis]);
+  const apart = bytes.length / plane.bytes / first;
+  const size = plane.bytes / words;
+  const joined = new Uint8Array(bytes.length);
+  for (let i = 0, at = 0; i < first; i++) {
+    for (let word = 0; word < words; word++) {
+      for (let rest = 0; rest < apart; rest++, at += size) {
+        const to = (i * apart + rest) * plane.bytes + word * size;
+        joined.set(bytes.subarray(at, at + size), to);
+      }
+    }
+  }
+  return joined;
 }
 
 function startOf({ base, shape, strides }, run) {
@@ -372,22 +498,54 @@ function placeOf(layout, field, shape) {
   const blocks = filled(plane.block, shape);
   const overs = filled(field.over, shape);
   const grid = shape.map((n, a) => Math.ceil(n / blocks[a]));
-  const fixed = shape.length - (plane.order?.length ?? 0);
-  const axes = shape.map((_, a) => (a < fixed ? a : fixed + plane.order[a - fixed]));
-  return { field, blocks, overs, grid, axes, plane };
+  return { field, blocks, overs, grid, axes: storedAxes(plane, shape.length), plane };
+}
+
+/** From the number of a weight to its place in the inner shape. */
+function viewed(layout, outer, shape) {
+  if (layout.ops?.view?.kind !== "parts") {
+    return (w, index) => {
+      for (let a = shape.length - 1; a >= 0; a--) {
+        index[a] = w % shape[a];
+        w = Math.floor(w / shape[a]);
+      }
+    };
+  }
+  const { columns } = matrixOf(layout.ops.view, outer);
+  return (w, index) => {
+    const row = Math.floor(w / columns);
+    index[0] = row % shape[0];
+    index[1] = w % columns;
+    index[2] = Math.floor(row / shape[0]);
+  };
 }
 
 /** Every weight of a tensor, in C order. */
-export function decode(layout, bytes, shape) {
+export function decode(layout, bytes, outer) {
+  const shape = innerShape(layout, outer);
+  const gather = layout.ops?.gather;
+  const groups = gather && bytes.get(gather.index);
   const places = [...layout.fields].map(([name, field]) => {
-    return { name, data: bytes.get(field.plane), ...placeOf(layout, field, shape) };
+    const data = joinedWords(layout, field.plane, bytes.get(field.plane), shape);
+    const isGathered = gather?.planes.includes(field.plane) ?? false;
+    return { name, data, isGathered, ...placeOf(layout, field, shape) };
   });
-  const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
-  const index = shape.map(() => 0);
+  const values = new Float32Array(outer.reduce((a, b) => a * b, 1));
+  const own = shape.map(() => 0);
+  const moved = shape.map(() => 0);
+  const place = viewed(layout, outer, shape);
   const codes = new Map();
   const within = new Map();
   for (let w = 0; w < values.length; w++) {
-    for (const { name, field, blocks, overs, grid, axes, plane, data } of places) {
+    place(w, own);
+    for (const { name, field, blocks, overs, grid, axes, plane, data, isGathered } of places) {
+      let index = own;
+      if (isGathered) {
+        index = moved;
+        for (let a = 0; a < shape.length; a++) moved[a] = own[a];
+        // The first input of the group that the index names: all have the same code.
+        moved[shape.length - 1] = int32(groups, own.at(-1)) * blocks.at(-1);
+      }
       let record = 0;
       for (const a of axes) record = record * grid[a] + Math.floor(index[a] / blocks[a]);
       let number = 0;
@@ -399,32 +557,38 @@ export function decode(layout, bytes, shape) {
       within.set(name, index.at(-1) % overs.at(-1));
     }
     values[w] = evaluate(layout.formula, codes, layout, within);
-    for (let a = shape.length - 1; a >= 0 && ++index[a] === shape[a]; a--) index[a] = 0;
   }
   return values;
 }
 
-function isOfNoWeight({ blocks, overs }, shape, at, number) {
+const int32 = (bytes, i) => {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getInt32(4 * i, true);
+};
+
+function isOfNoWeight({ blocks, overs }, shape, at, number, rows) {
   const inside = blocks.map((block, a) => block / overs[a]);
   if (number >= inside.reduce((a, b) => a * b, 1)) return true;
+  const first = [];
   for (let a = shape.length - 1; a >= 0; a--) {
-    if (at[a] * blocks[a] + (number % inside[a]) * overs[a] >= shape[a]) return true;
+    first[a] = at[a] * blocks[a] + (number % inside[a]) * overs[a];
+    if (first[a] >= shape[a]) return true;
     number = Math.floor(number / inside[a]);
   }
-  return false;
+  return rows !== null && first[2] * shape[0] + first[0] >= rows;
 }
 
 /** Refuse codes of no weight that are not 0 (D-22): beyond an edge, or digits to spare. */
-function checkEdges(layout, field, bytes, shape) {
+function checkEdges(layout, field, bytes, shape, rows) {
   const place = placeOf(layout, field, shape);
   const { blocks, grid, axes, plane } = place;
   const codes = field.pieces.reduce((sum, piece) => sum + piece[0].runs, 0) * field.codesPerRun;
   const at = shape.map(() => 0);
   for (let start = 0; start < bytes.length; start += plane.bytes) {
     const record = bytes.subarray(start, start + plane.bytes);
-    const isEdge = field.element.k === "d" || at.some((n, a) => (n + 1) * blocks[a] > shape[a]);
+    const isEdge =
+      rows !== null || field.element.k === "d" || at.some((n, a) => (n + 1) * blocks[a] > shape[a]);
     for (let code = 0; isEdge && code < codes; code++) {
-      if (isOfNoWeight(place, shape, at, code) && codeOf(field, record, code) !== 0) {
+      if (isOfNoWeight(place, shape, at, code, rows) && codeOf(field, record, code) !== 0) {
         fail("E_CODE_EDGE", field.plane);
       }
     }
@@ -432,8 +596,23 @@ function checkEdges(layout, field, bytes, shape) {
   }
 }
 
+/** Refuse an index that names a group which is not there (D-26). */
+function checkIndex({ planes, ops }, bytes, shape) {
+  const blocks = ops.gather.planes.map((name) => filled(planes.get(name).block, shape).at(-1));
+  const groups = Math.min(...blocks.map((block) => Math.ceil(shape.at(-1) / block)));
+  for (let i = 0; i < shape.at(-1); i++) {
+    const group = int32(bytes, i);
+    if (group < 0 || group >= groups) fail("E_CODE_INDEX", ops.gather.index);
+  }
+}
+
 /** Refuse spare bits, then bytes that are no row of digits, then codes of no weight. */
-export function checkCodes(layout, name, bytes, shape) {
+export function checkCodes(layout, name, stored, outer) {
+  if (name === layout.ops?.gather?.index) return checkIndex(layout, stored, outer);
+  const shape = innerShape(layout, outer);
+  const bytes = joinedWords(layout, name, stored, shape);
+  const view = layout.ops?.view;
+  const rows = view?.kind === "parts" ? matrixOf(view, outer).rows : null;
   const size = layout.planes.get(name).bytes;
   const fields = [...layout.fields.values()].filter((field) => field.plane === name);
   const spare = new Uint8Array(size).fill(255);
@@ -460,5 +639,5 @@ export function checkCodes(layout, name, bytes, shape) {
       }
     }
   }
-  for (const field of fields) checkEdges(layout, field, bytes, shape);
+  for (const field of fields) checkEdges(layout, field, bytes, shape, rows);
 }

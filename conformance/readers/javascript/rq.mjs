@@ -17,7 +17,7 @@ import { createHash } from "node:crypto";
 import { readFileSync, readSync, statSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { checkCodes, decode, expectedBytes, parseLayout } from "./layout.mjs";
+import { checkCodes, decode, expectedBytes, innerShape, parseLayout } from "./layout.mjs";
 import { array, decodeMp1, isMap, mapWith, refuse as fail, RqError, typed } from "./mp1.mjs";
 import { KIND_DOCUMENT, KIND_PLANE, MIB_64, readShards, References } from "./shards.mjs";
 import { checkRunnable } from "./runnable.mjs";
@@ -59,7 +59,7 @@ function readPreamble(data, view) {
   const major = view.getUint16(8, true);
   if (major !== 1) fail("E_VERSION", `major version ${major}`);
   const features = view.getUint32(12, true);
-  if (features & ~3) fail("E_FEATURE", `features ${features}; this reader has bits 0 and 1`);
+  if (features & ~7) fail("E_FEATURE", `features ${features}; this reader has bits 0 to 2`);
   if (view.getUint32(28, true) !== 0) fail("E_RESERVED", "reserved word");
   if (view.getBigUint64(16, true) !== BigInt(data.length)) fail("E_LENGTH", "file length");
   const count = view.getUint32(24, true);
@@ -232,18 +232,18 @@ function readTensors(value, layouts, references) {
 
 function readPlanes(value, layout, shape, references, where) {
   if (!isMap(value)) fail("E_SCHEMA_TYPE", `${where}.planes`);
-  const isSame = value.size === layout.planes.size && [...value.keys()].every((k) => layout.planes.has(k));
+  const isSame = value.size === layout.stored.size && [...value.keys()].every((k) => layout.stored.has(k));
   if (!isSame) fail("E_PLANES", where);
   const planes = new Map();
   let total = 0n;
   for (const [plane, listed] of value) {
     const pieces = references.take(listed, KIND_PLANE, `${where}.${plane}`);
-    const expected = expectedBytes(layout.planes.get(plane), shape);
+    const expected = expectedBytes(layout, plane, shape);
     references.expect(pieces, expected, `${where}.${plane}`);
     planes.set(plane, pieces);
     total += expected;
   }
-  const weights = shape.reduce((a, b) => a * b, 1);
+  const weights = innerShape(layout, shape).reduce((a, b) => a * b, 1);
   if (weights > 65536 && BigInt(weights) > 64n * total) fail("E_LIMIT", `${where}: ${weights} weights`);
   return planes;
 }
@@ -316,11 +316,16 @@ function readHeader(bytes, segments, features, asShard) {
     fail("E_FEATURE", "the shards bit is wrong");
   }
   if (isShard !== asShard) fail("E_SHARD_ROLE", isShard ? "a shard" : "a model of its own");
+  const hasBit = (features & 4) === 4;
+  if (isShard && hasBit) fail("E_FEATURE", "the bit for operators is wrong");
   if (isShard) return {};
   const shards = core.has("shards") ? readShards(core.get("shards")) : [];
   const references = new References(segments, shards);
   const [documents, media] = readDocuments(core.get("docs"), references);
   const layouts = readSchemes(core.get("schemes"), spans);
+  if (layouts.some((layout) => layout.ops) !== hasBit) {
+    fail("E_FEATURE", "the bit for operators is wrong");
+  }
   const tensors = readTensors(core.get("tensors"), layouts, references);
   references.finish();
   const aliases = core.has("alias") ? readAliases(core.get("alias"), tensors) : new Map();

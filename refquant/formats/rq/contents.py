@@ -17,6 +17,7 @@ from refquant.errors import FormatError, RefquantError
 from refquant.formats.rq.header import Header, parse_header
 from refquant.formats.rq.preamble import (
     ENTRY_BYTES,
+    FEATURE_OPERATORS,
     FEATURE_SHARDS,
     FEATURE_ZSTD,
     PREAMBLE_BYTES,
@@ -34,7 +35,7 @@ from refquant.formats.rq.source import Place, Source, open_source
 
 __all__ = ["KNOWN_FEATURES", "Contents", "examine", "is_remote", "read_header"]
 
-KNOWN_FEATURES: Final = FEATURE_ZSTD | FEATURE_SHARDS
+KNOWN_FEATURES: Final = FEATURE_ZSTD | FEATURE_SHARDS | FEATURE_OPERATORS
 """Required features that this reader has."""
 
 _ALL_FEATURES: Final = 0xFFFFFFFF
@@ -117,8 +118,8 @@ def examine(
     header = _header_bytes(source, segments[0])
     document = mp1.decode(header, where="header", origin=segments[0].offset)
     contents.document = document if isinstance(document, dict) else None
-    has_bit = bool(preamble.features & FEATURE_SHARDS)
-    contents.header = parse_header(document, segments, has_shard_bit=has_bit, as_shard=as_shard)
+    features = preamble.features & (FEATURE_SHARDS | FEATURE_OPERATORS)
+    contents.header = parse_header(document, segments, features=features, as_shard=as_shard)
     return contents.header
 
 

@@ -35,7 +35,7 @@ def _entry(checkpoint: Checkpoint, name: str) -> list[object]:
         planes = [[plane, tensors.digest(name, plane)] for plane in sorted(layout.planes)]
     else:
         tensor = tensors[name]
-        layout, shape = tensor.layout, tensor.shape
+        layout, shape = tensor.stored_layout, tensor.shape
         planes = [
             [plane, sha256(tensor.planes[plane].reshape(-1).data).digest()]
             for plane in sorted(tensor.planes)

@@ -45,11 +45,12 @@ from refquant.formats.rq.limits import (
     MAX_WEIGHTS_PER_BYTE,
     SMALL_TENSOR,
 )
+from refquant.formats.rq.preamble import FEATURE_OPERATORS, FEATURE_SHARDS
 from refquant.formats.rq.records import DocumentRecord, Pieces, TensorRecord, TokenizerRecord
 from refquant.formats.rq.references import References
 from refquant.formats.rq.segments import KIND_DOCUMENT, KIND_PLANE, Segment
 from refquant.formats.rq.shards import ShardRecord, parse_shards
-from refquant.layout import Layout
+from refquant.schemes.storage import AnyLayout, StoredLayout, inner_shape, parse_layout
 
 __all__ = ["Header", "parse_header", "plane_bytes"]
 
@@ -66,7 +67,7 @@ class Header:
     """A checked header."""
 
     tensors: tuple[TensorRecord, ...]
-    layouts: tuple[Layout, ...]
+    layouts: tuple[AnyLayout, ...]
     documents: tuple[DocumentRecord, ...]
     aliases: Mapping[str, str]
     architecture: Architecture | None
@@ -90,13 +91,14 @@ def parse_header(
     document: object,
     segments: Sequence[Segment],
     *,
-    has_shard_bit: bool,
+    features: int = 0,
     as_shard: bool | None = False,
 ) -> Header:
     """Stage S6: the header that RQ-MP1 data spell, checked against the segment table.
 
-    `has_shard_bit` is the preamble's feature bit 1, which roots with shards and shards have.
-    `as_shard` says what is expected, a shard or a model; None: whatever it is.
+    `features` are those of the preamble's bits that the header must bear out: bit 1, which roots
+    with shards and shards have, and bit 2 for operators. `as_shard` says what is expected, a shard
+    or a model; None: whatever it is.
     """
     top = schema.entries(document, "$", _TOP, frozenset({"ext"}))
     info = schema.entries(top["info"], "$.info")
@@ -107,14 +109,17 @@ def parse_header(
         _check_shard(core)
     else:
         schema.entries(core, "$.core", _CORE, _CORE_OPTIONAL)
-    _check_bit(is_sharded=is_shard or "shards" in core, has_shard_bit=has_shard_bit)
+    _check_bit("shards", has=is_shard or "shards" in core, bit=features & FEATURE_SHARDS)
     _check_role(is_shard=is_shard, as_shard=as_shard)
     if is_shard:
+        _check_bit("operators", has=False, bit=features & FEATURE_OPERATORS)
         return Header((), (), (), {}, None, None, info, extensions, is_shard=True)
     shards = parse_shards(core["shards"]) if "shards" in core else ()
     references = References(segments, len(shards))
     documents = _documents(core["docs"], references)
     layouts = _layouts(core["schemes"])
+    has_operators = any(isinstance(layout, StoredLayout) for layout in layouts)
+    _check_bit("operators", has=has_operators, bit=features & FEATURE_OPERATORS)
     tensors = _tensors(core["tensors"], layouts, references)
     references.finish()
     return Header(
@@ -149,10 +154,11 @@ def _check_role(*, is_shard: bool, as_shard: bool | None) -> None:
         raise FormatError("E_SHARD_ROLE", "listed as a shard, and is a model of its own")
 
 
-def _check_bit(*, is_sharded: bool, has_shard_bit: bool) -> None:
-    if is_sharded != has_shard_bit:
-        found = "has" if is_sharded else "has no"
-        message = f"the shards bit is wrong: the header {found} shards or role"
+def _check_bit(what: str, *, has: bool, bit: int) -> None:
+    """Feature bits describe the file exactly."""
+    if has != bool(bit):
+        found = "has" if has else "has no"
+        message = f"the bit for {what} is wrong: the header {found} {what}"
         raise FormatError("E_FEATURE", message, offset=12)
 
 
@@ -203,13 +209,13 @@ def _documents(value: object, references: References) -> tuple[DocumentRecord, .
     return tuple(documents)
 
 
-def _layouts(value: object) -> tuple[Layout, ...]:
-    layouts: list[Layout] = []
+def _layouts(value: object) -> tuple[AnyLayout, ...]:
+    layouts: list[AnyLayout] = []
     known: set[str] = set()
     size = 0
     for index, description in enumerate(schema.items(value, "$.core.schemes", MAX_SCHEMES)):
         where = f"$.core.schemes[{index}]"
-        layout = Layout.parse(description, where=where)
+        layout = parse_layout(description, where)
         if layout.digest in known:
             raise FormatError("E_DUP", "the same layout stands here twice", where=where)
         known.add(layout.digest)
@@ -222,7 +228,7 @@ def _layouts(value: object) -> tuple[Layout, ...]:
 
 
 def _tensors(
-    value: object, layouts: Sequence[Layout], references: References
+    value: object, layouts: Sequence[AnyLayout], references: References
 ) -> tuple[TensorRecord, ...]:
     tensors: list[TensorRecord] = []
     previous, used = "", 0
@@ -237,7 +243,7 @@ def _tensors(
         planes, size = _planes(
             found["planes"], layouts[scheme], shape, references, f"{where}.planes"
         )
-        _check_density(shape, size, f"{where}.shape")
+        _check_density(inner_shape(layouts[scheme], shape), size, f"{where}.shape")
         tensors.append(TensorRecord(name, shape, scheme, planes))
         previous = name
     if used < len(layouts):
@@ -267,7 +273,7 @@ def _scheme_index(value: object, count: int, used: int, where: str) -> int:
 
 
 def _planes(
-    value: object, layout: Layout, shape: tuple[int, ...], references: References, where: str
+    value: object, layout: AnyLayout, shape: tuple[int, ...], references: References, where: str
 ) -> tuple[dict[str, Pieces], int]:
     """The pieces of each plane, and the decoded bytes of all together."""
     found = schema.entries(value, where)
@@ -292,7 +298,7 @@ def _planes(
     return planes, total
 
 
-def plane_bytes(layout: Layout, plane: str, shape: tuple[int, ...], where: str) -> int:
+def plane_bytes(layout: AnyLayout, plane: str, shape: tuple[int, ...], where: str) -> int:
     """Decoded bytes that a plane takes; a FormatError where the shape does not fit."""
     try:
         return layout.plane_nbytes(plane, shape)

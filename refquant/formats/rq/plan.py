@@ -18,6 +18,7 @@ from refquant.formats.checkpoint import Document, TokenizerSpec
 from refquant.formats.rq.chat_header import describe_chat
 from refquant.formats.rq.header import parse_header
 from refquant.formats.rq.limits import ZSTD_CUT
+from refquant.formats.rq.preamble import FEATURE_OPERATORS, FEATURE_SHARDS
 from refquant.formats.rq.records import Pieces
 from refquant.formats.rq.segments import (
     CODEC_RAW,
@@ -28,7 +29,7 @@ from refquant.formats.rq.segments import (
     Segment,
 )
 from refquant.formats.rq.shards import ShardRecord
-from refquant.layout import Layout
+from refquant.schemes.storage import AnyLayout, StoredLayout
 
 __all__ = [
     "SHARD_HEADER",
@@ -63,7 +64,7 @@ class PlannedTensor:
     """
 
     name: str
-    layout: Layout
+    layout: AnyLayout
     shape: tuple[int, ...]
     produce: Callable[[], Mapping[str, Buffer | Iterable[Buffer]]]
     label: str = ""
@@ -87,13 +88,15 @@ class Plan:
 class Outline:
     """The header's bytes, and what follows it in the order of the file.
 
-    `segments` counts all segments, the header's included.
+    `segments` counts all segments, the header's included; `features` are the preamble's bits but
+    for zstd's.
     """
 
     header: bytes
     documents: tuple[Document, ...]
     tensors: tuple[PlannedTensor, ...]
     segments: int
+    features: int
 
 
 def cut(size: int, *, compressed: bool) -> list[int]:
@@ -126,11 +129,17 @@ def outline(
     try:
         content = mp1.normalized(builder.header(plan, documents, tensors, compression))
         # What is refused here would be refused by every reader.
-        parse_header(content, builder.segments, has_shard_bit=placed is not None)
+        features = _features(tensors, placed)
+        parse_header(content, builder.segments, features=features)
         header = mp1.pack(content)
     except (ValueError, SchemeError) as error:
         raise UsageError(f"this cannot be written as .rq: {error}") from error
-    return Outline(header, documents, tensors, len(builder.segments))
+    return Outline(header, documents, tensors, len(builder.segments), features)
+
+
+def _features(tensors: Sequence[PlannedTensor], placed: Placed | None) -> int:
+    has_operators = any(isinstance(tensor.layout, StoredLayout) for tensor in tensors)
+    return FEATURE_OPERATORS * has_operators | FEATURE_SHARDS * (placed is not None)
 
 
 def _documents(plan: Plan) -> tuple[Document, ...]:
@@ -214,9 +223,9 @@ class _Builder:
         return {"name": tensor.name, "planes": planes, "scheme": scheme, "shape": shape}
 
 
-def _schemes(tensors: Sequence[PlannedTensor]) -> tuple[dict[str, Layout], list[str]]:
+def _schemes(tensors: Sequence[PlannedTensor]) -> tuple[dict[str, AnyLayout], list[str]]:
     """Layouts by digest in order of first use, and a label for each."""
-    layouts: dict[str, Layout] = {}
+    layouts: dict[str, AnyLayout] = {}
     labels: list[str] = []
     for tensor in tensors:
         if tensor.layout.digest not in layouts:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from refquant.errors import FormatError, UsageError
-from refquant.formats.rq.codes import checked_codes
 from refquant.formats.rq.plan import Buffer, PlannedTensor
+from refquant.formats.rq.stored_codes import checked_codes
 
 __all__ = ["produced_planes"]
 

@@ -4,7 +4,7 @@
  0  8 bytes  magic           89 52 51 46 0d 0a 1a 0a
  8  u16      major           1
 10  u16      minor           informative
-12  u32      features        bit 0 zstd, bit 1 shards, bit 2 level-2 operators
+12  u32      features        bit 0 zstd, bit 1 shards, bit 2 operators
 16  u64      file length     of the whole file
 24  u32      segments        1 .. 2^20
 28  u32      reserved        0
@@ -25,6 +25,7 @@ from refquant.formats.rq.limits import MAX_SEGMENTS
 __all__ = [
     "ENTRY_BYTES",
     "FEATURE_NAMES",
+    "FEATURE_OPERATORS",
     "FEATURE_SHARDS",
     "FEATURE_ZSTD",
     "MAGIC",
@@ -47,7 +48,8 @@ ENTRY_BYTES: Final = 64
 
 FEATURE_ZSTD: Final = 1 << 0
 FEATURE_SHARDS: Final = 1 << 1
-FEATURE_NAMES: Final = {0: "zstd", 1: "shards", 2: "level-2 operators"}
+FEATURE_OPERATORS: Final = 1 << 2
+FEATURE_NAMES: Final = {0: "zstd", 1: "shards", 2: "operators"}
 
 _FIXED: Final = struct.Struct("<8sHHIQII")
 

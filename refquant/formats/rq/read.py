@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from refquant.driver import Scheme
 from refquant.errors import FormatError, RefquantError, UsageError
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
-from refquant.formats.rq.codes import check_codes, checked_codes, has_laws
 from refquant.formats.rq.contents import Contents
 from refquant.formats.rq.header import Header
 from refquant.formats.rq.limits import MAX_NAME_BYTES
@@ -21,10 +20,11 @@ from refquant.formats.rq.plan import WRITER_KEYS
 from refquant.formats.rq.records import DocumentRecord, TensorRecord
 from refquant.formats.rq.segment_reader import Verify
 from refquant.formats.rq.source import Place, open_source
+from refquant.formats.rq.stored_codes import check_codes, checked_codes, has_laws
 from refquant.formats.rq.stored_files import StoredFiles, open_file
-from refquant.layout import Layout
 from refquant.schemes import scheme as find_scheme
-from refquant.schemes import scheme_of_layout
+from refquant.schemes import scheme_of_layout, scheme_of_stored
+from refquant.schemes.storage import AnyLayout, StoredLayout
 from refquant.tensor import QuantizedTensor
 
 __all__ = ["StoredDocuments", "StoredTensors", "Verify", "check_tensors", "read"]
@@ -181,8 +181,8 @@ class StoredTensors(Mapping[str, QuantizedTensor]):
         """A tensor's shape, without touching its bytes."""
         return self._records[name].shape
 
-    def layout(self, name: str) -> Layout:
-        """A tensor's layout, without touching its bytes."""
+    def layout(self, name: str) -> AnyLayout:
+        """A tensor's layout, with operators if any, without touching its bytes."""
         return self._layouts[self._records[name].scheme]
 
     def label(self, name: str) -> str:
@@ -203,11 +203,13 @@ class StoredTensors(Mapping[str, QuantizedTensor]):
         return np.frombuffer(data, np.uint8)
 
 
-def _scheme_and_axis(layout: Layout, label: str, rank: int) -> tuple[Scheme, int]:
+def _scheme_and_axis(layout: AnyLayout, label: str, rank: int) -> tuple[Scheme, int]:
     """The scheme with this layout, if need be turned from the last axis to another one.
 
     The label only says which name to try: a name whose layout differs is not believed.
     """
+    if isinstance(layout, StoredLayout):
+        return scheme_of_stored(layout, label if len(label) <= MAX_NAME_BYTES else ""), -1
     found = scheme_of_layout(layout)
     if not 0 < len(label) <= MAX_NAME_BYTES:
         return found, -1

@@ -114,7 +114,7 @@ def _write_file(job: _Single) -> bytes:
     with unfinished_file(path, keeps=job.keeps) as file:
 
         def attempt(level: int | None) -> bytes | None:
-            writer = fill(file, job.content(level), level, 0, job.progress)
+            writer = fill(file, job.content(level), level, job.progress)
             return None if level is not None and not writer.has_frames else writer.finish()
 
         root = begun_again(file, job.level, attempt)

@@ -85,7 +85,7 @@ def fill_shard(order: ShardOrder, tensors: Sequence[PlannedTensor]) -> FilledSha
 
         def attempt(level: int | None) -> bytes | None:
             nonlocal frames
-            writer = fill(file, _content(tensors, level), level, FEATURE_SHARDS, None)
+            writer = fill(file, _content(tensors, level), level, None)
             frames = writer.has_frames
             return None if level is not None and not frames else writer.finish()
 
@@ -98,7 +98,7 @@ def fill_shard(order: ShardOrder, tensors: Sequence[PlannedTensor]) -> FilledSha
 def _content(tensors: Sequence[PlannedTensor], level: int | None) -> Outline:
     segments = 1 + sum(map(len, _numbers(tensors, level).values()))
     alone = outline(Plan(tuple(tensors)), None)
-    return replace(alone, header=SHARD_HEADER, segments=segments)
+    return replace(alone, header=SHARD_HEADER, segments=segments, features=FEATURE_SHARDS)
 
 
 def _numbers(

@@ -120,12 +120,11 @@ def fill(
     file: IO[bytes],
     content: Outline,
     level: int | None,
-    features: int,
     progress: Progress | None,
 ) -> SegmentWriter:
     """Put everything of an outline that the file does not have into it, noted by tensors."""
     kept = kept_parts(file, content, compressed=level is not None)
-    writer = SegmentWriter(file, content.segments, level, features, kept.entries)
+    writer = SegmentWriter(file, content.segments, level, content.features, kept.entries)
     if not kept.entries:
         writer.add(KIND_HEADER, memoryview(content.header))
     add_documents(writer, content.documents[kept.documents :])

@@ -122,7 +122,11 @@ def _planned(name: str, tensors: Mapping[str, QuantizedTensor]) -> PlannedTensor
     if not isinstance(tensors, StoredTensors):
         tensor = tensors[name]
         return PlannedTensor(
-            name, tensor.layout, tensor.shape, lambda: tensors[name].planes, tensor.scheme.name
+            name,
+            tensor.stored_layout,
+            tensor.shape,
+            lambda: tensors[name].planes,
+            tensor.scheme.name,
         )
     # These know everything without touching, checking or decoding any plane.
     layout = tensors.layout(name)
@@ -155,7 +159,7 @@ def _write(
 ) -> bytes | None:
     """The root digest of what was written; None if a level was given and nothing shrank."""
     content = outline(plan, None if level is None else compression_info(level))
-    writer = SegmentWriter(file, content.segments, level)
+    writer = SegmentWriter(file, content.segments, level, content.features)
     writer.add(KIND_HEADER, memoryview(content.header))
     add_documents(writer, content.documents)
     for tensor in content.tensors:
@@ -240,7 +244,7 @@ def write_root(
 
         def attempt(level: int | None) -> bytes | None:
             content = outline(plan, None if level is None else compression_info(level), placed)
-            writer = SegmentWriter(file, content.segments, level, FEATURE_SHARDS)
+            writer = SegmentWriter(file, content.segments, level, content.features)
             writer.add(KIND_HEADER, memoryview(content.header))
             add_documents(writer, content.documents)
             # What `info` says about compression is of the whole set, not of the root alone.
