@@ -74,8 +74,7 @@ CODES = {
     "E_DESC_PERM": ("S6", "an order that is no reordering"),
     "E_DESC_RANK": (
         "S6",
-        "a layout with more axes than the tensor, `over` with others than the block, or weights "
-        "that are no whole groups",
+        "a layout with more axes than the tensor or its block, or weights that are no whole groups",
     ),
     "E_DESC_SLICE": ("S6", "slices that do not fit the record, the element or one another"),
     "E_DESC_OVERLAP": ("S6", "two runs of a plane that hold the same bit"),
