@@ -148,25 +148,35 @@ def _computation(config: Entry, where: str) -> Computation:
 
 
 def _entries(
-    bits: int, granularity: str = "CHANNELWISE", *, precision: str = "INTEGER", minimum: int = 0
+    bits: int,
+    granularity: str = "CHANNELWISE",
+    *,
+    precision: str = "INTEGER",
+    minimum: int = 0,
+    activations: int = 0,
 ) -> list[Entry]:
     weights = {"num_bits": bits, "symmetric": True, "granularity": granularity}
-    config = {
+    config: dict[str, Any] = {
         "weight_tensor_config": weights,
         "compute_precision": precision,
         "min_weight_elements": minimum,
     }
+    if activations:
+        read = {"num_bits": activations, "symmetric": activations == 16}
+        config["activation_tensor_config"] = read
     return [{"regex": ".*", "operation": "*", "op_config": config}]
 
 
 def _named() -> dict[str, Callable[[], Recipe]]:
-    """The recipes that the origin names, without static ones, which need a calibrated model."""
+    """The recipes that the origin names; static ones ask for a text to find scales on."""
     entries: dict[str, list[Entry]] = {
         "dynamic_wi8_afp32": _entries(8),
         "dynamic_wi4_afp32": _entries(4),
         "weight_only_wi8_afp32": _entries(8, precision="FLOAT"),
         "weight_only_wi4_afp32": _entries(4, precision="FLOAT"),
         "dynamic_legacy_wi8_afp32": _entries(8, minimum=1024),
+        "static_wi8_ai8": _entries(8, activations=8),
+        "static_wi8_ai16": _entries(8, activations=16),
     }
     for bits in (8, 4, 2):
         entries[f"dynamic_wi{bits}c_afp32"] = _entries(bits)
