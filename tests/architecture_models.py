@@ -11,7 +11,6 @@ import numpy as np
 
 from refquant.formats import open_checkpoint
 from refquant.runtime import load_encoder, load_model
-from refquant.runtime.arithmetic_mode import arithmetic
 
 GOLDEN = Path(__file__).parent / "data" / "architectures"
 NAMES = sorted(config.parent.name for config in GOLDEN.glob("*/config.json"))
@@ -52,8 +51,7 @@ def run(checkpoint, tokens, weights="float32", parts=None, mode="fast"):
         seen.setdefault(name, []).append(state.copy())
 
     if checkpoint.architecture.family == "bert":
-        with arithmetic(mode):
-            load_encoder(checkpoint, weights).states(tokens, watch=watch)
+        load_encoder(checkpoint, weights, mode).states(tokens, watch=watch)
     else:
         model = load_model(checkpoint, weights, mode)
         cache = model.new_cache(len(tokens))

@@ -32,6 +32,7 @@ _KNOW = "Know your tools"
 COMMANDS = (
     Command("run", "Write text with a model", _USE),
     Command("pull", "Fetch a known model into the cache folder", _USE),
+    Command("embed", "Turn texts into vectors with an encoder", _USE),
     Command("eval", "Measure how well a model predicts a text", _USE),
     Command("bench", "Measure how quick a model is on this machine", _USE),
     Command("quantize", "Write a quantized .rq file from a model", _MAKE),

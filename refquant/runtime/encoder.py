@@ -3,7 +3,8 @@
 Letters of the shape comments: t tokens, d the model's width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
@@ -11,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.architectures import Architecture, check
-from refquant.errors import LimitError, UnsupportedError, UsageError
+from refquant.arithmetic.precision import Precision
+from refquant.errors import FormatError, LimitError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint
+from refquant.formats.compute import compute_precision
+from refquant.runtime.arithmetic_mode import ArithmeticMode, arithmetic, primitives
 from refquant.runtime.attention import Sight
 from refquant.runtime.blocks import (
     Attention,
@@ -25,6 +29,7 @@ from refquant.runtime.blocks import (
 from refquant.runtime.decoder import Watch, embed, watch_nothing
 from refquant.runtime.ops import Floats, unit
 from refquant.runtime.parts import Parts
+from refquant.runtime.precision import in_precision, rounded, rounding
 from refquant.runtime.weights import WeightMode
 from refquant.tensor import QuantizedTensor
 
@@ -46,7 +51,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoder:
-    """A model that turns token ids into vectors."""
+    """A model that turns token ids into vectors.
+
+    `arithmetic_mode` says how sums are rounded, `precision` how states are.
+    """
 
     architecture: Architecture
     embedding: Floats | QuantizedTensor = field(repr=False)
@@ -54,6 +62,13 @@ class Encoder:
     token_types: Floats = field(repr=False)
     embedding_norm: Norm = field(repr=False)
     layers: tuple[Layer, ...] = field(repr=False)
+    arithmetic_mode: ArithmeticMode = "fast"
+    precision: Precision = "float32"
+
+    @property
+    def pooling(self) -> str:
+        """How one vector is made of the tokens' if nobody says otherwise: `mean` or `first`."""
+        return str(self.architecture.fields["pooling"])
 
     @property
     def width(self) -> int:
@@ -78,31 +93,52 @@ class Encoder:
         own. `normalize` brings every vector to length 1. The ids include the model's own first and
         last token (`Tokenizer.encode_between_ends`).
         """
-        chosen = pooling or str(self.architecture.fields["pooling"])
+        chosen = pooling or self.pooling
         if chosen not in POOLINGS:
             raise UsageError(f"pooling can be {', '.join(POOLINGS)}, not {chosen!r}")
         states = self.states(ids)
-        if chosen == "mean":
-            part = np.float32(1 / len(states))
-            states = np.add.reduce(states, axis=0, keepdims=True) * part
-        if chosen == "first":
-            states = states[:1]
-        if normalize:
-            states = unit(states)
+        with self._computing():
+            if chosen == "mean":
+                part = np.float32(1 / len(states))
+                states = (primitives().sum_rows(states.T) * part)[np.newaxis]
+            if chosen == "first":
+                states = states[:1]
+            if normalize:
+                states = unit(states)
         return states if chosen == "none" else states[0]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with (
+            np.errstate(over="ignore", invalid="ignore"),
+            arithmetic(self.arithmetic_mode),
+            rounding(self.precision),
+        ):
+            yield
 
     def states(
         self, ids: Sequence[int] | NDArray[np.int64], watch: Watch = watch_nothing
     ) -> Floats:  # i64[t] -> f32[t, d]
         """The last layer's vector for each token; `watch` is shown those of every layer."""
-        tokens = self._checked_tokens(ids)
+        with self._computing():
+            x = self._states(self._checked_tokens(ids), watch)
+        if not np.isfinite(x).all():
+            raise FormatError(
+                "E_NOT_FINITE",
+                "every weight is finite and yet the vectors are not: the model's values grow "
+                f"beyond what {self.precision} can hold",
+            )
+        return x
+
+    def _states(self, tokens: NDArray[np.int64], watch: Watch) -> Floats:  # i64[t] -> f32[t, d]
         x = embed(tokens, self.embedding) + self.token_types[0]
-        x = normalize(x + self.positions[: len(tokens)], self.embedding_norm)
+        x = normalize(rounded(x + self.positions[: len(tokens)]), self.embedding_norm)
         watch("embedding", x)
         for number, layer in enumerate(self.layers):
-            x = x + attention(x, layer.attention, None, _these_alone)
+            x = rounded(x + attention(x, layer.attention, None, _these_alone))
             x = normalize(x, layer.attention_norm)
-            x = normalize(x + feed_forward(x, layer.feed_forward), layer.feed_forward_norm)
+            x = rounded(x + feed_forward(x, layer.feed_forward))
+            x = normalize(x, layer.feed_forward_norm)
             watch(f"blk.{number}", x)
         return x
 
@@ -127,8 +163,14 @@ def _these_alone(
     return np.ascontiguousarray(keys.swapaxes(0, 1)), np.ascontiguousarray(values.swapaxes(0, 1))
 
 
-def load_encoder(checkpoint: Checkpoint, weights: WeightMode = "float32") -> Encoder:
-    """The encoder that a checkpoint describes, ready to run.
+def load_encoder(
+    checkpoint: Checkpoint,
+    weights: WeightMode = "float32",
+    arithmetic_mode: ArithmeticMode = "fast",
+    *,
+    precision: Precision | None = None,
+) -> Encoder:
+    """The encoder that a checkpoint describes, ready to run; options as those of `load_model`.
 
     Raises UnsupportedError for a model that writes text (`load_model` loads those), FormatError
     for tensors that are not this architecture's, or not finite.
@@ -140,7 +182,8 @@ def load_encoder(checkpoint: Checkpoint, weights: WeightMode = "float32") -> Enc
             "embeddings"
         )
     check(architecture, {name: one.shape for name, one in checkpoint.tensors.items()})
-    parts = Parts(checkpoint, architecture, weights)
+    own = compute_precision(checkpoint.extensions) if precision is None else precision
+    parts = Parts(in_precision(checkpoint, own), architecture, weights)
     return Encoder(
         architecture=architecture,
         embedding=parts.reader.table("token_embd.weight"),
@@ -148,6 +191,8 @@ def load_encoder(checkpoint: Checkpoint, weights: WeightMode = "float32") -> Enc
         token_types=parts.reader.vector("token_types.weight"),
         embedding_norm=parts.norm("token_embd_norm"),
         layers=tuple(_layer(parts, f"blk.{layer}") for layer in range(parts.count("layers"))),
+        arithmetic_mode=arithmetic_mode,
+        precision=own,
     )
 
 
