@@ -36,6 +36,7 @@ check: $(READY)  ## style, types, import directions, house rules, generated text
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python spec/generate.py --check
 	@$(BIN)/pytest -q tests/house tests/test_rq_chapters.py tests/test_rq_text.py
+	@$(BIN)/python -m conformance.generators.kill_matrix --ledger
 
 matrix: $(READY) oracles  ## put the suite to other engines; write conformance/matrix.html
 	@$(BIN)/python tools/matrix.py

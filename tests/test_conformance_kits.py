@@ -69,11 +69,11 @@ def go_engine(source, folder):
 
 
 ENGINES = {
-    "c": ("c/example.c", c_engine, 8),
-    "cpp": ("cpp/example.cpp", cpp_engine, 6),
-    "python": ("python/example.py", lambda source, _: f"{sys.executable} {source}", 8),
-    "javascript": ("javascript/example.mjs", lambda source, _: f"{tool('node')} {source}", 6),
-    "rust": ("rust/examples/example/main.rs", rust_engine, 6),
+    "c": ("c/example.c", c_engine, 9),
+    "cpp": ("cpp/example.cpp", cpp_engine, 7),
+    "python": ("python/example.py", lambda source, _: f"{sys.executable} {source}", 9),
+    "javascript": ("javascript/example.mjs", lambda source, _: f"{tool('node')} {source}", 7),
+    "rust": ("rust/examples/example/main.rs", rust_engine, 7),
     "go": ("go/example/main.go", go_engine, 2),
 }
 

@@ -15,7 +15,7 @@ import msgspec
 
 from conformance.generators.every_pack import PACKS, made
 from conformance.generators.models import FILES
-from conformance.generators.smoke import kept_matrix, smoke_contents
+from conformance.generators.smoke import kept_kills, kept_matrix, smoke_contents
 from refquant.conformance.packs import PackRow, Suite, read_pack
 
 __all__ = ["FOLDER", "contents_of", "main"]
@@ -28,7 +28,7 @@ TOTAL_BYTES = 8 << 20
 
 def contents_of(name: str) -> dict[Path, bytes]:
     """The two files of a pack."""
-    text, binary = made(name).contents()
+    text, binary = made(name, kept_kills(FOLDER)).contents()
     if len(text) + len(binary) > MOST_BYTES:
         raise SystemExit(f"{name} has {len(text) + len(binary)} bytes, more than {MOST_BYTES}")
     path = FOLDER / "packs" / name

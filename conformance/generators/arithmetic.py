@@ -78,8 +78,8 @@ def _operands(seed: int) -> dict[str, tuple[Values, Values]]:
     def drawn(rows: int, inner: int, low: int, high: int, dtype: type) -> Values:
         return (random.below(high - low + 1, rows, inner) + low).astype(dtype)
 
-    extreme = np.full((2, 34), -128, np.int8)
-    pairs = np.full((1, 64), 255, np.uint8), np.full((2, 64), 127, np.int8)
+    extreme = np.full((2, 34 + seed), -128, np.int8)
+    pairs = np.full((1, 62 + seed), 255, np.uint8), np.full((2, 62 + seed), 127, np.int8)
     pairs[1][1] = -128
     found: dict[str, tuple[Values, Values]] = {
         f"inner-{k}": (drawn(2, k, -128, 127, np.int8), drawn(3, k, -128, 127, np.int8))

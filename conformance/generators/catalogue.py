@@ -1,12 +1,15 @@
 """Which schemes the suite is about: those of the table, and the variants that have mutants."""
 
+from collections.abc import Iterable
+
 import refquant
 from conformance.generators.names import namespace
+from conformance.generators.stored import SCHEMES
 from refquant.driver import Scheme
 from refquant.errors import RefquantError
 from tests.mutants.every import MUTANTS
 
-__all__ = ["by_namespace", "schemes_of_the_suite"]
+__all__ = ["by_namespace", "schemes_of_the_suite", "stored_by_namespace"]
 
 
 def schemes_of_the_suite() -> tuple[Scheme, ...]:
@@ -20,14 +23,23 @@ def schemes_of_the_suite() -> tuple[Scheme, ...]:
         except RefquantError:
             continue  # its codebook is in a package that is not installed
         if scheme.operators:
-            continue  # level 2: the suite's operations speak of planes under a layout alone
+            continue  # level 2: `stored.SCHEMES` has them
         found.setdefault(scheme.name, scheme)
     return tuple(found.values())
 
 
 def by_namespace() -> dict[str, list[Scheme]]:
     """The schemes of the suite under the names of their namespaces, in order."""
+    return _grouped(schemes_of_the_suite())
+
+
+def stored_by_namespace() -> dict[str, list[Scheme]]:
+    """The schemes of the suite whose planes no layout alone describes, likewise."""
+    return _grouped(map(refquant.scheme, SCHEMES))
+
+
+def _grouped(schemes: Iterable[Scheme]) -> dict[str, list[Scheme]]:
     groups: dict[str, list[Scheme]] = {}
-    for scheme in schemes_of_the_suite():
+    for scheme in schemes:
         groups.setdefault(namespace(scheme), []).append(scheme)
     return groups

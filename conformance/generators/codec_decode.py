@@ -25,8 +25,16 @@ WHY = {
     "axis": "groups along the first axis",
     "groups": "two groups a row, with parameters that differ",
     "tail": "a group cut short",
+    "scale bytes": "every scale byte about which implementations differ",
+    "scale bytes again": "every scale byte about which implementations differ, other codes",
     "any bytes": "random bytes: scales of every kind, NaN and infinities among them",
 }
+SCALE_BYTES: Mapping[str, tuple[str, Sequence[int]]] = {
+    "ggml/mxfp4": ("e", (0, 1, 2, 126, 128, 253, 254, 255)),
+    "ggml/nvfp4": ("s", (0, 1, 8, 126, 127, 128, 254, 255)),
+}
+"""The field of scales that are bytes, and the bytes about whose meaning implementations differ."""
+
 FLAGS = {"every code": "EveryCode", "special scales": "SpecialScale", "any bytes": "AnyBytes"}
 Bytes = NDArray[np.uint8]
 
@@ -34,6 +42,7 @@ Bytes = NDArray[np.uint8]
 def decoded(writer: PackWriter, scheme: Scheme) -> None:
     """Decode cases of one scheme: every code, special scales, a tail."""
     _add_kinds(writer, scheme, ("every code", "special scales"))
+    _add_scale_bytes(writer, scheme, 115)
     for kind, tensor in _tails(scheme):
         _add_decode(writer, kind, tensor, "Tail")
 
@@ -41,6 +50,7 @@ def decoded(writer: PackWriter, scheme: Scheme) -> None:
 def decoded_bytes(writer: PackWriter, scheme: Scheme) -> None:
     """Decode cases in another group: any bytes, several groups, groups along the first axis."""
     _add_kinds(writer, scheme, ("any bytes",))
+    _add_scale_bytes(writer, scheme, 116)
     rows, width = fitting_shape(scheme, 2)[-2:]
     if len(fitting_shape(scheme, 2)) == 2:
         shape = (rows, 2 * width)
@@ -54,6 +64,22 @@ def _add_kinds(writer: PackWriter, scheme: Scheme, kinds: Sequence[str]) -> None
     for case in cases_of(scheme):
         if case.x is None and case.kind in kinds:
             _add_decode(writer, case.kind, case.tensor, FLAGS[case.kind])
+
+
+def _add_scale_bytes(writer: PackWriter, scheme: Scheme, seed: int) -> None:
+    """Scales that are looked up, where a format gives some of their codes a meaning of its own."""
+    if scheme.name not in SCALE_BYTES:
+        return
+    name, odd = SCALE_BYTES[scheme.name]
+    plane, random = scheme.planes["blocks"], SplitMix64(seed)
+    over = scheme.layout.fields[name].over[-1]
+    shape = (1, over * len(odd))
+    raw = np.frombuffer(random.data(shape[1] // plane.block[0] * plane.bytes), np.uint8)
+    records = raw.reshape(1, -1, plane.bytes).copy()
+    records[..., : plane.block[0] // over] = np.reshape(odd, (1, records.shape[1], -1))
+    tensor = QuantizedTensor(scheme, shape, {"blocks": records})
+    kind = "scale bytes" if seed == 115 else "scale bytes again"
+    _add_decode(writer, kind, tensor, "SpecialScale")
 
 
 def _add_decode(writer: PackWriter, kind: str, tensor: QuantizedTensor, flag: str) -> None:

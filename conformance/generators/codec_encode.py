@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 import refquant
 from conformance.generators.agreement import check_codes
+from conformance.generators.crafted import crafted
 from conformance.generators.names import feature, slug
-from conformance.generators.scalar import ScalarEncoder, scalar_encoder
+from conformance.generators.searches import Encoder, encoder_of, is_search
 from conformance.generators.writer import PackWriter
 from refquant.driver import Scheme
 from refquant.errors import ConformanceError, RefquantError
@@ -40,6 +41,15 @@ SETS: Mapping[str, tuple[Sequence[str], str]] = {
 }
 FLAGS = {"ties": "TieRounding", "near-ties": "TieRounding", "zeros": "SignedZero"}
 MIXED_SEED = 40
+WHOLE = ("ties", "opposite extremes", "heavy tails", "zeros", "outlier", "bell", "below ties")
+"""Kinds with a case of their own where a scale is that of the whole tensor."""
+
+TWICE = frozenset({"bell", "heavy tails", "ties", "above ties", "short", "edges of halves"})
+"""Kinds that have a second row where one would be enough for the others."""
+
+OFTEN_TOO_LARGE = ("float/f16", "aeq/", "diffulex/", "ggml/q4_0", "ggml/q5_0", "ggml/q8_0")
+"""Schemes for which weights too large for a scale, or for a code, come in two groups."""
+
 LARGE = 512
 """Weights in the smallest tensor above which a case has fewer kinds, to keep packs small."""
 
@@ -47,23 +57,25 @@ LARGE = 512
 def left_out(scheme: Scheme) -> frozenset[str]:
     """Kinds for which the clauses, and so the scalar oracle, define nothing.
 
-    ggml's encoders are defined for finite weights; MXFP4's exponent of an amax beyond 2^127 is the
-    conversion of a number that does not fit, which C leaves open.
+    ggml's encoders are defined for finite weights, and its searches for sums that do not overflow;
+    MXFP4's exponent of an amax beyond 2^127 is the conversion of a number that does not fit, which
+    C leaves open.
     """
     if not scheme.name.startswith("ggml/"):
         return frozenset()
+    if is_search(scheme):
+        return frozenset({"non-finite", "large", "small"})
     return frozenset({"non-finite", "large"} if scheme.name == "ggml/mxfp4" else {"non-finite"})
 
 
 def encoded(writer: PackWriter, scheme: Scheme) -> None:
     """Encode cases of one scheme, each kind of trouble by itself."""
-    oracle = scalar_encoder(scheme)
+    oracle = encoder_of(scheme)
     if oracle is None:
         return
     shape = fitting_shape(scheme, _rows(scheme))
-    exact = _exact_ties(scheme, fitting_shape(scheme, 2))
-    if exact is not None:
-        _add(writer, scheme, oracle, exact, -1, "encode.halves", "halves of a step", "TieRounding")
+    for label, x, why in crafted(scheme, 1):
+        _add(writer, scheme, oracle, x, -1, f"encode.{label}", why, "TieRounding")
     for name, (kinds, why) in SETS.items():
         if (name == "non-finite" and not scheme.non_finite) or name in left_out(scheme):
             continue
@@ -76,37 +88,32 @@ def encoded(writer: PackWriter, scheme: Scheme) -> None:
             _add(writer, scheme, oracle, x, -1, f"encode.{label}", why, FLAGS.get(name, ""))
 
 
-def _exact_ties(scheme: Scheme, shape: tuple[int, ...]) -> F32 | None:
-    """Multiples of a half under a scale of exactly 1, for TFLite's 4-bit integers."""
-    if not scheme.name.startswith(("tflite/int4", "tflite/uint4")):
-        return None
-    top = 7.0 if scheme.name.startswith("tflite/int4") else 8.0
-    row = np.arange(-7.0, top + 0.5, 0.5, np.float32)
-    return np.resize(row, shape).astype(np.float32)
-
-
 def mixed(writer: PackWriter, scheme: Scheme) -> None:
     """One case with every kind of trouble, groups along the first axis where they can be."""
-    oracle = scalar_encoder(scheme)
+    oracle = encoder_of(scheme)
     if oracle is None:
         return
-    exact = _exact_ties(scheme, fitting_shape(scheme, 2))
-    if exact is not None:
-        why = "from the last to the first"
-        _add(writer, scheme, oracle, exact[:, ::-1], -1, "encode.halves-turned", why, "TieRounding")
-    shape = fitting_shape(scheme, _rows(scheme))
+    for label, x, why in crafted(scheme, 2):
+        _add(writer, scheme, oracle, x, -1, f"encode.{label}-again", why, "TieRounding")
+    shape = fitting_shape(scheme, _mixed_rows(scheme))
     kinds = [kind for kind in KINDS if kind not in ("non-finite", "overflow")]
     if prod(shape) > LARGE:
         kinds = ["ties", "above ties", "opposite extremes", "heavy tails"]
+    if is_search(scheme):
+        kinds = ["zeros", "heavy tails", "above ties", "short", "bell"]
+        kinds = kinds[:: 2 if prod(shape) > 128 else 1]
     if _whole_tensor(scheme):
-        for k, kind in enumerate(
-            ("ties", "opposite extremes", "heavy tails", "zeros", "outlier", "bell", "below ties")
-        ):
-            x = _input(scheme, shape, kind, MIXED_SEED)
+        for k, kind in enumerate(WHOLE):
+            x = _input(scheme, (shape[0] + 2, max(shape[1], 16)), kind, MIXED_SEED)
             _add(writer, scheme, oracle, x, -1, f"encode.mixed-{k}", f"{kind}, another seed", "")
         return
-    rows = [_input(scheme, shape, kind, MIXED_SEED) for kind in kinds]
-    x = np.concatenate(rows)
+    if scheme.name.startswith(OFTEN_TOO_LARGE) and not is_search(scheme):
+        x = _input(scheme, shape, "overflow", MIXED_SEED)
+        _add(writer, scheme, oracle, x, -1, "encode.large-again", SETS["large"][1], "")
+    twice = fitting_shape(scheme, _rows(scheme))
+    x = np.concatenate(
+        [_input(scheme, twice if k in TWICE else shape, k, MIXED_SEED) for k in kinds]
+    )
     turned = np.ascontiguousarray(x.T)
     axis = 0 if x.ndim == 2 and scheme.why_not(turned.shape, 0) is None else -1
     try:
@@ -125,6 +132,11 @@ def _rows(scheme: Scheme) -> int:
     return 1 if fitting_shape(scheme, 1)[-1] > 64 else 2
 
 
+def _mixed_rows(scheme: Scheme) -> int:
+    """One row of each of many kinds, two where rows are short."""
+    return 1 if fitting_shape(scheme, 1)[-1] >= 32 else _rows(scheme)
+
+
 def _whole_tensor(scheme: Scheme) -> bool:
     return len(scheme.group) > 1
 
@@ -136,7 +148,7 @@ def _input(scheme: Scheme, shape: tuple[int, ...], kind: str, seed: int) -> F32:
 def _add(
     writer: PackWriter,
     scheme: Scheme,
-    oracle: ScalarEncoder,
+    oracle: Encoder,
     x: F32,
     axis: int,
     label: str,
@@ -160,18 +172,19 @@ def _add(
     )
 
 
-def _agrees(tensor: QuantizedTensor, x: F32, oracle: ScalarEncoder, name: str) -> bool:
+def _agrees(tensor: QuantizedTensor, x: F32, oracle: Encoder, name: str) -> bool:
     """Whether the scalar encoder has an answer; ConformanceError if it is another one."""
     layout = tensor.layout
     codes = {
         key: np.asarray(field_codes(layout, key, tensor.planes[field.plane], x.shape))
         for key, field in layout.fields.items()
     }
-    for where, weights, inner in _groups(tensor, x):
-        try:
-            wanted = oracle(weights)
-        except (OverflowError, ValueError, ZeroDivisionError):
-            return False  # the plain rules stop at NaN and infinities
+    groups = list(_groups(tensor, x))
+    try:
+        answers = oracle([weights for _, weights, _ in groups])
+    except (OverflowError, ValueError, ZeroDivisionError):
+        return False  # the plain rules stop at NaN and infinities
+    for (where, _, inner), wanted in zip(groups, answers, strict=True):
         for key in layout.fields:
             found = codes[key][inner[key]].ravel().tolist()
             mask = (1 << _bits(layout.fields[key].element)) - 1

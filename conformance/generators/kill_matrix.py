@@ -6,7 +6,7 @@
     python -m conformance.generators.kill_matrix --ledger     one line about what is kept
 
 A mutant is run on every case of its scheme or operation. Two cases are of different groups where
-they stand in different packs.
+they stand in different packs and ask different things.
 """
 
 import argparse
@@ -17,22 +17,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from conformance import disagreements
+from conformance.evidence import entries
 from conformance.generators.equivalents import EQUIVALENT
-from conformance.generators.scalar import scalar_encoder
+from conformance.mutants import rivals
 from conformance.mutants.every import OPERATION_MUTANTS
+from refquant.conformance.diagnosis import KillMatrix, likely
 from refquant.conformance.exchange import Written
 from refquant.conformance.judge import judge
 from refquant.conformance.operations import Arrays, Task, fitted, perform
 from refquant.conformance.packs import DTYPES, Case, Pack, read_suite
 from refquant.conformance.replies import Hello, Reply
+from refquant.conformance.results import CaseResult
 from refquant.driver import Scheme
 from refquant.errors import FormatError, UnsupportedError
 from refquant.schemes import scheme as find_scheme
 from tests.mutants.every import MUTANTS
 
-__all__ = ["kill_matrix", "ledger_line", "survivors"]
+__all__ = ["kill_matrix", "ledger_line", "named", "survivors"]
 
 FOLDER = Path(__file__).resolve().parents[1]
 KEPT = FOLDER / "generated" / "kill_matrix.json"
@@ -77,7 +82,7 @@ def _scheme_mutants(cases: Cases) -> Iterator[tuple[str, dict[str, Any]]]:
     for pack, case in cases:
         if "scheme" in case.params:
             by_scheme.setdefault(str(case.params["scheme"]), []).append((pack, case))
-    for mutant in MUTANTS:
+    for mutant in (*MUTANTS, *rivals.MUTANTS):
         wrong: Scheme = mutant.build()
         true = find_scheme(mutant.scheme_name).name
         kills = {}
@@ -102,39 +107,45 @@ def _operation_mutants(cases: Cases) -> Iterator[tuple[str, dict[str, Any]]]:
         yield mutant.id, entry
 
 
-def why_outside(name: str) -> str:
-    """Why the suite has no case about a mutant's mistake, or an empty text where it has."""
-    mutant = next((one for one in MUTANTS if one.id == name), None)
-    if mutant is None:
-        return ""
-    scheme = find_scheme(mutant.scheme_name)
-    if scheme.operators:
-        return "planes are gathered before a layout reads them; the suite has no such operation"
-    if scalar_encoder(scheme) is None:
-        return "no scalar encoder agrees with this search within the time a generator has"
-    return ""
+def _links() -> dict[str, str]:
+    """Where somebody shipped a mutant's mistake, as the ledgers of evidence and our table say."""
+    rows = [row for group in entries().values() for entry in group for row in entry.mutants]
+    shipped = {row.id: _address(row.shipped_bug) for row in rows if row.shipped_bug}
+    for line in disagreements.read():
+        if line.link and len(line.mutants) == 1:
+            shipped.setdefault(line.mutants[0], line.link)
+    return shipped
+
+
+def _address(cited: str) -> str:
+    """`owner/name#7` as an address, which serves for an issue and a pull request alike."""
+    repository, _, number = cited.partition("#")
+    return f"https://github.com/{repository}/issues/{number}" if number else cited
 
 
 def kill_matrix(packs: Sequence[Pack]) -> Matrix:
     """Every mutant with the cases that kill it."""
     cases = [(pack, case) for pack in packs for case in pack.cases]
     found = dict([*_scheme_mutants(cases), *_operation_mutants(cases)])
-    for name, entry in found.items():
-        if not entry["kills"] and (reason := why_outside(name)):
-            entry["outside"] = reason
+    for name, link in _links().items():
+        if name in found:
+            found[name].setdefault("link", link)
     for name, reason in EQUIVALENT.items():
         found[name]["equivalent"] = reason
     return dict(sorted(found.items()))
 
 
 def survivors(matrix: Mapping[str, Mapping[str, Any]], packs: Sequence[Pack]) -> list[str]:
-    """Mutants that fewer than two groups kill, and equivalents that are none."""
-    pack_of = {case.id: pack.pack for pack in packs for case in pack.cases}
+    """Mutants that fewer than two groups kill, and equivalents that are none.
+
+    The same question asked again in another pack, known by its digest, is no second group.
+    """
+    place = {case.id: (case.digest, pack.pack) for pack in packs for case in pack.cases}
     weak = []
     for name, entry in matrix.items():
-        if entry.get("outside"):
-            continue
-        groups = {pack_of[one] for one in entry["kills"] if one in pack_of}
+        groups = set(
+            {place[one][0]: place[one][1] for one in entry["kills"] if one in place}.values()
+        )
         if entry.get("equivalent"):
             if groups:
                 weak.append(f"{name}: called equivalent, and {min(entry['kills'])} kills it")
@@ -143,14 +154,39 @@ def survivors(matrix: Mapping[str, Mapping[str, Any]], packs: Sequence[Pack]) ->
     return weak
 
 
+def named(known: KillMatrix, packs: Sequence[Pack]) -> tuple[int, int]:
+    """How many known mistakes the diagnosis names, and how many there are.
+
+    An engine with a mistake fails in the cases that tell it, with the mistake's outputs, and passes
+    all others; the one name that it gets must be the mistake's. Mistakes whose outputs are the same
+    in every case are one.
+    """
+    every = [case.id for pack in packs for case in pack.cases]
+    right = asked = 0
+    for mutant in known.mutants.values():
+        if mutant.kills:
+            results = [
+                CaseResult(case, "", "fail", output=mutant.kills[case])
+                if case in mutant.kills
+                else CaseResult(case, "", "pass")
+                for case in every
+            ]
+            first = {names[0] for names in likely(known, results).values() if names}
+            same = {name for name, one in known.mutants.items() if one.kills == mutant.kills}
+            asked += 1
+            right += len(first) == 1 and first <= same
+    return right, asked
+
+
 def ledger_line(matrix: Mapping[str, Mapping[str, Any]], weak: Sequence[str]) -> str:
     """What `make check` prints."""
     equivalent = sum(bool(entry.get("equivalent")) for entry in matrix.values())
-    outside = sum(bool(entry.get("outside")) for entry in matrix.values())
-    total = len(matrix) - equivalent - outside
+    linked = sum(bool(entry.get("link")) for entry in matrix.values())
+    total = len(matrix) - equivalent
     return (
-        f"conformance: kills {total - len(weak)}/{total} known mistakes, each in two groups; "
-        f"{equivalent} equivalents justified, {outside} mistakes concern what has no cases yet"
+        f"conformance: kills {total - len(weak)}/{total} known mistakes, each in two groups "
+        f"({100 * (total - len(weak)) // total} %); {equivalent} equivalents justified, "
+        f"{linked} with a public report"
     )
 
 
@@ -183,7 +219,9 @@ def main() -> int:
             KEPT.parent.mkdir(exist_ok=True)
             KEPT.write_bytes(raw)
     weak = survivors(matrix, packs)
+    right, asked = named(msgspec.convert({"mutants": matrix}, KillMatrix), packs)
     print("\n".join([*([] if options.ledger else weak), ledger_line(matrix, weak)]))
+    print(f"conformance: diagnose names {right}/{asked} of them ({100 * right // asked} %)")
     return 1 if weak else 0
 
 

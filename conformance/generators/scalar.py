@@ -35,7 +35,7 @@ from conformance.oracle import (
 )
 from refquant.driver import Scheme
 
-__all__ = ["ScalarEncoder", "scalar_encoder"]
+__all__ = ["Codes", "ScalarEncoder", "scalar_encoder"]
 
 Codes = Mapping[str, Sequence[int]]
 ScalarEncoder = Callable[[Sequence[float]], Codes]

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from conformance.generators.writer import PackWriter
 from refquant.conformance.packs import Pack
 
-__all__ = ["chosen", "smoke_contents"]
+__all__ = ["chosen", "kept_kills", "kept_matrix", "smoke_contents"]
 
 NAME = "smoke"
 
@@ -50,4 +51,14 @@ def kept_matrix(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     found: Mapping[str, Any] = json.loads(path.read_bytes())["mutants"]
+    return found
+
+
+@cache
+def kept_kills(folder: Path) -> Mapping[str, Sequence[str]]:
+    """The same by case: the mistakes that it tells, in order."""
+    found: dict[str, list[str]] = {}
+    for mutant, entry in sorted(kept_matrix(folder).items()):
+        for case in entry["kills"]:
+            found.setdefault(case, []).append(mutant)
     return found

@@ -38,6 +38,8 @@ class PackWriter:
     cases: list[Case] = field(default_factory=list)
     binary: bytearray = field(default_factory=bytearray)
     places: dict[bytes, int] = field(default_factory=dict)
+    kills: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By a case's id, the known mistakes that it tells, as the kill matrix has them."""
 
     def add(  # noqa: PLR0913 - a case has that many parts
         self,
@@ -65,13 +67,14 @@ class PackWriter:
             outputs=tuple(self._array(*item, rules.get(item[0], BITS)) for item in outputs.items()),
             aside=tuple(self._array(*item) for item in (aside or {}).items()),
             why=why,
+            kills=tuple(self.kills.get(name, ())),
             **others,
         )
         digest = case_digest(self._pack(), case)
         self.cases.append(msgspec.structs.replace(case, digest=digest))
 
     def again(self, pack: Pack, case: Case) -> None:
-        """Add a copy of another pack's case, of the same id and digest."""
+        """Add a copy of another pack's case, of the same id and digest, without what it kills."""
 
         def moved(array: Array) -> Array:
             copy = self._array(array.name, pack.array(array), array.cmp)
@@ -80,7 +83,7 @@ class PackWriter:
         kinds = {
             kind: tuple(map(moved, getattr(case, kind))) for kind in ("inputs", "outputs", "aside")
         }
-        self.cases.append(msgspec.structs.replace(case, **kinds))
+        self.cases.append(msgspec.structs.replace(case, kills=(), **kinds))
 
     def contents(self) -> tuple[bytes, bytes]:
         """The two files: JSON with a case a line, and the arrays."""

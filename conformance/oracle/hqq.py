@@ -11,7 +11,7 @@ import gmpy2
 
 from conformance.oracle import binary
 
-__all__ = ["decode", "encode", "package_place", "solve"]
+__all__ = ["code_of", "decode", "encode", "inverse_scale", "package_place", "solve"]
 
 FORMS = {"f32": binary.FLOAT32, "f16": binary.FLOAT16}
 
@@ -20,13 +20,8 @@ def encode(
     x: Sequence[float], bits: int, rounding: str, parameters: str
 ) -> tuple[int, int, list[int]]:
     """The stored bits of scale and zero, and the codes."""
-    low, high, largest = min(x), max(x), 2**bits - 1
-    extent = binary.subtract(high, low)
-    inverse = 1.0
-    if extent > binary.f32(Fraction(1, 10**4)):
-        inverse = binary.multiply(binary.divide(1.0, extent), float(largest))
-    inverse = min(inverse, 20000.0)
-    zero = binary.multiply(-low, inverse)
+    largest, inverse = 2**bits - 1, inverse_scale(x, bits)
+    zero = binary.multiply(-min(x), inverse)
     if rounding == "rounded":
         zero = math.copysign(binary.half_even(zero), zero)
     codes = []
@@ -35,6 +30,15 @@ def encode(
         codes.append(max(0, min(largest, exact)))
     form = FORMS[parameters]
     return binary.encode(binary.divide(1.0, inverse), form), binary.encode(zero, form), codes
+
+
+def inverse_scale(x: Sequence[float], bits: int) -> float:
+    """The largest code over the extent of a group, 1 for small extents, at most 20000."""
+    extent = binary.subtract(max(x), min(x))
+    inverse = 1.0
+    if extent > binary.f32(Fraction(1, 10**4)):
+        inverse = binary.multiply(binary.divide(1.0, extent), float(2**bits - 1))
+    return min(inverse, 20000.0)
 
 
 def decode(scale: int, zero: int, code: int, parameters: str) -> float:

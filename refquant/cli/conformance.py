@@ -219,10 +219,13 @@ def show_differences(
 
 @conformance.command
 def export(
-    output: Annotated[Path, Parameter(help="The file, or the folder, to write.")],
+    output: Annotated[Path, Parameter(help="The file to write.")],
     /,
     *ids: Ids,
-    to: Annotated[str, Parameter(help="npz, c-header, memh, rust, js or zip.")] = "npz",
+    to: Annotated[
+        str | None,
+        Parameter(help="npz, c-header, memh, rust, js or zip; by the file's ending if not given."),
+    ] = None,
     suite: Suite = None,
     smoke: Annotated[
         bool, Parameter(help="Only the smallest set that tells all mistakes.")
@@ -231,7 +234,7 @@ def export(
     """Write cases in a form that a test framework embeds.
 
     For example:
-      refquant conformance export vectors.h 'ggml-q4_0.decode.*' --to c-header
+      refquant conformance export vectors.h 'ggml-q4_0.decode.*'
       refquant conformance export vectors.zip --to zip
     """
     from refquant.cli.conformance_tools import export_cases

@@ -31,17 +31,19 @@ class Reports:
 
     def write(self, report: "Report") -> None:
         """Write those that were asked for."""
-        from refquant.conformance.badge import badge_svg
-        from refquant.conformance.html import html_page
-        from refquant.conformance.junit import junit_xml
-
         if self.json:
             report.write(self.json)
         if self.junit:
+            from refquant.conformance.junit import junit_xml
+
             self.junit.write_text(junit_xml(report), "utf-8")
         if self.html:
+            from refquant.conformance.html import html_page
+
             self.html.write_text(html_page(report), "utf-8")
         if self.badge:
+            from refquant.conformance.badge import badge_svg
+
             self.badge.write_text(badge_svg(report), "utf-8")
 
 
@@ -91,19 +93,24 @@ def run_engine(  # noqa: PLR0913 - the options of a command
     bounds = limits_of(*limits)
     engine = engine_of(commands, bounds)
     waivers = read_waivers(expect) if expect else ()
-    found = select(find_suite(suite), ids, smoke=smoke)
-    options = Options(
-        suite=found.suite.suite,
-        suite_sha256=found.sha256,
-        expected=found.expected,
-        seed=seed,
-        smoke=smoke,
-        selected=found.partial,
-        limits=bounds,
-        waivers=waivers,
-        root=found.root,
-    )
-    report = diagnosed(run_cases(engine, found.packs, options), found.root)
+    root = find_suite(suite)
+    engine.begin()
+    try:
+        found = select(root, ids, smoke=smoke)
+        options = Options(
+            suite=found.suite.suite,
+            suite_sha256=found.sha256,
+            expected=found.expected,
+            seed=seed,
+            smoke=smoke,
+            selected=found.partial,
+            limits=bounds,
+            waivers=waivers,
+            root=found.root,
+        )
+        report = diagnosed(run_cases(engine, found.packs, options), found.root)
+    finally:
+        engine.close()
     reports.write(report)
     summary(report, quiet=quiet)
     return 0 if report.passed else 1

@@ -98,17 +98,19 @@ def print_differences(before: Path, after: Path, *, as_json: bool) -> int:
 
 
 def export_cases(
-    output: Path, ids: Sequence[str], to: str, suite: str | None, *, smoke: bool
+    output: Path, ids: Sequence[str], to: str | None, suite: str | None, *, smoke: bool
 ) -> int:
     """The work of `export`."""
-    from refquant.conformance.export import FORMS, exported
+    from refquant.conformance.export import ENDINGS, FORMS, exported
     from refquant.conformance.selection import find_suite, select
 
-    if to not in FORMS:
-        raise UsageError(f"--to {to}: expected one of {', '.join(FORMS)}")
+    form = to or ENDINGS.get(output.suffix, "")
+    if form not in FORMS:
+        what = f"--to {to}" if to else f"{output.name}: its ending is no known form; --to"
+        raise UsageError(f"{what}: expected one of {', '.join(FORMS)}")
     found = select(find_suite(suite), ids, smoke=smoke)
-    output.write_bytes(exported(found, to))
-    print(f"{output}: {found.expected} cases, {output.stat().st_size} bytes")
+    output.write_bytes(exported(found, form))
+    print(f"{output}: {found.expected} cases as {form}, {output.stat().st_size} bytes")
     return 0
 
 

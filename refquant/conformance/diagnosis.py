@@ -28,9 +28,6 @@ class KnownMutant(msgspec.Struct, frozen=True, omit_defaults=True):
     equivalent: str = ""
     """Why no output can differ, for a change that is none."""
 
-    outside: str = ""
-    """Why there are no cases about it, where there are none."""
-
 
 class KillMatrix(msgspec.Struct, frozen=True):
     """Every known mistake by its name."""

@@ -29,6 +29,9 @@ class ExecEngine:
         self.features = features
         self._folder = tempfile.TemporaryDirectory(prefix="refquant-case-")
 
+    def begin(self) -> None:
+        """Nothing: there is no process between cases."""
+
     def start(self) -> Hello:
         """Nothing is started: a name, and the features given on the command line."""
         name = Path(shlex.split(self.command)[0]).name

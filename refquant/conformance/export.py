@@ -11,13 +11,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.conformance.packs import Case, Pack
+from refquant.conformance.packs import DTYPES, Array, Case, Pack
 from refquant.conformance.selection import Selection
 
-__all__ = ["FORMS", "exported"]
+__all__ = ["ENDINGS", "FORMS", "exported"]
 
-Named = Iterator[tuple[str, NDArray[Any]]]
+Named = Iterator[tuple[str, Array, bytes]]
 EPOCH = (1980, 1, 1, 0, 0, 0)
+HEAD = "Cases of the refquant conformance suite, CC0 1.0. Little-endian bytes."
 
 
 def exported(selection: Selection, form: str) -> bytes:
@@ -31,21 +32,27 @@ def _cases(selection: Selection) -> Iterator[tuple[Pack, Case]]:
             yield pack, case
 
 
+def _arrays_of(pack: Pack, case: Case) -> Named:
+    """The arrays of a case as `id/in/name` or `id/out/name`."""
+    for kind, arrays in (("in", case.inputs), ("out", case.outputs), ("aside", case.aside)):
+        for array in arrays:
+            yield f"{case.id}/{kind}/{array.name}", array, pack.raw(array)
+
+
 def _arrays(selection: Selection) -> Named:
-    """Every array as `id/in/name` or `id/out/name`."""
     for pack, case in _cases(selection):
-        for kind, arrays in (("in", case.inputs), ("out", case.outputs), ("aside", case.aside)):
-            for array in arrays:
-                yield f"{case.id}/{kind}/{array.name}", pack.array(array)
+        yield from _arrays_of(pack, case)
 
 
 def _described(case: Case) -> dict[str, Any]:
-    """A case without the places of its arrays."""
+    """A case without the places of its arrays, and with the class of every comparison."""
     whole: dict[str, Any] = msgspec.to_builtins(case)
     for kind in ("in", "out", "aside"):
         for array in whole.get(kind, ()):
             for key in ("off", "len", "hex"):
                 array.pop(key, None)
+            if "cmp" in array:
+                array["cmp"] = {"class": "bits", **array["cmp"]}
     return whole
 
 
@@ -58,23 +65,38 @@ def _zipped(files: Iterator[tuple[str, bytes]]) -> bytes:
 
 
 def _npz(selection: Selection) -> bytes:
+    """NumPy's archive, `cases.json` among the arrays as bytes."""
+
     def files() -> Iterator[tuple[str, bytes]]:
-        for name, values in _arrays(selection):
-            buffer = io.BytesIO()
-            np.save(buffer, values, allow_pickle=False)
-            yield f"{name}.npy", buffer.getvalue()
+        yield "cases.json.npy", _saved(np.frombuffer(_index(selection), np.uint8))
+        for name, array, raw in _arrays(selection):
+            values = np.frombuffer(raw, DTYPES[array.dtype]).reshape(array.shape)
+            yield f"{name}.npy", _saved(values)
 
     return _zipped(files())
 
 
+def _saved(values: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _index(selection: Selection) -> bytes:
+    cases = [_described(case) for _, case in _cases(selection)]
+    return (json.dumps(cases, indent=1) + "\n").encode()
+
+
 def _zip(selection: Selection) -> bytes:
-    """`cases.json` and one raw little-endian file an array."""
+    """`cases.json`, one raw little-endian file an array, and the files that cases are about."""
 
     def files() -> Iterator[tuple[str, bytes]]:
-        cases = [_described(case) for _, case in _cases(selection)]
-        yield "cases.json", (json.dumps(cases, indent=1) + "\n").encode()
-        for name, values in _arrays(selection):
-            yield f"{name}.bin", values.tobytes()
+        yield "cases.json", _index(selection)
+        for name, _, raw in _arrays(selection):
+            yield f"{name}.bin", raw
+        named = {str(case.params["file"]) for _, case in _cases(selection) if "file" in case.params}
+        for path in sorted(named):
+            yield path, (selection.root / path).read_bytes()
 
     return _zipped(files())
 
@@ -83,52 +105,112 @@ def _identifier(name: str) -> str:
     return re.sub(r"\W", "_", name)
 
 
-def _rows(raw: bytes, spelled: Callable[[int], str]) -> str:
-    cells = [spelled(byte) for byte in raw]
-    lines = [", ".join(cells[k : k + 16]) for k in range(0, len(cells), 16)]
+def _rows(raw: bytes) -> str:
+    lines = [", ".join(map(str, raw[k : k + 16])) for k in range(0, len(raw), 16)]
     return ",\n  ".join(lines)
 
 
+def _shape(array: Array) -> str:
+    return "x".join(map(str, array.shape))
+
+
+def _quoted(text: str) -> str:
+    """A string literal of C, C++ and Rust alike; names and reasons are plain ASCII."""
+    return json.dumps(text)
+
+
+C_TYPES = """
+struct conformance_array { /* kind is "in", "out" or "aside"; shape is "4x64" */
+  const char *kind, *name, *dtype, *shape;
+  const uint8_t *bytes;
+  size_t size;
+};
+struct conformance_case { /* its arrays are conformance_arrays[first .. first + count - 1] */
+  const char *id, *op, *params, *outcome, *why;
+  size_t first, count;
+};"""
+
+
 def _c_header(selection: Selection) -> bytes:
-    """One byte array each, with its type and shape in a comment."""
-    parts = ["/* Cases of the refquant conformance suite, CC0 1.0. Little-endian bytes. */"]
-    parts.append("#include <stdint.h>")
-    for name, values in _arrays(selection):
-        raw = values.tobytes() or b"\0"
-        parts.append(
-            f"/* {name}: {values.dtype.str} {list(values.shape)} */\n"
-            f"static const uint8_t {_identifier(name)}[{len(raw)}] = {{\n"
-            f"  {_rows(raw, str)}\n}};"
-        )
+    """Byte arrays, and tables of arrays and cases to loop over; `params` are JSON."""
+    parts = [f"/* {HEAD} */", "#include <stddef.h>", "#include <stdint.h>", C_TYPES]
+    arrays: list[str] = []
+    cases: list[str] = []
+    for pack, case in _cases(selection):
+        first = len(arrays)
+        for name, array, raw in _arrays_of(pack, case):
+            label = _identifier(name)
+            body = _rows(raw or b"\0")
+            parts.append(f"static const uint8_t {label}[{len(raw) or 1}] = {{\n  {body}\n}};")
+            words = (name.split("/")[-2], array.name, array.dtype, _shape(array))
+            spelled = ", ".join(map(_quoted, words))
+            arrays.append(f"  {{{spelled}, {label}, {len(raw)}}}")
+        cases.append(f"  {{{_case_words(case)}, {first}, {len(arrays) - first}}}")
+    parts.append(_c_table("conformance_array", "conformance_arrays", arrays))
+    parts.append(_c_table("conformance_case", "conformance_cases", cases))
     return ("\n".join(parts) + "\n").encode()
+
+
+def _c_table(kind: str, name: str, rows: list[str]) -> str:
+    body = ",\n".join(rows)
+    return f"static const struct {kind} {name}[{len(rows)}] = {{\n{body}\n}};"
+
+
+def _case_words(case: Case) -> str:
+    params = json.dumps(case.params, separators=(",", ":"))
+    outcome = f"{case.outcome} {case.code}".strip()
+    return ", ".join(map(_quoted, (case.id, case.op, params, outcome, case.why)))
+
+
+RUST_TYPES = """
+/// One array: kind is "in", "out" or "aside".
+pub struct Array {
+    pub kind: &'static str,
+    pub name: &'static str,
+    pub dtype: &'static str,
+    pub shape: &'static [usize],
+    pub bytes: &'static [u8],
+}
+/// One case; `params` are JSON.
+pub struct Case {
+    pub id: &'static str,
+    pub op: &'static str,
+    pub params: &'static str,
+    pub outcome: &'static str,
+    pub why: &'static str,
+    pub arrays: &'static [Array],
+}"""
 
 
 def _rust(selection: Selection) -> bytes:
-    parts = ["// Cases of the refquant conformance suite, CC0 1.0. Little-endian bytes."]
-    for name, values in _arrays(selection):
-        raw = values.tobytes()
-        parts.append(
-            f"/// {name}: {values.dtype.str} {list(values.shape)}\n"
-            f"pub const {_identifier(name).upper()}: [u8; {len(raw)}] = [\n  {_rows(raw, str)}\n];"
-        )
-    return ("\n".join(parts) + "\n").encode()
+    """A slice of cases with their arrays."""
+    parts = [f"// {HEAD}", RUST_TYPES, "pub static CASES: &[Case] = &["]
+    keys = ("id", "op", "params", "outcome", "why")
+    for pack, case in _cases(selection):
+        params = json.dumps(case.params, separators=(",", ":"))
+        words = (case.id, case.op, params, f"{case.outcome} {case.code}".strip(), case.why)
+        fields = ", ".join(f"{k}: {_quoted(w)}" for k, w in zip(keys, words, strict=True))
+        parts.append(f"    Case {{ {fields}, arrays: &[")
+        for name, array, raw in _arrays_of(pack, case):
+            kind = _quoted(name.split("/")[-2])
+            parts.append(
+                f"        Array {{ kind: {kind}, name: {_quoted(array.name)}, "
+                f"dtype: {_quoted(array.dtype)}, shape: &{list(array.shape)}, bytes: &[\n"
+                f"  {_rows(raw)}\n        ] }},"
+            )
+        parts.append("    ] },")
+    return ("\n".join([*parts, "];"]) + "\n").encode()
 
 
 def _js(selection: Selection) -> bytes:
-    """A module of one object: `cases["id"].in.name` is a Uint8Array."""
-    cases: dict[str, Any] = {}
-    for _, case in _cases(selection):
-        cases[case.id] = _described(case)
+    """A module: `cases` by id, and `bytes("id/in/name")`, a Uint8Array."""
+    cases = {case.id: _described(case) for _, case in _cases(selection)}
     arrays = {
-        name: {
-            "dtype": values.dtype.str,
-            "shape": list(values.shape),
-            "hex": values.tobytes().hex(),
-        }
-        for name, values in _arrays(selection)
+        name: {"dtype": array.dtype, "shape": list(array.shape), "hex": raw.hex()}
+        for name, array, raw in _arrays(selection)
     }
     text = (
-        "// Cases of the refquant conformance suite, CC0 1.0.\n"
+        f"// {HEAD}\n"
         f"export const cases = {json.dumps(cases)};\n"
         f"const stored = {json.dumps(arrays)};\n"
         "export const bytes = (name) =>\n"
@@ -140,10 +222,9 @@ def _js(selection: Selection) -> bytes:
 
 def _memh(selection: Selection) -> bytes:
     """A text for `$readmemh`: bytes one a line, each array behind a comment with its first line."""
-    parts, address = [], 0
-    for name, values in _arrays(selection):
-        raw = values.tobytes()
-        parts.append(f"// {name} {values.dtype.str} {list(values.shape)}\n@{address:x}")
+    parts, address = [f"// {HEAD}"], 0
+    for name, array, raw in _arrays(selection):
+        parts.append(f"// {name} {array.dtype} {_shape(array)}\n@{address:x}")
         parts += [f"{byte:02x}" for byte in raw]
         address += len(raw)
     return ("\n".join(parts) + "\n").encode()
@@ -158,3 +239,15 @@ FORMS: Final[Mapping[str, Callable[[Selection], bytes]]] = {
     "zip": _zip,
 }
 """What an export can be, by name."""
+
+ENDINGS: Final[Mapping[str, str]] = {
+    ".npz": "npz",
+    ".h": "c-header",
+    ".mem": "memh",
+    ".memh": "memh",
+    ".rs": "rust",
+    ".js": "js",
+    ".mjs": "js",
+    ".zip": "zip",
+}
+"""The form that the ending of a file's name asks for."""

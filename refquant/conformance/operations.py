@@ -58,9 +58,9 @@ class Task:
         return int(self.params.get("axis", -1))
 
     def tensor(self) -> QuantizedTensor:
-        """The tensor of the inputs that are planes."""
+        """The tensor of the inputs that are planes, which are all but activations."""
         found = self.find(self.params["scheme"])
-        planes = {name: self.inputs[name] for name in found.planes}
+        planes = {name: one for name, one in self.inputs.items() if name != "x"}
         return QuantizedTensor(found, self.shape, planes, self.axis)
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.errors import FormatError
-from refquant.formats.strict_json import parse_json
 
 __all__ = [
     "DTYPES",
@@ -122,11 +121,13 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
     def array(self, array: Array) -> NDArray[Any]:
         """The elements of an array, read-only."""
-        raw = bytes.fromhex(array.hex) if array.off < 0 else self.binary
-        start = max(array.off, 0)
-        count = prod(array.shape)
-        values = np.frombuffer(raw, DTYPES[array.dtype], count, start)
-        return values.reshape(array.shape)
+        return np.frombuffer(self.raw(array), DTYPES[array.dtype]).reshape(array.shape)
+
+    def raw(self, array: Array) -> bytes:
+        """The bytes of an array."""
+        if array.off < 0:
+            return bytes.fromhex(array.hex)
+        return self.binary[array.off : array.off + array.len]
 
 
 class PackRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -170,9 +171,11 @@ def _read_index(folder: Path) -> Suite:
 
 
 def _read_listed(folder: Path, row: PackRow) -> Pack:
+    """A pack by its digests in `suite.json`, which stand for the digests of its cases too."""
     path = folder / "packs" / f"{row.pack}.json"
-    pack = read_pack(path)
-    found = (pack.pack, len(pack.cases), _sha256(path.read_bytes()), _sha256(pack.binary))
+    content, binary = _files(path)
+    pack = _pack_of(content, binary, str(path))
+    found = (pack.pack, len(pack.cases), _sha256(content), _sha256(binary))
     if found != (row.pack, row.cases, row.json_sha256, row.bin_sha256):
         message = "the pack is not the one that suite.json lists: digest or count differs"
         raise FormatError("E_SUITE", message, path=row.pack)
@@ -181,14 +184,30 @@ def _read_listed(folder: Path, row: PackRow) -> Pack:
 
 def read_pack(path: Path) -> Pack:
     """One pack, every array within its file and every digest right."""
-    pack = _convert(path.read_bytes(), Pack, str(path))
-    binary = path.with_suffix(".bin")
-    pack = msgspec.structs.replace(pack, binary=binary.read_bytes() if binary.exists() else b"")
+    pack = _pack_of(*_files(path), str(path))
+    for case in pack.cases:
+        if case_digest(pack, case) != case.digest:
+            message = f"{case.id} is not what its digest says"
+            raise FormatError("E_SUITE", message, path=str(path))
+    return pack
+
+
+def _files(path: Path) -> tuple[bytes, bytes]:
+    try:
+        binary = path.with_suffix(".bin")
+        return path.read_bytes(), binary.read_bytes() if binary.exists() else b""
+    except OSError as error:
+        raise FormatError("E_SUITE", f"the pack cannot be read: {error}", path=str(path)) from error
+
+
+def _pack_of(content: bytes, binary: bytes, path: str) -> Pack:
+    pack = msgspec.structs.replace(_convert(content, Pack, path), binary=binary)
     seen: set[str] = set()
     for case in pack.cases:
-        _check_case(pack, case, str(path))
+        for array in (*case.inputs, *case.outputs, *case.aside):
+            _check_array(array, len(binary), f"{path}: {case.id}")
         if case.id in seen:
-            raise FormatError("E_SUITE", f"two cases are called {case.id}", path=str(path))
+            raise FormatError("E_SUITE", f"two cases are called {case.id}", path=path)
         seen.add(case.id)
     return pack
 
@@ -206,17 +225,10 @@ def case_digest(pack: Pack, case: Case) -> str:
     return digest.hexdigest()
 
 
-def _check_case(pack: Pack, case: Case, path: str) -> None:
-    for array in (*case.inputs, *case.outputs, *case.aside):
-        _check_array(array, len(pack.binary), f"{path}: {case.id}")
-    if case_digest(pack, case) != case.digest:
-        raise FormatError("E_SUITE", f"{case.id} is not what its digest says", path=path)
-
-
 def _check_array(array: Array, available: int, where: str) -> None:
     if array.dtype not in DTYPES or any(size < 0 for size in array.shape):
         raise FormatError("E_SUITE", f"array {array.name}: unknown type or shape", where=where)
-    needed = prod(array.shape) * np.dtype(DTYPES[array.dtype]).itemsize
+    needed = prod(array.shape) * int(DTYPES[array.dtype][-1])
     if array.off < 0:
         fits = len(array.hex) == 2 * needed <= 2 * ALIGNMENT
     else:
@@ -228,20 +240,28 @@ def _check_array(array: Array, available: int, where: str) -> None:
 
 
 def _convert(content: bytes, kind: type[Document], path: str) -> Document:
-    data = parse_json(content, what=path)
-    _refuse_floats(data, path)
+    """A document of a type, from JSON without floats and without a key twice (S-1)."""
     try:
+        data = json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_float=_no_float,
+            parse_constant=_no_float,
+        )
         return msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise FormatError("E_SUITE", str(error), path=path) from error
 
 
-def _refuse_floats(data: Any, path: str) -> None:
-    if isinstance(data, float):
-        raise FormatError("E_SUITE", "a float stands in the JSON", path=path)
-    inside = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
-    for value in inside:
-        _refuse_floats(value, path)
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in an object of the JSON")
+    return found
+
+
+def _no_float(text: str) -> Any:
+    raise ValueError(f"a float stands in the JSON: {text}")
 
 
 def _canonical(data: Any) -> str:

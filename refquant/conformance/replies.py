@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 __all__ = ["Hello", "Limits", "Reply", "ReplyKind", "hello_of"]
@@ -59,13 +58,10 @@ class Hello:
 
     def has(self, feature: str) -> bool:
         """Whether a feature is declared; `*` at the end of one covers all that follow."""
-        return any(fnmatchcase(feature, _literal(pattern)) for pattern in self.features)
-
-
-def _literal(pattern: str) -> str:
-    """A pattern in which `*` alone is special, and only at the end."""
-    body, star = (pattern[:-1], "*") if pattern.endswith("*") else (pattern, "")
-    return "".join(f"[{sign}]" if sign in "*?[" else sign for sign in body) + star
+        return any(
+            feature.startswith(one[:-1]) if one.endswith("*") else feature == one
+            for one in self.features
+        )
 
 
 def hello_of(data: Mapping[str, Any]) -> Hello | str:

@@ -33,6 +33,9 @@ class Engine(Protocol):
 
     starts: int
 
+    def begin(self) -> None:
+        """Start without waiting, so that there is less to wait for later."""
+
     def start(self) -> Hello:
         """Start, or start again, and be introduced."""
 
