@@ -27,11 +27,14 @@ LARGEST_FRAME = 1 << 20
 ODDITIES = [
     *(0, 1, 2, 3, 4, 5, 8, 16, 31, 32, 33, 64, 127, 255, 256, -1, 2**16, 2**20, 2**24, 2**31),
     *(2**32, 2**40, 2**53 - 1, 0.0, 1.0, -1.5, 1e300, 5e-324, True, False, b"", b"abcd", [], {}),
-    *("", "a", "q", "s", "d", "u", "i", "f", "add", "mul", "sub", "lut", "fn", "none", "e8m0"),
+    *("", "a", "q", "s", "d", "u", "i", "f", "add", "mul", "sub", "div", "lut", "fn", "none"),
+    *("e8m0", "flat", "parts"),
     *([1], [[[8, 0, [], []]]], [[[4, 0, [2], [4]]]], ["mul", "q", "q"]),
     {"k": "f", "s": 0, "e": 8, "m": 0, "bias": 127, "sp": "e8m0"},
     {"k": "f", "s": 1, "e": 4, "m": 3, "bias": 7, "sp": "fn"},
     {"k": "d", "base": 3, "n": 5},
+    *(["div", "q", "q"], ["flat"], ["parts", 2, 1, 2], ["parts", 3, 0, 4], {"codes": 2}),
+    *({"view": ["flat"]}, {"words": {"a": 2}}, {"gather": {"index": "g", "planes": ["a"]}}),
 ]
 
 
@@ -224,10 +227,15 @@ def in_a_frame(_data, parts, chance):
 
 
 def in_a_new_layout(_data, _parts, chance):
-    """A layout drawn at random, half of the time with something else in its place."""
+    """A layout drawn at random, now and then with something else in its place."""
     parts = random_parts(chance)
+    scheme = parts.header["core"]["schemes"][0]
     if chance.random() < 0.25:
-        change_meaning(parts.header["core"]["schemes"][0], chance)
+        change_meaning(scheme, chance)
+    elif "ops" in scheme and chance.random() < 0.3:
+        change_meaning(scheme["ops"], chance)
+    if chance.random() < 0.02:
+        parts.preamble["features"] = parts.preamble.get("features", 0) ^ 4
     parts.header = spelled(parts.header)
     return in_the_planes(b"", parts, chance) if chance.random() < 0.25 else build(parts)
 

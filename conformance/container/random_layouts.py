@@ -5,6 +5,7 @@ from math import prod
 from conformance.container.edges import cleared
 from conformance.container.layout_files import ELEMENTS, width
 from conformance.container.parts import assemble
+from conformance.container.random_operators import with_operators
 
 __all__ = ["random_parts"]
 
@@ -96,7 +97,10 @@ def random_parts(chance):
         clear_spare_bits(sizes, planes, fields, plane)
     layout = {"rqd": 1, "planes": planes, "fields": fields}
     layout["value"] = random_formula(chance, chance.sample(sorted(fields), len(fields)), 4)
-    return assemble([("w", layout, shape, cleared(layout, shape, sizes))])
+    lawful = cleared(layout, shape, sizes)
+    if chance.random() < 0.35:
+        layout, shape, lawful = with_operators(chance, layout, shape, lawful)
+    return assemble([("w", layout, shape, lawful)])
 
 
 def clear_spare_bits(sizes, planes, fields, plane):
