@@ -31,6 +31,20 @@ def test_json(capsys):
     assert sum(facts["operations"].values()) == pytest.approx(1)
     assert set(facts["operations"]) <= {*OPERATIONS.values(), "other"}
     assert facts["operations"]["matrices"] > facts["operations"]["norms"] > 0
+    assert facts["weights"] == "auto"
+    if facts["memory_bytes"] is not None:
+        assert 0.5 < facts["memory_of_weights"] < 5
+        assert facts["memory_of_weights"] == facts["memory_bytes"] / facts["weight_bytes"]
+
+
+def test_memory_of_workers_counts(capsys):
+    found = [
+        json.loads(printed(capsys, "bench", "demo", *SHORT, "--workers", count, "--json")[1])
+        for count in ("1", "2")
+    ]
+    assert [one["workers"] for one in found] == [1, 2]
+    if found[0]["memory_bytes"] is not None:
+        assert found[1]["memory_bytes"] > found[0]["memory_bytes"] - 10e6
 
 
 def test_text(capsys):

@@ -44,7 +44,7 @@ def logits(model):
 
 
 def workers_of(model):
-    return list(model.crew._team._pids.values())
+    return list(model.crew.pids)
 
 
 def lives(pid):
@@ -162,7 +162,7 @@ from tests.runtime_models import random_checkpoint
 stored = random_checkpoint("ggml/q8_0", width=32, head_width=8, feedforward_width=32)
 model = load_model(stored, "u8", workers=2)
 model.forward([1, 2], model.new_cache(4))
-print(*model.crew._team._pids.values(), flush=True)
+print(*model.crew.pids, flush=True)
 if sys.argv[1] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[1] == "failed":

@@ -1,18 +1,31 @@
 """`refquant bench`: how quick a model is on this machine, and what the machine could do."""
 
 import time
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
+from refquant.cli.processes import Workers, choose_workers, one_thread_each
 from refquant.cli.progress import status
 from refquant.errors import LimitError, UsageError
 
 if TYPE_CHECKING:
+    from refquant.formats import Checkpoint
     from refquant.runtime import Model
 
 __all__ = ["bench"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured, as options."""
+
+    prompt_tokens: Annotated[int, Parameter(help="Tokens of the prompt.")] = 128
+    tokens: Annotated[int, Parameter(help="Tokens to write after it.")] = 32
+    repeats: Annotated[int, Parameter(help="Times to measure; medians are printed.")] = 3
 
 
 def bench(
@@ -21,13 +34,12 @@ def bench(
     ],
     /,
     *,
-    prompt_tokens: Annotated[int, Parameter(help="Tokens of the prompt.")] = 128,
-    tokens: Annotated[int, Parameter(help="Tokens to write after it.")] = 32,
-    repeats: Annotated[int, Parameter(help="Times to measure; medians are printed.")] = 3,
+    effort: Effort | None = None,
     weights: Annotated[
         Literal["auto", "float32", "u8", "packed"],
         Parameter(help="How weights are held, as for `run`."),
-    ] = "float32",
+    ] = "auto",
+    workers: Workers = None,
     arith: Annotated[
         Literal["fast", "exact"], Parameter(help="How sums are rounded, as for `run`.")
     ] = "fast",
@@ -38,25 +50,33 @@ def bench(
 ) -> int:
     """Measure how quick a model is on this machine.
 
-    Prints the rates of reading a prompt and of writing after it, the time to load, memory, and what
-    share of a token's time each operation takes. Two limits are measured on the spot: how fast
-    memory is read, which bounds writing, and how fast BLAS multiplies, which bounds reading a
-    prompt. The prompt is made of token ids drawn with a fixed seed. Whatever else runs on the
-    machine makes all of it slower.
+    Prints the rates of reading a prompt and of writing after it, the time to load, memory of all
+    its processes beyond what the interpreter takes before, and what share of a token's time each
+    operation takes. Two limits are measured on the spot: how fast memory is read, which bounds
+    writing, and how fast BLAS multiplies, which bounds reading a prompt. The prompt is made of
+    token ids drawn with a fixed seed. Whatever else runs on the machine makes all of it slower.
 
     For example:
       refquant bench demo
       refquant bench smollm2-135m --weights packed --json
     """
+    one_thread_each()
     from refquant.runtime.held import held
-    from refquant.runtime.measure import limits, measure
+    from refquant.runtime.measure import held_memory, limits, measure
 
-    for name, value in (("prompt-tokens", prompt_tokens), ("tokens", tokens), ("repeats", repeats)):
+    effort = effort or Effort()
+    for name, value in asdict(effort).items():
         if value < 1:
-            raise UsageError(f"--{name} is {value}, expected 1 or more")
-    began = time.perf_counter()
+            raise UsageError(f"--{name.replace('_', '-')} is {value}, expected 1 or more")
+    prompt_tokens, tokens = effort.prompt_tokens, effort.tokens
+    from refquant.formats import open_checkpoint
+    from refquant.library import locate
+
     with status(f"loading {model}"):
-        loaded = _loaded(model, weights, arith, compute)
+        path, before = locate(model), held_memory()
+        began = time.perf_counter()
+        checkpoint = open_checkpoint(path)
+        loaded = _loaded(checkpoint, weights, arith, compute, workers)
     load_seconds = time.perf_counter() - began
     if prompt_tokens + tokens > loaded.context:
         raise LimitError(
@@ -64,21 +84,30 @@ def bench(
             f"{loaded.context}; lower --prompt-tokens or --tokens"
         )
     with status(f"measuring {model}"):
-        machine = limits()
-        found = measure(loaded, _prompt(loaded, prompt_tokens), tokens=tokens, repeats=repeats)
+        found = measure(
+            loaded, _prompt(loaded, prompt_tokens), tokens=tokens, repeats=effort.repeats
+        )
+        peak = peak_memory()
+        machine = limits(loaded)
     size = held(loaded)
+    grown = None if found.memory is None or before is None else found.memory - before
     facts = {
         "model": model,
         "weights": weights,
         "arith": arith,
         "compute": compute,
+        "workers": None if loaded.crew is None else loaded.crew.size,
         "load_seconds": load_seconds,
         "prompt_tokens": prompt_tokens,
         "prompt_tokens_per_second": found.prefill_rate,
         "first_token_seconds": found.prefill_seconds,
         "tokens_per_second": found.decode_rate,
         "weight_bytes": size.nbytes,
-        "peak_memory_bytes": peak_memory(),
+        "bytes_per_weight": size.nbytes / size.weights,
+        "interpreter_bytes": before,
+        "memory_bytes": grown,
+        "memory_of_weights": None if grown is None else grown / size.nbytes,
+        "peak_memory_bytes": peak,
         "operations": dict(found.operations),
         "memory_bytes_per_second": machine.bytes_per_second,
         "blas_operations_per_second": machine.operations_per_second,
@@ -92,12 +121,13 @@ def bench(
     return 0
 
 
-def _loaded(model: str, weights: Any, arith: Any, compute: str | None) -> "Model":
-    from refquant.formats import open_checkpoint
-    from refquant.library import locate
+def _loaded(
+    checkpoint: "Checkpoint", weights: Any, arith: Any, compute: str | None, workers: int | None
+) -> "Model":
     from refquant.runtime import load_model
 
-    loaded = load_model(open_checkpoint(locate(model)), weights, arith, compute)
+    count = choose_workers(workers, checkpoint)
+    loaded = load_model(checkpoint, weights, arith, compute, workers=count)
     if loaded.fills_masks:
         raise UsageError("a model that fills in masks has no rate of one token after another")
     return loaded
@@ -110,10 +140,21 @@ def _prompt(model: "Model", count: int) -> list[int]:
     return ids
 
 
+def _memory(facts: dict[str, Any]) -> str | None:
+    if facts["memory_bytes"] is None or facts["peak_memory_bytes"] is None:
+        return None
+    return (
+        f"{format_bytes(facts['memory_bytes'])} above the interpreter's "
+        f"{format_bytes(facts['interpreter_bytes'])}, {facts['memory_of_weights']:.2f} of the "
+        f"weights; at most {format_bytes(facts['peak_memory_bytes'])}"
+    )
+
+
 def _print(facts: dict[str, Any]) -> None:
-    memory, first = facts["peak_memory_bytes"], f"{facts['first_token_seconds']:.3f} s"
+    first = f"{facts['first_token_seconds']:.3f} s"
     reading = f"{facts['prompt_tokens_per_second']:.1f} tokens/s, first token after {first}"
     reads = f"{format_bytes(facts['memory_bytes_per_second'])}/s"
+    held = f"{format_bytes(facts['weight_bytes'])} held as {facts['weights']}"
     products = f"{facts['blas_operations_per_second'] / 1e9:.0f} GFLOP/s"
     shares = sorted(facts["operations"].items(), key=lambda one: -one[1])
     print_pairs(
@@ -121,8 +162,8 @@ def _print(facts: dict[str, Any]) -> None:
             ("loading", f"{facts['load_seconds']:.2f} s"),
             ("reading", reading),
             ("writing", f"{facts['tokens_per_second']:.1f} tokens/s"),
-            ("weights", f"{format_bytes(facts['weight_bytes'])} held as {facts['weights']}"),
-            ("peak memory", None if memory is None else format_bytes(memory)),
+            ("weights", f"{held}, {facts['bytes_per_weight']:.3g} bytes a weight"),
+            ("memory", _memory(facts)),
             ("memory reads", f"{reads}; writing uses {facts['of_memory']:.0%} of it"),
             ("BLAS", f"{products}; reading uses {facts['of_blas']:.0%} of it"),
             *((name, f"{share:.1%} of a token") for name, share in shares),

@@ -8,14 +8,16 @@ import cProfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Final
 
 import numpy as np
 
+from refquant.runtime.blas import limit_blas_threads
 from refquant.runtime.model import Model
 
-__all__ = ["Limits", "Measured", "limits", "measure"]
+__all__ = ["Limits", "Measured", "held_memory", "limits", "measure"]
 
 OPERATIONS: Final = {
     "linear": "matrices",
@@ -48,13 +50,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Medians over the repetitions; `operations` are shares of the time of writing a token."""
+    """Medians over the repetitions; `operations` are shares of the time of writing a token.
+
+    `memory` is what the model's processes hold after the repetitions, None where nobody tells.
+    """
 
     prompt_tokens: int
     tokens: int
     prefill_seconds: float
     decode_seconds: float
     operations: Mapping[str, float]
+    memory: int | None = None
 
     @property
     def prefill_rate(self) -> float:
@@ -85,13 +91,14 @@ def measure(
         prefills.append(prefill)
         steps.extend(decode)
         done()
+    memory = held_memory(model)
     profile = cProfile.Profile()
     _, profiled, shares = _once(model, prompt, tokens, profile)
     done()
     total = sum(profiled)
     operations = {name: seconds / total for name, seconds in shares.items()}
     operations["other"] = max(0.0, 1 - sum(operations.values()))
-    return Measured(len(prompt), tokens, median(prefills), median(steps), operations)
+    return Measured(len(prompt), tokens, median(prefills), median(steps), operations, memory)
 
 
 def _once(
@@ -126,8 +133,37 @@ def _by_operation(profile: cProfile.Profile) -> dict[str, float]:
     return found
 
 
-def limits() -> Limits:
-    """Read and multiply as much as this machine can, with as many threads as BLAS takes."""
+def held_memory(model: Model | None = None) -> int | None:
+    """Bytes of memory that this process and a model's workers hold; None where nobody tells.
+
+    What they share counts once, pages of files too.
+    """
+    try:
+        total = _kilobytes(Path("/proc/self/status"), "VmRSS:")
+        for pid in () if model is None or model.crew is None else model.crew.pids:
+            total += _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Private_")
+    except OSError:
+        return None
+    return 1024 * total
+
+
+def _kilobytes(path: Path, word: str) -> int:
+    lines = path.read_text("ascii").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(word))
+
+
+def limits(model: Model | None = None) -> Limits:
+    """Read and multiply as much as this machine can, with as many threads as the model has."""
+    if model is None or model.crew is None:
+        return _limits()
+    limit_blas_threads(model.crew.size)
+    try:
+        return _limits()
+    finally:
+        limit_blas_threads(1)
+
+
+def _limits() -> Limits:
     matrix, vector = np.ones(BANDWIDTH_SHAPE, np.float32), np.ones(BANDWIDTH_SHAPE[1], np.float32)
     reading = min(_seconds(lambda: matrix @ vector) for _ in range(TRIES))
     square = np.ones((PRODUCT_SIZE, PRODUCT_SIZE), np.float32)

@@ -13,6 +13,7 @@ Words are written and read in order on x86-64, but for one case: a process's wri
 its next read. Where that matters, at the beginning of a task on both sides, stands a fence.
 """
 
+import gc
 import mmap
 import os
 import select
@@ -91,6 +92,11 @@ class Team:
         )
         for rank in range(1, size):
             self._fork(rank)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The workers that are not known to have ended."""
+        return tuple(self._pids.values())
 
     def _fork(self, rank: int) -> None:
         ear, bell = os.pipe()
@@ -201,6 +207,7 @@ def _live(team: Team, rank: int, ear: int, bells: list[int]) -> None:
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
         limit_blas_threads(1)
+        gc.disable()  # it writes into every object, and pages that are written are copied
         task = 0
         with np.errstate(all="ignore"):
             while (task := _next_task(team.control, task, WORDS * rank, ear)) != END:

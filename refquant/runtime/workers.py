@@ -83,6 +83,11 @@ class Crew:
         self._steps: list[int] = []
         self._team: Team | None = None
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The other processes."""
+        return () if self._team is None else self._team.pids
+
     def share(self, matrix: Matrix) -> SharedMatrix:
         """The same matrix, multiplied by all; only before the start."""
         one = tiled(matrix)
