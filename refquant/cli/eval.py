@@ -106,6 +106,7 @@ def _loaded(name: str, computing: Computing) -> "tuple[Model, Tokenizer, int | N
     path = locate(name)
     with status(f"loading {name}"):
         checkpoint = open_checkpoint(path)
+        checkpoint.need_architecture()
         spec = checkpoint.need_tokenizer()
         model = load_model(
             checkpoint,

@@ -306,6 +306,7 @@ def _opened(path: Path | str) -> "Checkpoint":
     from refquant.formats.rq.read import StoredDocuments
 
     checkpoint = open_checkpoint(path)
+    checkpoint.need_architecture()
     if checkpoint.tokenizer is None:
         raise UnsupportedError(f"{path} holds no tokenizer, so it cannot read a prompt")
     if isinstance(checkpoint.documents, StoredDocuments):

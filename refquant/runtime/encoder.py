@@ -11,7 +11,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.architectures import Architecture, check
+from refquant.architectures import Architecture, check, family_named
 from refquant.arithmetic.precision import Precision
 from refquant.errors import FormatError, LimitError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint
@@ -176,7 +176,7 @@ def load_encoder(
     for tensors that are not this architecture's, or not finite.
     """
     architecture = checkpoint.need_architecture()
-    if architecture.family != "bert":
+    if family_named(architecture.family).name != "bert":
         raise UnsupportedError(
             f"a model of family {architecture.family} writes text; only encoders (bert) make "
             "embeddings"

@@ -182,13 +182,11 @@ def load_model(
     """
     if weights not in WEIGHT_MODES:
         raise UsageError(f"weights can be {', '.join(WEIGHT_MODES)}, not {weights!r}")
-    architecture = checkpoint.architecture
-    if architecture is None:
-        raise UnsupportedError("this file names no model architecture, so it holds nothing to run")
+    architecture = checkpoint.need_architecture()
     if architecture.family in ENCODERS:
         raise UnsupportedError(
             f"a model of family {architecture.family} writes no text; it makes embeddings "
-            "(refquant.runtime.load_encoder)"
+            "(refquant embed, refquant.runtime.load_encoder)"
         )
     check(architecture, _shapes(checkpoint, architecture))
     own = compute_precision(checkpoint.extensions) if precision is None else precision
