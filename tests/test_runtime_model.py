@@ -23,7 +23,7 @@ def test_every_family_has_a_loader():
 
 
 def test_a_checkpoint_without_architecture_cannot_run():
-    with pytest.raises(UnsupportedError, match="nothing to run"):
+    with pytest.raises(UnsupportedError, match="names no architecture"):
         load_model(changed(random_checkpoint(), architecture=None))
 
 
