@@ -218,7 +218,11 @@ def _run_program(
         with compiled(layout, width, rows) as program:
             program.run(windows, start, values[start : start + rows])
 
-    _for_each(work, range(tiles), thread_count(threads, values.size))
+    # A tile's values are room to compute in, so what overlaps another tile waits for it.
+    apart = count // rows
+    _for_each(work, range(apart), thread_count(threads, values.size))
+    for tile in range(apart, tiles):
+        work(tile)
 
 
 def encode_planes(

@@ -9,7 +9,7 @@ import refquant
 from refquant import driver
 from refquant.driver import Scheme, decode_planes, encode_planes
 from refquant.errors import LimitError, SchemeError
-from refquant.layout import Layout, Plane, Unsigned, field
+from refquant.layout import Layout, Plane, Unsigned, field, program
 from tests.test_layout_values import DESIGN, assert_same_bits, gridded, random_planes
 
 NAMES = (
@@ -173,3 +173,27 @@ def test_a_tensor_too_large_for_the_machine_is_a_limit():
     tensor = refquant.QuantizedTensor.from_planes(scheme, (1 << 40,), {"all": b"\x01"})
     with pytest.raises(LimitError, match="4398046511104 bytes"):
         tensor.dequantize()
+
+
+@pytest.mark.parametrize("count", [1000, 1001])
+def test_no_two_threads_decode_into_the_same_rows(count, monkeypatch):
+    """What a tile's values are in is also what its steps compute in."""
+    tensor = refquant.quantize(weights((count, 32)), "ggml/q4_0")
+    expected, decode = tensor.dequantize(threads=1), program.Program.run
+    rows, together = [], []
+
+    def noted(self, windows, start, values):
+        rows.extend(range(start, start + self.rows))
+        decode(self, windows, start, values)
+
+    def one_by_one(work, starts, threads):
+        for start in starts:
+            work(start)
+        together.extend(rows)
+
+    monkeypatch.setattr(program.Program, "run", noted)
+    monkeypatch.setattr(driver, "_for_each", one_by_one)
+    monkeypatch.setattr(driver, "TILE_WEIGHTS", 3 * 32)
+    assert_same_bits(tensor.dequantize(threads=2), expected)
+    assert len(set(together)) == len(together) > 0
+    assert set(rows) == set(range(count))
