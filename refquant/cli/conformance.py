@@ -14,7 +14,7 @@ conformance = App(
     help="""Test an engine in any language, and name its mistakes.
 
 An engine is a program that reads requests from its standard input and answers on its standard
-output; `conformance/README.md` shows how to write the adapter. Reports are written with --json
+output; `refquant conformance guide` shows how to write the adapter. Reports are written with --json
 FILE, --junit FILE and --html FILE. The exit status is 0 if nothing failed, 1 if something did or
 the run is no evidence.
 
@@ -75,6 +75,31 @@ def list_cases(
         print_table(
             ("pack", "cases", "about"), packs, numeric=(1,), footer=("", found.expected, "")
         )
+    return 0
+
+
+@conformance.command
+def guide(
+    *,
+    protocol: Annotated[
+        bool, Parameter(help="Print the protocol and the rules of comparison.")
+    ] = False,
+    folder: Annotated[
+        bool, Parameter(help="Print only where the suite is: kits, packs and pages.")
+    ] = False,
+    suite: Suite = None,
+) -> int:
+    """Print how to write an adapter for an engine.
+
+    For example:
+      refquant conformance guide | less
+      cc -I "$(refquant conformance guide --folder)/kits/c" -o toy toy.c -lm
+    """
+    from refquant.conformance.selection import find_suite
+
+    root = find_suite(suite)
+    page = root / ("SPEC.md" if protocol else "README.md")
+    print(root if folder else page.read_text("utf-8"), end="\n" if folder else "")
     return 0
 
 

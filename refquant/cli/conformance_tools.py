@@ -118,7 +118,11 @@ def run_in_checkout(module: str, flags: Sequence[str]) -> int:
     """A module of the checkout's `conformance` folder, which an installation does not have."""
     root = Path(refquant.__file__).parents[1]
     if not (root / "conformance" / "generators").is_dir():
-        raise UsageError("the generators are in a checkout of the repository, not in the package")
+        raise UsageError(
+            "what writes and checks the cases is in a checkout of the repository, not in the "
+            "package; there, `make` and then `refquant conformance gen --check` do it. The cases "
+            "themselves are installed: `refquant conformance run`"
+        )
     return subprocess.run([sys.executable, "-m", module, *flags], cwd=root, check=False).returncode
 
 

@@ -9,6 +9,7 @@ them.
 import json
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from refquant.schemes import scheme as find_scheme
 __all__ = ["answer", "main", "serve", "task_of"]
 
 Message = Mapping[str, Any]
+CODEBOOKS = ("ggml/iq1", "ggml/iq2", "ggml/iq3")
 
 
 def task_of(message: Message, find: Callable[[str], Scheme] = find_scheme) -> Task:
@@ -46,12 +48,27 @@ def answer(message: Message, compute: Callable[[Task], Arrays] = perform) -> dic
     if message["cmd"] == "hello":
         return {
             "engine": {"name": "refquant", "version": refquant.__version__, "language": "Python"},
-            "features": [*(f"{op}*" for op in OPERATIONS), "axis", "tail"],
+            "features": [*_features(), "axis", "tail"],
             "behaviours": {},
         }
     if message["cmd"] != "run":
         return {"outcome": "unsupported"}
     return {"seq": message["seq"], **_outcome(message, compute)}
+
+
+CODED = ("decode", "encode", "unpack", "pack", "linear")
+"""Operations whose features name schemes."""
+
+
+def _features() -> list[str]:
+    """Every operation; without the package that brings ggml's codebooks, all but their schemes."""
+    if find_spec("gguf") is not None:
+        return [f"{op}*" for op in OPERATIONS]
+    names = [info.name for info in refquant.schemes() if not info.name.startswith(CODEBOOKS)]
+    stems = {name.replace("/", "-") if name.startswith("ggml/") else name.partition("/")[0] + "-"
+             for name in names}  # fmt: skip
+    coded = [f"{op}.{stem}*" for op in CODED for stem in sorted(stems)]
+    return [*coded, *(f"{op}*" for op in OPERATIONS if op not in CODED)]
 
 
 def _outcome(message: Message, compute: Callable[[Task], Arrays]) -> dict[str, Any]:
