@@ -292,7 +292,7 @@ def test_damaged_texts_are_format_errors(folder):
         for wrong in ("{", "[]", '{"a":1,"a":1}', '{"a":NaN}', "[" * 100_000, r'{"a":"\ud800"}'):
             with pytest.raises(FormatError) as caught:
                 open_checkpoint(folder(**{name: wrong}))
-            assert caught.value.code == "E_JSON"
+            assert caught.value.code.startswith("E_JSON")
             assert name.replace("__", ".") in str(caught.value)
         folder(tokenizer_config__json={})
 

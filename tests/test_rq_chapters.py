@@ -16,7 +16,8 @@ from conformance.container.shard_files import REJECT
 from refquant import mp1
 from refquant.architectures import FAMILIES
 from refquant.errors import FormatError
-from refquant.formats.rq import KNOWN_FEATURES, json_text, limits
+from refquant.formats import strict_json
+from refquant.formats.rq import KNOWN_FEATURES, limits
 from refquant.formats.rq.runnable import TOKENIZER_KINDS
 from refquant.layout import Layout, rules
 from refquant.schemes import storage
@@ -33,7 +34,7 @@ def test_limits_are_those_of_the_code():
         assert getattr(importlib.import_module(module), constant) == limit, place
     constants = {
         f"{module.__name__}.{name}"
-        for module in (limits, rules, mp1, json_text, storage)
+        for module in (limits, rules, mp1, strict_json, storage)
         for name, value in vars(module).items()
         if name.isupper()
         and isinstance(value, int)
@@ -59,6 +60,7 @@ def test_the_chapter_on_errors_has_every_code_of_the_reader():
     raised |= {c for c in codes_of("refquant") if c.startswith("E_MP_")}
     raised |= codes_of("refquant/architectures") & {"E_ARCH_FIELD", "E_ARCH_TENSOR"}
     raised |= codes_of("refquant/schemes") & {"E_DESC_OPS"}
+    raised |= {c for c in codes_of("refquant/formats") if c.startswith("E_JSON_")}
     assert raised == container_tables.CODES.keys()
 
 
@@ -69,6 +71,7 @@ def test_every_code_of_the_reader_has_a_file():
     shown |= {code for code, _ in MODELS.values() if code}
     raised |= codes_of("refquant/architectures") & {"E_ARCH_FIELD", "E_ARCH_TENSOR"}
     raised |= codes_of("refquant/schemes") & {"E_DESC_OPS"}
+    raised |= {c for c in codes_of("refquant/formats") if c.startswith("E_JSON_")}
     # What a server can do wrong no file can: tests/test_rq_http.py has each.
     assert {code for code in raised if not code.startswith("E_HTTP_")} == shown
 

@@ -12,8 +12,8 @@ from conformance.container.model_files import MODELS
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.chat import ROLES, ChatTurns
 from refquant.formats.rq import check_runnable, read, write_checkpoint
-from refquant.formats.rq.json_text import parse_json
 from refquant.formats.rq.runnable import TOKENIZER_KINDS
+from refquant.formats.strict_json import parse_json
 from refquant.runtime.tokenizer import PIECE_BYTES
 from tests.command_line import call
 

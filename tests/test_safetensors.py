@@ -112,15 +112,18 @@ DAMAGED = {
     "empty header": (made.with_header(b""), "E_SAFETENSORS_HEADER"),
     "space before": (made.with_header(b" {}"), "E_SAFETENSORS_HEADER"),
     "newline behind": (made.with_header(b"{}\n"), "E_SAFETENSORS_HEADER"),
-    "two objects": (made.with_header(b"{}{}"), "E_JSON"),
-    "not UTF-8": (made.with_header(b'{"\xff":1}'), "E_JSON"),
-    "a name twice": (made.with_header(W + b"," + W[1:] + b"}", bytes(4)), "E_JSON"),
+    "two objects": (made.with_header(b"{}{}"), "E_JSON_SYNTAX"),
+    "not UTF-8": (made.with_header(b'{"\xff":1}'), "E_JSON_UTF8"),
+    "a name twice": (made.with_header(W + b"," + W[1:] + b"}", bytes(4)), "E_JSON_DUP"),
     "a key twice": (
-        made.with_header(W[:-1] + b',"dtype":"I8"}}', bytes(4)), "E_JSON"
+        made.with_header(W[:-1] + b',"dtype":"I8"}}', bytes(4)), "E_JSON_DUP"
     ),
-    "NaN": (made.with_header(b'{"w":NaN}'), "E_JSON"),
-    "deep": (made.with_header(b'{"w":' + b"[" * 200_000 + b"]" * 200_000 + b"}"), "E_JSON"),
-    "a number of 10000 digits": (made.with_header(b'{"w":' + b"9" * 10_000 + b"}"), "E_JSON"),
+    "NaN": (made.with_header(b'{"w":NaN}'), "E_JSON_SYNTAX"),
+    "deep": (made.with_header(b'{"w":' + b"[" * 200_000 + b"]" * 200_000 + b"}"), "E_JSON_DEPTH"),
+    "a number of 10000 digits": (
+        made.with_header(b'{"w":' + b"9" * 10_000 + b"}"),
+        "E_JSON_SYNTAX",
+    ),
     "metadata not texts": (made.with_header(b'{"__metadata__":{"a":1}}'), "E_SAFETENSORS_HEADER"),
     "entry no object": (made.with_header(b'{"w":1}'), "E_SAFETENSORS_ENTRY"),
     "extra key": (entry(quant="q4"), "E_SAFETENSORS_ENTRY"),

@@ -112,7 +112,7 @@ def template_of(checkpoint: Checkpoint) -> ChatTemplate | None:
 
 
 def _texts_of_ids(data: bytes) -> dict[int, str]:
-    document = parse_object(data, what="tokenizer.json")
+    document = parse_object(data, "tokenizer.json")
     model = document.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     added = document.get("added_tokens")

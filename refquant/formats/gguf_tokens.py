@@ -25,7 +25,7 @@ PREFIX: Final = "tokenizer.ggml"
 
 def tokenizer_pairs(spec: TokenizerSpec, vocabulary: int) -> list[bytes]:
     """The pairs of a tokenizer whose model has so many tokens."""
-    document = parse_object(spec.json, what="tokenizer.json")
+    document = parse_object(spec.json, "tokenizer.json")
     writer = {
         "bpe-bytelevel-1": _byte_level,
         "bpe-sentencepiece-1": _sentencepiece,

@@ -46,7 +46,7 @@ SCHEMES: Final[Mapping[str, str]] = {
 def open_hugging_face(path: str | os.PathLike[str], *, use_mmap: bool = True) -> Checkpoint:
     """The model in a Hugging Face directory; no weight is touched until a tensor is asked for.
 
-    FormatError (E_JSON, E_HF_*, E_SAFETENSORS_*, E_ARCH_*) for damage. A known family must have
+    FormatError (E_JSON*, E_HF_*, E_SAFETENSORS_*, E_ARCH_*) for damage. A known family must have
     exactly its tensors: others are an UnsupportedError that lists them, except buffers that no
     model needs. Of an unknown family the tensors keep their own names.
     """
@@ -114,7 +114,7 @@ def _read_object(folder: Path, name: str, *, required: bool = False) -> dict[str
     if data is None and required:
         raise UnsupportedError(f"{folder} has no {name}, so it is no Hugging Face model directory")
     try:
-        return {} if data is None else parse_object(data, what=name)
+        return {} if data is None else parse_object(data, name)
     except FormatError as error:
         raise error.at(str(folder / name)) from error.__cause__
 

@@ -125,7 +125,7 @@ def plan_safetensors(checkpoint: Checkpoint, wanted: str = "float/f32") -> Safet
         family = family_named(checkpoint.architecture.family)
         fields = checkpoint.architecture.fields
         texts.setdefault(CONFIG, _config(family, fields, checkpoint))
-        read = family.from_hugging_face(parse_object(texts[CONFIG], what=CONFIG))
+        read = family.from_hugging_face(parse_object(texts[CONFIG], CONFIG))
         turns = turns_between("Hugging Face", family, fields, read)
         models = {one.name: one for one in family.model_tensors(fields)}
     else:

@@ -82,7 +82,7 @@ class SafetensorsFile:
 def read_safetensors(path: str | os.PathLike[str], *, use_mmap: bool = True) -> SafetensorsFile:
     """Read the header of a safetensors file; tensors stay views of its bytes.
 
-    FormatError (E_SAFETENSORS_* or E_JSON) for damage; UnsupportedError for an unknown type.
+    FormatError (E_SAFETENSORS_* or E_JSON*) for damage; UnsupportedError for an unknown type.
     """
     data = map_file(path, use_mmap=use_mmap)
     try:
@@ -101,7 +101,7 @@ def _read(data: NDArray[np.uint8], path: str) -> SafetensorsFile:
             "the header must be one object, padded with spaces behind it only",
             offset=8,
         )
-    header = parse_object(text, what="the header")
+    header = parse_object(text, "the header")
     metadata = _metadata(header.pop("__metadata__", {}))
     described = [_describe(name, entry) for name, entry in header.items()]
     tensors = _place(described, data, header_end)

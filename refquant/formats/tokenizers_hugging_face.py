@@ -21,10 +21,10 @@ def tokenizer_from_hugging_face(
 ) -> TokenizerSpec:
     """The tokenizer whose `tokenizer.json` is `data`.
 
-    FormatError E_JSON or E_HF_TOKENIZER for damage; UnsupportedError for a model that is neither
+    FormatError E_JSON* or E_HF_TOKENIZER for damage; UnsupportedError for a model that is neither
     byte-pair encoding nor WordPiece.
     """
-    document = parse_object(data, what="tokenizer.json")
+    document = parse_object(data, "tokenizer.json")
     ids = _ids_by_text(document)
     begins = [generation_config.get("bos_token_id"), config.get("bos_token_id")]
     ends = [generation_config.get("eos_token_id"), config.get("eos_token_id")]

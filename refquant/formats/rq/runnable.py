@@ -11,13 +11,16 @@ from refquant.architectures import FAMILIES, Architecture
 from refquant.architectures.check import check_tensors
 from refquant.errors import FormatError, UnsupportedError
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
-from refquant.formats.rq.json_text import is_json, parse_json
 from refquant.formats.rq.read import StoredDocuments, StoredTensors
+from refquant.formats.strict_json import parse_json
 
 __all__ = ["TOKENIZER_KINDS", "check_runnable"]
 
 TOKENIZER_KINDS: Final = ("bpe-bytelevel-1", "bpe-sentencepiece-1", "wordpiece-1")
 """Kinds of tokenizers in the registry of the specification."""
+
+_HUGE: Final = 10**18
+"""Stands for integers of more than 18 digits, which nothing asks for exactly."""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -31,13 +34,24 @@ def check_runnable(checkpoint: Checkpoint) -> None:
     """
     parsed: dict[bytes, object] = {}
     for document in _documents(checkpoint):
-        if is_json(document.media):
-            parsed[document.data] = parse_json(document.data, document.name)
+        if document.media.partition(";")[0] == "application/json":
+            parsed[document.data] = _parsed(document.data, document.name)
     architecture, tokenizer = checkpoint.architecture, checkpoint.tokenizer
     if architecture is not None:
         _check_architecture(architecture, checkpoint)
     if tokenizer is not None:
         _check_tokenizer(tokenizer, architecture, parsed)
+
+
+def _parsed(data: bytes, where: str) -> object:
+    return parse_json(data, where, integer=_index)
+
+
+def _index(digits: str) -> int | float:
+    """An integer; a float for a negative one, which is no index of anything."""
+    if digits.startswith("-"):
+        return float(digits)
+    return int(digits) if len(digits) <= 18 else _HUGE
 
 
 def _documents(checkpoint: Checkpoint) -> Iterator[Document]:
@@ -86,7 +100,7 @@ def _check_tokenizer(
         raise UnsupportedError(
             f"unknown kind of tokenizer {tokenizer.kind!r}; known: {known}", code="E_TOKENIZER_KIND"
         )
-    text = parsed[tokenizer.json] if tokenizer.json in parsed else parse_json(tokenizer.json, where)
+    text = parsed[tokenizer.json] if tokenizer.json in parsed else _parsed(tokenizer.json, where)
     ids = [*_ids(text, where), *tokenizer.eos]
     if tokenizer.bos is not None:
         ids.append(tokenizer.bos)
