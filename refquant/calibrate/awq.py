@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.calibrate.gptq import layer_error
 from refquant.driver import Scheme
 from refquant.tensor import quantize
 
@@ -36,15 +35,21 @@ def awq_scales(
     any two inputs. All ones, the first step of the grid, wins ties.
     """
     best, least = np.ones(len(magnitudes), np.float32), np.inf
+    # Binary32 tells the steps of the grid apart, in half the time.
+    products = (hessian / max(np.abs(hessian).max(), LEAST)).astype(np.float32)
     for step in range(STEPS):
         scales = _scales(magnitudes, step / STEPS)
         error = sum(
-            layer_error(matrix, quantize(matrix * scales, scheme).dequantize() / scales, hessian)
+            _error(quantize(matrix * scales, scheme).dequantize() / scales - matrix, products)
             for matrix, scheme in zip(weights, schemes, strict=True)
         )
         if error < least:
             best, least = scales, error
     return best
+
+
+def _error(away: F32, products: F32) -> float:  # f32[n, k], f32[k, k] -> trace(A H A.T)
+    return float(np.vdot(away @ products, away))
 
 
 def _scales(magnitudes: F64, power: float) -> F32:

@@ -32,6 +32,9 @@ F32 = NDArray[np.float32]
 
 PROBE: Final = np.float32(1)
 
+GAIN: Final = 1e-4
+"""The part by which a round has to lower the sum of all groups for another to follow."""
+
 
 @dataclass(frozen=True, slots=True)
 class HqqOptions:
@@ -89,27 +92,33 @@ def hqq(
         )
     groups = _Affine(start, name)
     rows = weights.reshape(groups.count, -1)
-    best, least = groups.zero, np.full(groups.count, np.inf, np.float32)
-    zero, beta = groups.zero, np.float32(asked.beta)
+    return groups.encoded(weights, _moved_zeros(rows, groups, asked))
+
+
+def _moved_zeros(rows: F32, groups: "_Affine", asked: HqqOptions) -> F32:  # f32[g, n] -> f32[g, 1]
+    """The zero of each group after its best round; rounds end when they gain next to nothing."""
+    best: F32 = groups.zero
+    least = np.full(groups.count, np.inf, np.float32)
+    zero, beta, before = groups.zero, np.float32(asked.beta), np.inf
     for _ in range(asked.rounds + 1):
         codes = np.clip(np.rint(rows * groups.inverse + zero), 0, groups.largest)
         rest = rows - (codes - zero) * groups.step
-        missed = np.sum(np.abs(rest) ** np.float32(asked.norm), axis=1)
+        magnitude = np.abs(rest)
+        powers = magnitude ** np.float32(asked.norm)
+        missed = np.sum(powers, axis=1)
         better = missed < least
         best, least = np.where(better[:, None], zero, best), np.minimum(missed, least)
-        kept = rows - _apart(rest, beta, asked.norm)
+        total = float(np.sum(least, dtype=np.float64))
+        if not total < before * (1 - GAIN):
+            break
+        before = total
+        # What is set apart: the proximal operator of the norm, which leaves 0 where it is.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = np.fmax(magnitude - powers / magnitude / beta, np.float32(0))
+        kept = rows - np.copysign(left, rest)
         zero = np.mean(codes - kept * groups.inverse, axis=1, keepdims=True, dtype=np.float32)
         beta *= np.float32(asked.kappa)
-    return groups.encoded(weights, best)
-
-
-def _apart(rest: F32, beta: np.float32, norm: float) -> F32:
-    """What is set apart of each error: the proximal operator of the norm."""
-    magnitude = np.abs(rest)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        taken = magnitude ** np.float32(norm - 1) / beta
-    left = np.where(magnitude > 0, np.maximum(magnitude - taken, 0), 0)
-    return np.asarray(np.copysign(left, rest), np.float32)
+    return best
 
 
 class _Affine:

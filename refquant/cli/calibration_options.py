@@ -48,6 +48,10 @@ class Calibrating:
     imatrix: Annotated[
         Path | None, Parameter(help="llama.cpp's importance matrix, for imatrix.")
     ] = None
+    rotation: Annotated[
+        Literal["", "hadamard"],
+        Parameter(help="Turn what runs through the layers by Hadamard matrices first."),
+    ] = ""
     activation_range: Annotated[
         Literal["minmax", "moving_average", "percentile", "entropy"],
         Parameter(help="How static scales of activations follow from what the model reads."),
@@ -67,6 +71,7 @@ def with_algorithm(recipe: "Recipe", asked: Calibrating) -> "Recipe":
 
     from refquant.recipe import KEEP, check_recipe
 
+    recipe = replace(recipe, rotation=asked.rotation or recipe.rotation)
     if asked.imatrix is not None and asked.algorithm is None:
         return with_algorithm(recipe, Calibrating("imatrix"))
     if asked.algorithm is None:

@@ -70,6 +70,7 @@ def quantize(
     """
     from refquant.cli.source import open_source
     from refquant.library import resolve
+    from refquant.quantization.rotation import rotated_checkpoint
     from refquant.recipe import assign
 
     shown = printing or Printing()
@@ -83,6 +84,7 @@ def quantize(
     checkpoint = open_source(path)
     learning = calibrating or Calibrating()
     recipe = with_algorithm(recipe_for(checkpoint), learning)
+    checkpoint = rotated_checkpoint(checkpoint, recipe.rotation)
     assignments = assign(checkpoint, recipe)
     _warn_of_second_errors(assignments)
     if wanted and Path(str(wanted.recipe)).is_file():
@@ -169,7 +171,9 @@ class _Job:
         if knowledge.source:
             record["calibration"] = dict(knowledge.source)
         total = sum(one.nbytes for one in self.assignments)
-        origin = Source.at(self.source, open_source) if work.is_shared else None
+        origin = (
+            Source.at(self.source, open_source, self.recipe.rotation) if work.is_shared else None
+        )
         with (
             _resuming(self.output, work, quiet=quiet),
             work.crew() as crew,

@@ -14,6 +14,7 @@ from refquant.formats.rq import Compression, write_resumable
 from refquant.quantization.executors import Ahead, Crew, shards_by
 from refquant.quantization.plan import Knowledge, is_made, quantized_plan
 from refquant.quantization.provenance import Meter, carried_info, provenance
+from refquant.quantization.rotation import rotated_checkpoint
 from refquant.quantization.work import Source, TensorWork
 from refquant.recipe import Assignment, Recipe, assign
 
@@ -40,7 +41,7 @@ def quantize_checkpoint(
     with; `UsageError` if it is that of another source, recipe or version.
     """
     path = Path(source)
-    checkpoint = open_checkpoint(path)
+    checkpoint = rotated_checkpoint(open_checkpoint(path), recipe.rotation)
     info = checkpoint.info
     record = provenance(path, recipe.to_data(), info.get("provenance"), _Silent())
     crew = None
@@ -52,7 +53,7 @@ def quantize_checkpoint(
         checkpoint,
         assign(checkpoint, recipe),
         info={**carried_info(info), "provenance": record},
-        hands=Hands(None, crew, Source.at(path)),
+        hands=Hands(None, crew, Source.at(path, rotation=recipe.rotation)),
         form={"compression": compression, "shard_size": shard_size, "resume": resume},
     )
 

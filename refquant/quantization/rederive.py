@@ -11,6 +11,7 @@ from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.rq.plan import Buffer
 from refquant.quantization.algorithms import LEARNING
 from refquant.quantization.plan import quantized_plan
+from refquant.quantization.rotation import rotated_checkpoint
 from refquant.recipe import Recipe, assign, recipe_from_data, uniform_recipe
 
 __all__ = ["Rederived", "recorded_recipe", "rederive"]
@@ -49,6 +50,7 @@ def rederive(
             f"the file was made with {' and '.join(learned)}, which learned from a text; what it "
             "learned is not in the file, so codes cannot be chosen again"
         )
+    source = rotated_checkpoint(source, recipe.rotation)
     plan = quantized_plan(source, assign(source, recipe), info={}, threads=threads)
     for planned in plan.tensors:
         nbytes = planned.layout.nbytes(planned.shape)

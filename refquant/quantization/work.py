@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.rq import FilledShard, ShardOrder, fill_shard
 from refquant.quantization.plan import Knowledge, planned_tensor
 from refquant.quantization.provenance import source_files, tool_version
+from refquant.quantization.rotation import rotated_checkpoint
 from refquant.recipe import Assignment
 
 __all__ = ["Answer", "Source", "TensorWork", "answered", "fill", "make_planes"]
@@ -39,14 +40,20 @@ class Source:
     mark: str
     version: str
     opener: Callable[[Path], Checkpoint] = field(default=open_checkpoint, compare=False)
+    rotation: Literal["", "hadamard"] = ""
 
     @classmethod
-    def at(cls, path: Path, opener: Callable[[Path], Checkpoint] = open_checkpoint) -> "Source":
+    def at(
+        cls,
+        path: Path,
+        opener: Callable[[Path], Checkpoint] = open_checkpoint,
+        rotation: Literal["", "hadamard"] = "",
+    ) -> "Source":
         """The model at a path; `opener` is a function that other processes can import."""
-        return cls(str(path.resolve()), _mark(path), tool_version(), opener)
+        return cls(str(path.resolve()), _mark(path), tool_version(), opener, rotation)
 
     def checkpoint(self) -> Checkpoint:
-        """The model, opened once in this process."""
+        """The model, opened once in this process, in the coordinates that the recipe asks for."""
         return _opened(self)
 
 
@@ -63,7 +70,7 @@ def _opened(source: Source) -> Checkpoint:
         raise UsageError(f"a worker does not find the source {path}; it needs the same folders")
     if _mark(path) != source.mark:
         raise UsageError(f"a worker finds another file at {path} than the one that is meant")
-    return source.opener(path)
+    return rotated_checkpoint(source.opener(path), source.rotation)
 
 
 def _mark(path: Path) -> str:

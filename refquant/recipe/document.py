@@ -97,6 +97,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     precision: Literal["", "float32", "float16", "bfloat16"] = ""
     """The type of the model's own numbers, for tensors that no rule selects; empty: as they are."""
 
+    rotation: Literal["", "hadamard"] = ""
+    """In which coordinates the layers speak to each other; empty: in those of the source."""
+
     fallback: tuple[str, ...] = FALLBACKS
 
     def to_data(self) -> dict[str, Any]:

@@ -46,6 +46,7 @@ _CHOICES: Final = {
     "compute": get_args(Compute),
     "algorithm": get_args(Algorithm),
     "precision": ("float32", "float16", "bfloat16"),
+    "rotation": ("hadamard",),
 }
 
 
