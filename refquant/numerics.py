@@ -22,6 +22,9 @@ __all__ = [
 
 F32 = NDArray[np.float32]
 
+HALF_RANGE = np.uint32(113 << 23), np.uint32(143 << 23)
+"""The bits of 2**-14 and of 2**16, between which binary16 is normal or rounds to infinity."""
+
 
 def float32_from_bfloat16(bits: NDArray[np.uint16]) -> F32:  # u16[...] -> f32[...]
     """The binary32 values whose upper halves are `bits`: exact for every code, NaN included."""
@@ -65,10 +68,28 @@ def float32_from_float16(bits: NDArray[np.uint16]) -> F32:  # u16[...] -> f32[..
 
 
 def float16_bits(x: F32) -> NDArray[np.uint16]:  # f32[...] -> u16[...]
-    """The nearest IEEE binary16 codes, ties to even; magnitudes from 65520 become infinite."""
-    with np.errstate(over="ignore"):
-        bits: NDArray[np.uint16] = x.astype(np.float16).view(np.uint16)
-    return bits
+    """The nearest IEEE binary16 codes, ties to even; magnitudes from 65520 become infinite.
+
+    Numbers in the range of the normal ones are rounded as integers: what is dropped, plus just less
+    than one half and the last bit that stays, carries when it should, into the exponent too.
+    NumPy's cast, which takes elements one at a time on most machines, has the others.
+    """
+    flat = np.ascontiguousarray(x, np.float32)
+    bits = flat.view(np.uint32)
+    magnitude = bits & np.uint32(0x7FFFFFFF)
+    rounded = magnitude >> np.uint32(13)
+    rounded &= np.uint32(1)
+    rounded += magnitude
+    rounded -= np.uint32((112 << 23) - 0xFFF)
+    rounded >>= np.uint32(13)
+    rounded |= (bits >> np.uint32(16)) & np.uint32(0x8000)
+    codes = rounded.astype(np.uint16)
+    magnitude -= HALF_RANGE[0]
+    odd = magnitude >= HALF_RANGE[1] - HALF_RANGE[0]
+    if odd.any():
+        with np.errstate(over="ignore"):
+            codes[odd] = flat[odd].astype(np.float16).view(np.uint16)
+    return codes.reshape(x.shape)
 
 
 def round_half_away(x: F32) -> F32:  # f32[...] -> f32[...]

@@ -145,3 +145,12 @@ def test_rounding_to_small_floats(dtype):
         ours = numerics.minifloat_bits(finite, form, overflow)
         scalar = [binary.encode(v, binary.Format(*form), overflow) for v in finite.tolist()]
         assert (ours == scalar).all()
+
+
+def test_rounding_to_binary16_at_every_middle():
+    # Its own integer path stands beside NumPy's cast, so both ends of its range matter too.
+    x = around_codes((1, 5, 10, 15, "ieee"))
+    assert len(x) > 4 * (1 << 15)
+    with np.errstate(over="ignore"):
+        assert (numerics.float16_bits(x) == x.astype(np.float16).view(np.uint16)).all()
+    assert numerics.float16_bits(np.array(0.5, np.float32)).shape == ()

@@ -56,8 +56,11 @@ def over_quads(numbers: F32) -> F32:  # f32[b] -> f32[4 * b]
 
 def from_quads(codes: NDArray[Byte]) -> NDArray[Byte]:  # code[n / 4, 4 * b] -> code[b, n]
     """Codes of 8 bits, each group in a row of its own again."""
-    rows: NDArray[Byte] = np.ascontiguousarray(codes.view(np.uint32).T).view(codes.dtype)
-    return rows
+    words = codes.view(np.uint32)
+    rows = np.empty(words.shape[::-1], np.uint32)
+    for place, row in enumerate(words):
+        rows[:, place] = row
+    return rows.view(codes.dtype)
 
 
 def quad_extremes(parts: F32) -> tuple[F32, F32]:  # f32[n / 4, 4 * b] -> f32[b], f32[b]

@@ -73,7 +73,10 @@ def loop_max(magnitude: F32) -> F32:  # f32[b, n] -> f32[b]
 
 def reciprocal(scale: F32) -> F32:  # f32[b] -> f32[b]
     """`s ? 1/s : 0`, rounded once; infinite where the scale is below about 2**-128."""
-    return np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale != 0)
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse: F32 = np.divide(np.float32(1), scale)
+    inverse[scale == 0] = 0
+    return inverse
 
 
 def half_bits(x: F32) -> NDArray[np.uint16]:  # f32[...] -> u16[...]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from refquant.schemes.ggml.c_semantics import cast_int8, first_extreme, half_bits, reciprocal
 from refquant.schemes.ggml.columns import columns, importance_weights
 from refquant.schemes.ggml.fits import AffineSearch, fit_affine, fit_symmetric
-from refquant.schemes.quads import from_quads, magnitude_of, over_quads, quad_extremes, quads
+from refquant.schemes.quads import from_quads, over_quads, quad_extremes, quads
 
 __all__ = ["around_zero", "around_zero_weighted", "between_extremes", "between_extremes_weighted"]
 
@@ -25,16 +25,16 @@ def around_zero(x: F32, half: int) -> tuple[U16, U8]:  # f32[b, n] -> u16[b], u8
     """Scale and codes 0..2 * half - 1: the first weight of largest magnitude gets code 0."""
     parts = quads(x)
     low, high = quad_extremes(parts)
-    # The magnitude over `half`, negative where the extreme is positive, and for zeros.
-    sign = (high < -low) * np.float32(2) - np.float32(1)
-    scale = magnitude_of(low, high) * (sign / np.float32(half))
+    extreme = np.where(high < -low, low, high)
+    scale = extreme * np.float32(-1 / half)
     inverse = reciprocal(scale)
     parts *= over_quads(inverse)
     parts += np.float32(half + 0.5)
     codes = from_quads(np.clip(parts.astype(np.uint8), np.uint8(0), np.uint8(2 * half - 1)))
     bits = half_bits(scale)
     # Which of two opposite extremes comes first, only a search tells; NaN fails all comparisons.
-    usual = ((high != -low) | (low == 0)) & (np.abs(inverse) < np.inf) & (high - low < np.inf)
+    usual = (high + low != 0) | (low == 0)
+    usual &= np.abs(inverse) + (high - low) < np.inf
     if not usual.all():
         bits[~usual], codes[~usual] = _around_zero_slowly(x[~usual], half)
     return bits, codes
@@ -68,9 +68,11 @@ def between_extremes(
     parts -= over_quads(least)
     parts *= over_quads(inverse)
     parts += np.float32(0.5)
-    codes = from_quads(np.clip(parts.astype(np.uint8), np.uint8(0), np.uint8(limit)))
+    # At most `top + 0.5` and two roundings, so that no code needs a clip.
+    codes = from_quads(parts.astype(np.uint8))
     bits, minima = half_bits(scale), half_bits(least)
-    odd = ~(inverse < np.inf) | ~(scale < np.inf) | (least == 0)
+    odd = ~(inverse + scale < np.inf)
+    odd |= least == 0
     if odd.any():
         bits[odd], minima[odd], codes[odd] = _between_extremes_slowly(x[odd], top, limit)
     return bits, minima, codes
