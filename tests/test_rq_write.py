@@ -8,10 +8,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
-import zlib
-from hashlib import sha256
 from pathlib import Path
-from threading import Event, Timer
 
 import numpy as np
 import pytest
@@ -35,8 +32,6 @@ from refquant.formats.rq import (
     zstd_frames,
 )
 from refquant.formats.rq.plan import cut
-from refquant.formats.rq.sums import Summer, Sums
-from refquant.formats.rq.writeback import Writeback
 from refquant.layout import Layout, Plane, Unsigned, field
 from tests.conftest import REPOSITORY
 from tests.test_rq import assert_same, varied_checkpoint
@@ -374,48 +369,6 @@ def test_memory_is_bounded_by_one_tensor(tmp_path, monkeypatch):
     assert asked == list(range(count))
     assert written == [(f"t{number:02}", size) for number in range(count)]
     assert peak < 2.5 * size
-
-
-def test_what_waits_for_its_sums_is_bounded():
-    """However long the sums take, no more than was asked for is left when `wait` is back."""
-    summer, begun = Summer(), Event()
-    slow = Sums()
-    slow.both = lambda piece: (begun.wait(10), Sums.both(slow, piece))
-    piece = memoryview(bytes(1 << 16))
-    for _ in range(3):
-        summer.add(slow, piece)
-    Timer(0.05, begun.set).start()
-    summer.wait(1 << 17)
-    assert begun.is_set()
-    summer.finish()
-    assert slow.crc32 == zlib.crc32(bytes(3 << 16))
-
-
-@pytest.mark.parametrize("sizes", [(), (1,), (5, 1 << 16, 3, 1 << 20, 7, 1 << 16), (1 << 20,) * 3])
-def test_sums_of_pieces_are_those_of_the_whole(sizes):
-    random = np.random.default_rng(len(sizes))
-    pieces = [random.bytes(size) for size in sizes]
-    summer, several = Summer(), [Sums() for _ in range(3)]
-    for piece in pieces:
-        for sums in several:
-            summer.add(sums, memoryview(piece))
-    summer.finish()
-    whole = b"".join(pieces)
-    for sums in several:
-        assert (sums.crc32, sums.sha256()) == (zlib.crc32(whole), sha256(whole).digest())
-
-
-def test_writing_back_early_is_no_more_than_a_wish(tmp_path):
-    with (tmp_path / "a").open("wb") as file:
-        file.write(bytes(20 << 20))
-        early = Writeback(file)
-        early.reached(9 << 20)
-        early.reached(20 << 20)
-    # Of a file that is none of this kind nothing comes either.
-    reader, writer = os.pipe()
-    with os.fdopen(reader, "rb"), os.fdopen(writer, "wb") as pipe:
-        Writeback(pipe).reached(9 << 20)
-    assert (tmp_path / "a").read_bytes() == bytes(20 << 20)
 
 
 def test_codes_that_no_reader_accepts_are_not_written(tmp_path):

@@ -101,7 +101,8 @@ class StoredLayout:
 
     def nbytes(self, shape: tuple[int, ...]) -> int:
         """Bytes of all planes for a tensor of `shape`."""
-        return sum(map(prod, stored_shapes(self.inner, self.operators, shape).values()))
+        shapes = stored_shapes(self.inner, self.operators, shape).values()
+        return sum(map(prod, shapes))  # exact: integers
 
     def bits_per_weight(self, shape: tuple[int, ...]) -> Fraction:
         """All stored bits over all weights."""

@@ -30,7 +30,7 @@ class Sums:
         self._digest = sha256()
         self.last: tuple[Job, Job] = (None, None)
 
-    def sum(self, piece: memoryview) -> None:
+    def check(self, piece: memoryview) -> None:
         """Continue the checksum."""
         self.crc32 = zlib.crc32(piece, self.crc32)
 
@@ -41,7 +41,7 @@ class Sums:
     def both(self, piece: memoryview) -> None:
         """Continue both."""
         self.hash(piece)
-        self.sum(piece)
+        self.check(piece)
 
     def sha256(self) -> bytes:
         """The digest."""
@@ -66,7 +66,7 @@ class Summer:
             sums.last = job, job
         else:
             sums.last = (
-                self._submit(sums.sum, piece, summed),
+                self._submit(sums.check, piece, summed),
                 self._submit(sums.hash, piece, hashed),
             )
 
