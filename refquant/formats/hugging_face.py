@@ -13,10 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from refquant.architectures import Architecture, Family, check, family_of_hugging_face
+from refquant.architectures import (
+    Architecture,
+    Family,
+    ModelTensor,
+    check,
+    family_of_hugging_face,
+)
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
 from refquant.formats.hugging_face_forms import Experts, Source, rearranged, source_of
+from refquant.formats.hugging_face_gptq import Gptq, GptqMatrix, gptq_matrix, gptq_of
 from refquant.formats.lazy import LazyTensors, is_readable, tensor_over
 from refquant.formats.mapped import shown
 from refquant.formats.safetensors import StoredTensor, read_safetensors
@@ -39,6 +46,7 @@ SCHEMES: Final[Mapping[str, str]] = {
     "F32": "float/f32",
     "F16": "float/f16",
     "BF16": "float/bf16",
+    "GPTQ": "gptq/int4",
     "MXFP4": "mx/mxfp4",
 }
 
@@ -82,8 +90,8 @@ def checkpoint_beside(folder: Path, stored: Mapping[str, StoredTensor]) -> Check
     )
 
 
-def _tensor(stored: StoredTensor | Source | Experts) -> QuantizedTensor:
-    if isinstance(stored, Experts):
+def _tensor(stored: StoredTensor | Source | Experts | GptqMatrix) -> QuantizedTensor:
+    if isinstance(stored, Experts | GptqMatrix):
         return stored.tensor()
     scheme = SCHEMES.get(stored.dtype)
     if isinstance(stored, StoredTensor):
@@ -168,7 +176,7 @@ class _Model:
     """The tensors under our names, and what was left aside knowingly."""
 
     architecture: Architecture | None
-    tensors: Mapping[str, StoredTensor | Source | Experts]
+    tensors: Mapping[str, StoredTensor | Source | Experts | GptqMatrix]
     aliases: Mapping[str, str]
     notes: Mapping[str, object]
 
@@ -185,10 +193,11 @@ def _name_tensors(
         missing["architecture_missing"] = str(error)
         return _Model(None, stored, {}, {})
     tied = architecture.fields.get("tied_embeddings") is True
+    gptq = gptq_of(config)
     sources = {
         model.name: source
         for model in family.model_tensors(architecture.fields)
-        if (source := source_of(model, stored, family.hugging_face_prefix)) is not None
+        if (source := _source(model, stored, family.hugging_face_prefix, gptq)) is not None
     }
     place = {name: number for number, name in enumerate(stored)}
     sources = dict(sorted(sources.items(), key=lambda item: place[item[1].parts[0].name]))
@@ -198,6 +207,13 @@ def _name_tensors(
     check(architecture, {name: source.shape for name, source in sources.items()})
     aliases = {"output.weight": "token_embd.weight"} if tied else {}
     return _Model(architecture, sources, aliases, {"unread_tensors": unread} if unread else {})
+
+
+def _source(
+    model: ModelTensor, stored: Mapping[str, StoredTensor], prefix: str, gptq: Gptq | None
+) -> Source | Experts | GptqMatrix | None:
+    found = None if gptq is None else gptq_matrix(model, stored, prefix, gptq)
+    return found or source_of(model, stored, prefix)
 
 
 def _refuse_unknown(family: Family, unread: Iterable[str], *, tied: bool) -> None:
