@@ -156,6 +156,12 @@ ORACLES = {
         reason="fuzzing of the readers led by the coverage of the package",
         minutes=1,
     ),
+    "dask": Oracle(
+        requirements=("distributed==2026.8.0", "-e", "."),
+        probe="import distributed, refquant.tensor",
+        reason="a cluster of two processes, one of which is killed while it quantizes",
+        minutes=1,
+    ),
     "numpy_2_1": Oracle(
         requirements=("numpy==2.1.0", "-e", "."),
         probe="import numpy, refquant.tensor; assert numpy.__version__ == '2.1.0'",

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.connection import wait as wait_for
+from multiprocessing.connection import Connection
 
 from refquant.errors import UnsupportedError, UsageError
 from refquant.quantization.executors import Crew
@@ -18,32 +18,39 @@ __all__ = ["dask_crew", "local_crew"]
 @contextmanager
 def local_crew(workers: int) -> Iterator[Crew]:
     """Processes of this machine; one that dies is replaced."""
+    # Not forked: a copy of a process with threads may wait for ever for a lock.
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
     pools: list[ProcessPoolExecutor] = []
 
     def renew() -> Executor:
-        # Not forked: a copy of a process with threads may wait for ever for a lock.
-        context = multiprocessing.get_context("spawn")
-        pools.append(ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare))
-        return pools[-1]
+        pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_prepare, initargs=(reader,)
+        )
+        pools.append(pool)
+        return pool
 
     try:
-        yield Crew(renew(), workers, renew)
+        yield Crew(renew(), workers, renew, writer.close)
     finally:
+        # Waiting for workers to end by themselves may take for ever: one that was killed may have
+        # held the lock that the others need for that.
+        writer.close()
         for pool in pools:
             pool.shutdown(wait=True, cancel_futures=True)
+        reader.close()
 
 
-def _prepare() -> None:
-    """Leave interrupts to the parent, and end when it does, however it does."""
+def _prepare(reader: Connection) -> None:
+    """Leave interrupts to the parent, and end when it says so or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(reader,), daemon=True).start()
 
 
-def _end_with(sentinel: int) -> None:
-    wait_for([sentinel])
-    os._exit(1)
+def _end_with(reader: Connection) -> None:
+    # Nothing is ever sent: it becomes readable when its other end is closed, as by a death.
+    reader.poll(None)
+    os._exit(0)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ bytes wherever they are made, and are taken in the order of the file; so the fil
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -29,15 +28,21 @@ class Crew:
     """An executor, how many workers it has, and how to get another when its workers have died.
 
     `renew` gives a fresh executor; without it the death of a worker is the end, unless the
-    executor itself replaces workers, as a cluster does.
+    executor itself replaces workers, as a cluster does. `stop` ends workers in the middle of
+    their work, where that can be done.
     """
 
     def __init__(
-        self, executor: Executor, workers: int, renew: Callable[[], Executor] | None = None
+        self,
+        executor: Executor,
+        workers: int,
+        renew: Callable[[], Executor] | None = None,
+        stop: Callable[[], None] | None = None,
     ) -> None:
         self.executor = executor
         self.workers = max(workers, 1)
         self._renew = renew
+        self._stop = stop
         self._deaths: dict[str, int] = {}
 
     def submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Answer]":
@@ -49,6 +54,11 @@ class Crew:
                 raise
             self.executor = self._renew()
             return self.executor.submit(answered, work, *arguments)
+
+    def stop(self) -> None:
+        """Nobody waits for anything any more."""
+        if self._stop is not None:
+            self._stop()
 
     def died(self, what: str, error: BaseException) -> None:
         """A worker died at some work, or at the same time; raises LimitError if that is no luck."""
@@ -117,10 +127,11 @@ def shards_by(
                     else:
                         yield answer.value()
         finally:
+            if begun:
+                crew.stop()
             for future in begun:
                 future.cancel()
             # What is being filled must end before anybody takes its file away.
-            with suppress(BrokenExecutor):
-                wait(begun)
+            wait(begun)
 
     return run

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from refquant import mp1
+from refquant.errors import LimitError
 from refquant.formats.rq.journal import Journal, is_journal, notes_of, root_of
 from refquant.formats.rq.plan import (
     SHARD_HEADER,
@@ -78,9 +79,15 @@ ShardRunner = Callable[[Sequence[ShardOrder]], Iterable[FilledShard]]
 
 
 def fill_shard(order: ShardOrder, tensors: Sequence[PlannedTensor]) -> FilledShard:
-    """Fill one shard, going on with what is there of it. Any process may do it."""
+    """Fill one shard, going on with what is there of it. Any process may do it.
+
+    A cluster that lost a result has its work done again, perhaps when nobody waits for it any more;
+    then the set's journal is gone, or lists the shard, and nothing is left behind.
+    """
     path = unfinished_path(order.target, order.number)
     frames = False
+    if not _is_wanted(order):
+        raise LimitError(f"shard {order.number} of {order.target} is complete; nobody waits for it")
     with unfinished_file(path, keeps=is_interruption) as file:
 
         def attempt(level: int | None) -> bytes | None:
@@ -92,7 +99,20 @@ def fill_shard(order: ShardOrder, tensors: Sequence[PlannedTensor]) -> FilledSha
         root = begun_again(file, order.level, attempt)
         file.flush()
         os.fsync(file.fileno())
-        return FilledShard(order.number, root, file.seek(0, os.SEEK_END), frames)
+        found = FilledShard(order.number, root, file.seek(0, os.SEEK_END), frames)
+        if not _is_wanted(order):
+            path.unlink()
+        return found
+
+
+def _is_wanted(order: ShardOrder) -> bool:
+    """Whether the set's journal is there and does not list the shard."""
+    try:
+        notes = [*notes_of(unfinished_path(order.target))]
+    except OSError:
+        return False
+    listed = (shard_number(order.target, name) for kind, name in notes if kind == "new")
+    return order.number not in listed
 
 
 def _content(tensors: Sequence[PlannedTensor], level: int | None) -> Outline:
@@ -151,7 +171,9 @@ class SetJob:
                         part.unlink(missing_ok=True)
                 raise
             files.finish()
-            path.unlink()
+            # The journal goes first: who does not find it removes its own shard.
+            for part in [path, *parts_of(self.target)]:
+                part.unlink(missing_ok=True)
         return root
 
     def _keeps(self, error: BaseException) -> bool:
