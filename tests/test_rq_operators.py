@@ -138,8 +138,10 @@ def test_rows_that_fill_up_are_zero(tmp_path):
         changed["codes"].reshape(-1).view("<u4")[place] ^= 1 << bit
         wrong = refquant.QuantizedTensor.from_planes(tensor.scheme, tensor.shape, changed)
         assert wrong.dequantize().tobytes() == tensor.dequantize().tobytes()
-        with pytest.raises(UsageError, match="E_CODE_EDGE"):
+        with pytest.raises(UsageError, match=r"E_CODE_EDGE\]; its weights are right"):
             write_checkpoint(tmp_path / "a.rq", Checkpoint(None, {"w": wrong}, {}, None, {}, {}))
+        again = refquant.quantize(wrong.dequantize(), wrong.scheme)
+        write_checkpoint(tmp_path / "b.rq", Checkpoint(None, {"w": again}, {}, None, {}, {}))
     # The first row of part 6 is a weight.
     words[0] ^= 1 << 9
     good = refquant.QuantizedTensor.from_planes(tensor.scheme, tensor.shape, planes)

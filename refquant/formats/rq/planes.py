@@ -1,6 +1,7 @@
 """The planes that a plan produces, checked against it before they are written."""
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import numpy as np
 
@@ -9,6 +10,11 @@ from refquant.formats.rq.plan import Buffer, PlannedTensor
 from refquant.formats.rq.stored_codes import checked_codes
 
 __all__ = ["produced_planes"]
+
+_REMEDY: Final = (
+    "; its weights are right, but bytes that stand for none are kept by nobody: quantize it again "
+    "from what it decodes to"
+)
 
 
 def produced_planes(tensor: PlannedTensor) -> Iterator[tuple[str, int, Iterator[memoryview]]]:
@@ -42,7 +48,8 @@ def _checked(
         # A damaged source says so itself; codes that were just made are the caller's mistake.
         if error.path:
             raise
-        raise UsageError(f"writing {tensor.name!r}: {error}") from error
+        remedy = _REMEDY if error.code == "E_CODE_EDGE" else ""
+        raise UsageError(f"writing {tensor.name!r}: {error}{remedy}") from error
 
 
 def _counted(
