@@ -187,3 +187,20 @@ def test_the_assumed_error_of_binary64_functions_holds_with_room(name):
         real = [getattr(gmpy2, name)(gmpy2.mpfr(value)) for value in x.tolist()]
         worst = max(abs((gmpy2.mpfr(f) - r) / r) for f, r in zip(found.tolist(), real, strict=True))
     assert float(worst) < 8 * 2.0**-53
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    "start", [1.0, 1.0 + 2.0**-23, 2.0**-126, 3 * 2.0**-149, 2.0**-149, 0.0, 2.0**127 * 1.5]
+)
+@pytest.mark.parametrize("half", [-1, 0, 1, 2])
+@pytest.mark.parametrize("rest", [0.0, 2.0**-300, -(2.0**-300)])
+def test_sums_beside_half_way_points_go_to_the_right_side(start, half, rest, sign):
+    step = float(np.spacing(np.float32(start))) if start else 2.0**-149
+    terms = [sign * start, sign * half * step / 2, sign * rest]
+    exact = sum(map(Fraction, terms))
+    found = sums._exact_sum(np.array(terms))
+    assert float(found) == float(nearest.nearest_binary32(exact))
+    below, above = (np.nextafter(found, np.float32(end)) for end in (-np.inf, np.inf))
+    off = abs(Fraction(float(found)) - exact)
+    assert all(off <= abs(Fraction(float(other)) - exact) for other in (below, above))

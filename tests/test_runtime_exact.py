@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +107,19 @@ def test_numpy_without_wide_vectors():
 @pytest.mark.differential
 def test_the_oldest_numpy(oracle):
     assert digest_of(oracle("numpy_2_1")) == DEMO_LOGITS
+
+
+@pytest.mark.slow
+def test_a_prompt_takes_at_most_six_times_as_long(demo):
+    """Time of this process alone, both modes in turn, so that others on the machine matter less."""
+    fast = load_model(open_checkpoint(resolve("demo")), "float32")
+    ids, ratios = list(range(0, 896, 7)), []
+    for _ in range(9):
+        times = []
+        for model in (fast, demo):
+            began = time.process_time()
+            model.next_logits(ids, model.new_cache(128))
+            times.append(time.process_time() - began)
+        ratios.append(times[1] / times[0])
+    print(f"exact takes {statistics.median(ratios):.2f} times as long as fast")
+    assert statistics.median(ratios[1:]) <= 6

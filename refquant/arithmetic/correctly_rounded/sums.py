@@ -35,7 +35,6 @@ def matmul(
     where IEEE 754 puts them.
     """
     wide = x.astype(np.float64)
-    norms = row_norms(w) if norms is None else norms
     y = np.empty((*x.shape[:-1], w.shape[-2]), np.float32)
     factor = _factor(x.shape[-1])
     lengths = (row_norms(x) * factor)[..., np.newaxis]
@@ -43,9 +42,11 @@ def matmul(
     for start in range(0, w.shape[-2], step):
         part = slice(start, start + step)
         rows = w[..., part, :]
+        held = rows.astype(np.float64)
+        norm = _lengths(held) if norms is None else norms[..., part]
         with np.errstate(invalid="ignore", over="ignore"):
-            estimate = np.matmul(wide, np.swapaxes(rows.astype(np.float64), -1, -2))
-            error = lengths * norms[..., np.newaxis, part]
+            estimate = np.matmul(wide, np.swapaxes(held, -1, -2))
+            error = lengths * norm[..., np.newaxis, :]
         y[..., part] = settle(estimate, error, _decide_product(x, rows))
     y += np.float32(0.0)
     return y
@@ -67,11 +68,14 @@ def sum_of_squares(x: F32) -> F32:  # f32[..., n] -> f32[...]
 
 def row_norms(x: F32) -> F64:  # f32[..., n] -> f64[...]
     """Upper bounds of the Euclidean lengths of the rows, a hair above them."""
-    wide = x.astype(np.float64)
+    return _lengths(x.astype(np.float64))
+
+
+def _lengths(wide: F64) -> F64:  # f64[..., n] -> f64[...]
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.einsum("...i,...i->...", wide, wide)
         # A sum of squares is off by a relative n u; the root halves that, and itself adds one u.
-        lengths: F64 = np.sqrt(squares) * (1.0 + (x.shape[-1] + 4) * UNIT)
+        lengths: F64 = np.sqrt(squares) * (1.0 + (wide.shape[-1] + 4) * UNIT)
     return lengths
 
 
@@ -107,5 +111,12 @@ def _exact_sum(terms: F64) -> np.float32:  # f64[n] -> f32
     """
     values = terms.tolist()
     nearest = math.fsum(values)
+    with np.errstate(over="ignore"):
+        rounded = np.float32(nearest)
+    if np.isfinite(rounded):
+        away = nearest - float(rounded)
+        neighbour = np.nextafter(rounded, np.float32(math.copysign(math.inf, away)))
+        if float(neighbour) - nearest != away:
+            return rounded
     lost = math.fsum((*values, -nearest))
     return nearest_binary32(Fraction(nearest) + Fraction(lost))
