@@ -29,8 +29,8 @@ __all__ = ["Program", "compile_program", "compiled", "has_program"]
 
 F32 = NDArray[np.float32]
 
-PROGRAMS_KEPT = 4
-"""Programs for so many kinds of tile keep their memory, about two megabytes each."""
+KINDS_KEPT, KEPT_OF_A_KIND = 4, 2
+"""Programs that wait for their next tile keep their memory, one to three megabytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def compile_program(layout: Layout, width: int, rows: int) -> Program:
     return Program(rows, shape, records, tuple(steps.loads), tuple(steps.steps))
 
 
-@lru_cache(maxsize=PROGRAMS_KEPT)
+@lru_cache(maxsize=KINDS_KEPT)
 def _idle(layout: Layout, width: int, rows: int) -> list[Program]:
     """Programs of one kind that no thread is running."""
     del layout, width, rows
@@ -133,4 +133,5 @@ def compiled(layout: Layout, width: int, rows: int) -> Iterator[Program]:
     except IndexError:
         program = compile_program(layout, width, rows)
     yield program
-    idle.append(program)
+    if len(idle) < KEPT_OF_A_KIND:
+        idle.append(program)

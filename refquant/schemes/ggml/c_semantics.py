@@ -106,16 +106,20 @@ def nearest(x: F32) -> F32:  # f32[...] -> f32[...], in place
     return x
 
 
-def nearest_exact(x: F32) -> F32:  # f32[...] -> f32[...]
+def nearest_exact(x: F32, out: F32 | None = None) -> F32:  # f32[...] -> f32[...]
     """C's `nearest_int` for any operand: the low 23 bits of the sum with 1.5 * 2**23.
 
     Outside of its range, and for infinities, the result is far below zero; for a NaN without
-    payload it is 0. C converts it to an integer, which binary32 holds exactly.
+    payload it is 0. C converts it to an integer, which binary32 holds exactly. With `out`, which
+    is not `x`, the memory of both is used.
     """
-    bits = (x + MAGIC).view(np.int32)
+    bits = np.add(x, MAGIC, out=None if out is None else x).view(np.int32)
     bits &= np.int32(0x7FFFFF)
     bits -= np.int32(1 << 22)
-    return bits.astype(np.float32)
+    if out is None:
+        return bits.astype(np.float32)
+    np.copyto(out, bits)
+    return out
 
 
 def ordered_sum(rows: F32) -> F32:  # f32[n, m] -> f32[m]

@@ -210,20 +210,27 @@ def _descend(
     """One pass over all codes, in place: each moves where that helps. Which groups changed."""
     changed = np.zeros(x.shape[1], np.bool_)
     sum_lx, sum_l2 = sums
-    for i in range(len(x)):
-        rest_lx = sum_lx - wx[i] * codes[i]
-        rest_l2 = sum_l2 - (w[i] * codes[i]) * codes[i]
-        moved = nearest_exact((x[i] * rest_l2) / rest_lx)
-        np.clip(moved, np.float32(-top), np.float32(top - 1), out=moved)
-        better = (rest_lx > ZERO) & (moved != codes[i])
+    rest_lx, rest_l2, moved, new_lx, new_l2 = np.empty((5, x.shape[1]), np.float32)
+    better, also = np.empty((2, x.shape[1]), np.bool_)
+    for i, code in enumerate(codes):
+        np.subtract(sum_lx, np.multiply(wx[i], code, rest_lx), rest_lx)
+        np.multiply(np.multiply(w[i], code, rest_l2), code, rest_l2)
+        np.subtract(sum_l2, rest_l2, rest_l2)
+        np.divide(np.multiply(x[i], rest_l2, moved), rest_lx, moved)
+        np.clip(nearest_exact(moved, new_lx), np.float32(-top), np.float32(top - 1), moved)
+        np.greater(rest_lx, ZERO, better)
+        better &= np.not_equal(moved, code, also)
         if not better.any():
             continue
-        new_lx = rest_lx + wx[i] * moved
-        new_l2 = rest_l2 + (w[i] * moved) * moved
-        better &= (new_lx * new_lx) * sum_l2 > (sum_lx * sum_lx) * new_l2
-        better &= new_l2 > ZERO
+        np.add(rest_lx, np.multiply(wx[i], moved, new_lx), new_lx)
+        np.multiply(np.multiply(w[i], moved, new_l2), moved, new_l2)
+        np.add(rest_l2, new_l2, new_l2)
+        better &= np.greater(new_l2, ZERO, also)
+        gain = np.multiply(np.multiply(new_lx, new_lx, rest_lx), sum_l2, rest_lx)
+        bar = np.multiply(np.multiply(sum_lx, sum_lx, rest_l2), new_l2, rest_l2)
+        better &= np.greater(gain, bar, also)
         changed |= better
-        for kept, found in ((codes[i], moved), (sum_lx, new_lx), (sum_l2, new_l2)):
+        for kept, found in ((code, moved), (sum_lx, new_lx), (sum_l2, new_l2)):
             np.copyto(kept, found, where=better)
     return changed
 
