@@ -63,3 +63,24 @@ def test_blocks_are_whole_and_of_listed_sizes():
         refquant.quantize(np.zeros((1, 96), np.float32), "bnb/nf4")
     with pytest.raises(refquant.RefquantError, match="4096"):
         refquant.scheme("bnb/nf4[block=48]")
+
+
+def test_rows_of_eight_bits_are_the_oracle_s():
+    scheme = refquant.scheme("bnb/int8")
+    for name, x in adversarial_inputs(scheme, (4, 40)).items():
+        tensor = refquant.quantize(x, scheme)
+        found, values = codes(tensor), tensor.dequantize()
+        for row in range(len(x)):
+            absmax, expected = oracle.row(x[row].tolist())
+            assert tensor.planes["absmax"][row].tobytes() == absmax.to_bytes(4, "little"), name
+            assert expected == found[row].tolist(), name
+            reals = np.float32([oracle.row_value(absmax, code) for code in expected])
+            assert np.array_equal(reals, values[row], equal_nan=True), name
+
+
+def test_rows_of_eight_bits_are_of_float16_weights():
+    # 2049 is 2048 as float16, and 1024.4 is 1024: 63.5 steps, a tie that goes to the even code.
+    tensor = refquant.quantize([[2049, 1024.4, -2048, 0]], "bnb/int8")
+    assert tensor.planes["absmax"].view("<f4").item() == 2048
+    assert codes(tensor).tolist() == [[127, 64, -127, 0]]
+    assert not refquant.quantize(np.zeros((2, 5)), "bnb/int8").dequantize().any()

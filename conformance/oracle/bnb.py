@@ -4,6 +4,7 @@ Written from the clauses of the `bnb/` ledger. The tables are spelled anew: NF4 
 round to its binary32 entries, FP4 as fractions of twelve, the dynamic table by its rule.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
@@ -11,7 +12,16 @@ from itertools import pairwise
 
 from conformance.oracle import binary
 
-__all__ = ["TABLES", "decode", "decode_nested", "encode", "encode_nested", "mean"]
+__all__ = [
+    "TABLES",
+    "decode",
+    "decode_nested",
+    "encode",
+    "encode_nested",
+    "mean",
+    "row",
+    "row_value",
+]
 
 NF4 = (
     "-1 -0.6961928 -0.52507305 -0.3949175 -0.28444138 -0.18477343 -0.091050036 0 "
@@ -103,3 +113,21 @@ def encode_nested(absmax: Sequence[float], offset: float) -> tuple[list[int], li
 def decode_nested(code: int, run_bits: int, offset: float) -> float:
     """The absmax of a block: a product and a sum."""
     return binary.add(decode(run_bits, code, "dynamic8"), offset)
+
+
+def row(x: Sequence[float]) -> tuple[int, list[int]]:
+    """The bits of the row's largest magnitude, and its 8-bit codes."""
+    halves = [binary.decode(binary.encode(v, binary.FLOAT16), binary.FLOAT16) for v in x]
+    absmax = max(abs(v) for v in halves)
+    inverse = binary.multiply(binary.divide(1.0, absmax), 127.0)
+    codes = []
+    for v in halves:
+        exact = binary.multiply(v, inverse)
+        codes.append(0 if math.isnan(exact) else binary.half_even(exact))
+    return binary.bits32(absmax), codes
+
+
+def row_value(absmax_bits: int, code: int) -> float:
+    """`code * absmax`, times the binary32 number nearest to 1 / 127."""
+    product = binary.multiply(float(code), binary.float32_from_bits(absmax_bits))
+    return binary.multiply(product, binary.f32(Fraction(1, 127)))

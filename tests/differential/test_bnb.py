@@ -42,3 +42,23 @@ def test_any_bytes(kind, block, ask, compared):
     codes, absmax = tensor.planes["codes"].reshape(-1), field_numbers(tensor, "s").reshape(-1)
     theirs = ask(kind=kind, block=block, codes=codes, absmax=absmax, shape=tensor.shape)
     compared.decoded(name, PACKAGE, tensor.dequantize(), theirs["values"])
+
+
+def test_rows_of_eight_bits(ask, compared):
+    x = every_distribution()
+    theirs = ask(x=x, kind="int8", block=0)
+    tensor = refquant.quantize(x, "bnb/int8")
+    parts = {
+        "codes": (field_numbers(tensor, "q"), theirs["codes"]),
+        "absmax": (field_numbers(tensor, "s"), theirs["absmax"]),
+    }
+    compared.encoded("bnb/int8", PACKAGE, x.size, parts)
+    compared.decoded("bnb/int8", PACKAGE, tensor.dequantize(), theirs["values"])
+
+
+def test_any_rows_of_eight_bits(ask, compared):
+    tensor = any_tensor("bnb/int8")
+    absmax = field_numbers(tensor, "s").reshape(-1)
+    given = {"codes": field_numbers(tensor, "q"), "absmax": absmax, "shape": tensor.shape}
+    theirs = ask(kind="int8", block=0, **given)
+    compared.decoded("bnb/int8", PACKAGE, tensor.dequantize(), theirs["values"])

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 import refquant
 from refquant.driver import Scheme
-from refquant.layout import Layout, field
+from refquant.layout import Expression, Layout, field
+from refquant.numerics import float16_bits, float32_from_float16
 from refquant.schemes.bnb import dynamic, tables
 from refquant.schemes.bnb.nested import mean_of, nested_codes
 from tests.mutants import Mutant
@@ -143,4 +144,43 @@ MUTANTS = (
         ),
     ),
     Mutant("nf4-nested-no-offset", NESTED, "the mean left out in decoding", without_offset),
+)
+
+INT8 = "bnb/int8"
+
+
+def rows(*, half: bool, steps: int) -> Callable[[], Scheme]:
+    """Rows of 8-bit codes by another quotient."""
+
+    def encode(x: F32) -> Mapping[str, NDArray[np.integer]]:
+        x = float32_from_float16(float16_bits(x)) if half else x
+        absmax, most = np.abs(x).max(axis=1), np.float32(steps)
+        inverse = ((np.float32(1) / absmax) * most)[:, None]
+        codes = np.nan_to_num(np.rint(x * inverse))
+        return {"s": absmax.view(np.uint32)[:, None], "q": np.clip(codes, -128, 127).astype("i1")}
+
+    return lambda: replace(refquant.scheme(INT8), encode=encode)
+
+
+def rows_with(value: Expression) -> Callable[[], Scheme]:
+    layout = refquant.scheme(INT8).layout
+    return lambda: replace(refquant.scheme(INT8), layout=replace(layout, value=value))
+
+
+MUTANTS = (
+    *MUTANTS,
+    Mutant(
+        "int8-rows-wide",
+        INT8,
+        "weights not rounded to float16",
+        rows(half=False, steps=127),
+    ),
+    Mutant("int8-rows-half-steps", INT8, "128 codes a side", rows(half=True, steps=128)),
+    Mutant("int8-rows-scale", INT8, "absmax taken as the scale", rows_with(("mul", "q", "s"))),
+    Mutant(
+        "int8-rows-order",
+        INT8,
+        "absmax over 127 first",
+        rows_with(("mul", "q", ("mul", "s", float(np.float32(1) / np.float32(127))))),
+    ),
 )

@@ -3,7 +3,7 @@
 The request holds `kind`, `block` and weights `x`, or bytes `codes` with `absmax` of `shape`. The
 answer has the bytes, `absmax` and the values that the package decodes them to. `dynamic8` is the
 formula of its default backend in torch operations: its CPU kernel looks codes up in a coarser
-table.
+table. `int8` are weights of LLM.int8() by its own parameter class.
 """
 
 import sys
@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import torch
 from bitsandbytes import functional
+from bitsandbytes.nn import Int8Params
 
 
 def dynamic_state(absmax, block):
@@ -35,9 +36,17 @@ def dynamic(x, block):
     return codes.reshape(-1), absmax, values
 
 
+def rows(x):
+    kept = Int8Params(x, requires_grad=False, has_fp16_weights=False)._quantize("cpu")
+    values = functional.int8_vectorwise_dequant(kept.CB, kept.SCB)
+    return kept.CB, kept.SCB, values
+
+
 def decoded(asked, kind, block):
     codes, absmax = (torch.from_numpy(asked[part]) for part in ("codes", "absmax"))
     shape = tuple(map(int, asked["shape"]))
+    if kind == "int8":
+        return functional.int8_vectorwise_dequant(codes.to(torch.int8), absmax)
     if kind == "dynamic8":
         return functional.dequantize_blockwise(codes.reshape(shape), dynamic_state(absmax, block))
     state = functional.QuantState(
@@ -53,7 +62,10 @@ def main():
         np.savez(sys.argv[2], values=decoded(asked, kind, block).numpy())
         return
     x = torch.from_numpy(asked["x"])
-    found = dynamic(x, block) if kind == "dynamic8" else four_bit(x, kind, block)
+    if kind == "int8":
+        found = rows(x)
+    else:
+        found = dynamic(x, block) if kind == "dynamic8" else four_bit(x, kind, block)
     names = ("codes", "absmax", "values")
     np.savez(sys.argv[2], **{n: part.numpy() for n, part in zip(names, found, strict=True)})
 
