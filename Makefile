@@ -43,6 +43,7 @@ matrix: $(READY) oracles  ## put the suite to other engines; write conformance/m
 
 bench: $(READY)  ## measure speed and memory
 	@$(BIN)/python bench/run.py
+	@$(BIN)/python bench/runtime.py
 
 docs: $(READY)  ## fill the generated regions of all pages
 	@$(BIN)/python spec/generate.py
