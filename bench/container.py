@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -210,16 +211,8 @@ def save_safetensors(arrays: Arrays, path: Path) -> None:
 
 def model_rows(checkpoint: Checkpoint, folder: Path) -> Iterator[Comparison]:
     """Reading and writing a whole model."""
-    arrays = planes_of(checkpoint)
     ours, theirs = folder / "model.rq", folder / "model.safetensors"
-    yield compare(
-        "write SmolLM2 and fsync",
-        lambda: write_checkpoint(ours, checkpoint),
-        "save_file and fsync",
-        lambda: save_safetensors(arrays, theirs),
-        per=1000,
-        rounds=15,
-    )
+    yield from writing_rows(checkpoint, ours, theirs)
     for verify in ("trust", "fast", "full"):
         yield compare(
             f"read all of SmolLM2, {verify}",
@@ -229,6 +222,38 @@ def model_rows(checkpoint: Checkpoint, folder: Path) -> Iterator[Comparison]:
             per=1000,
             rounds=15,
         )
+
+
+def writing_rows(checkpoint: Checkpoint, ours: Path, theirs: Path) -> Iterator[Comparison]:
+    """Writing a whole model: over the file of the round before, then under a new name each time.
+
+    We write beside the old file and replace it in one step, the peer writes into it; both free what
+    it took.
+    """
+    arrays = planes_of(checkpoint)
+    yield compare(
+        "write SmolLM2, fsync, replacing",
+        lambda: write_checkpoint(ours, checkpoint),
+        "save_file and fsync",
+        lambda: save_safetensors(arrays, theirs),
+        per=1000,
+        rounds=15,
+    )
+    numbers = count()
+
+    def new(path: Path) -> Path:
+        return path.with_name(f"new-{next(numbers)}{path.suffix}")
+
+    yield compare(
+        "write SmolLM2, fsync, new file",
+        lambda: write_checkpoint(new(ours), checkpoint),
+        "save_file and fsync",
+        lambda: save_safetensors(arrays, new(theirs)),
+        per=1000,
+        rounds=15,
+    )
+    for path in ours.parent.glob("new-*"):
+        path.unlink()
 
 
 def container_rows() -> Iterator[Comparison]:
