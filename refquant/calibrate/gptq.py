@@ -76,20 +76,22 @@ def gptq(
     inputs = weights.shape[1]
     if hessian.shape != (inputs, inputs):
         raise SchemeError(f"the Hessian is {list(hessian.shape)}, expected [{inputs}, {inputs}]")
-    work = weights.astype(np.float64)
     factor, dead = _factor(hessian, asked)
-    work[:, dead] = 0.0
+    # A row of `work` is a column of weights: what is done to a column is done to memory in a piece.
+    work = np.ascontiguousarray(weights.T, np.float64)
+    work[dead] = 0.0
     unit = _unit(scheme, weights.shape)
     fixed = asked.scales == "beforehand" or asked.order == "activation" or unit == inputs
+    chooser = _Chooser(scheme, work, inputs if fixed else unit)
     order = np.arange(inputs)
     if asked.order == "activation":
         order = np.argsort(-np.diag(hessian), kind="stable")
         factor, _ = _factor(hessian[np.ix_(order, order)], asked)
-    chooser = _Chooser(scheme, work, inputs if fixed else unit)
-    codes = np.zeros(weights.shape, chooser.dtype)
+        work = work[order]
+    codes = np.zeros(work.shape, chooser.dtype)
     for start in range(0, inputs, asked.block):
         _block(work, codes, chooser, factor, order, start, min(start + asked.block, inputs))
-    return chooser.finished(codes)
+    return chooser.finished(codes.T)
 
 
 def layer_error(weights: F32, quantized: F32, hessian: F64) -> float:
@@ -118,7 +120,11 @@ def _unit(scheme: Scheme, shape: tuple[int, ...]) -> int:
 
 
 class _Chooser:
-    """Scales of one stretch of columns at a time, and the nearest codes under them."""
+    """Scales of one stretch of columns at a time, and the nearest codes under them.
+
+    `work` f64[k, n] has the columns as rows; where they are in another order than the stored one,
+    there is one stretch, and its scales are found here and now.
+    """
 
     def __init__(self, scheme: Scheme, work: F64, unit: int) -> None:
         self.scheme, self.work, self.unit = scheme, work, unit
@@ -128,13 +134,13 @@ class _Chooser:
     def _part(self, column: int) -> Levels:
         start = column // self.unit * self.unit
         if start not in self.parts:
-            slice_ = self.work[:, start : start + self.unit].astype(np.float32)
+            slice_ = self.work[start : start + self.unit].T.astype(np.float32, order="C")
             self.parts[start] = Levels(quantize(slice_, self.scheme))
         return self.parts[start]
 
-    def nearest(self, column: int) -> tuple[NDArray[np.integer], F32]:
-        part = self._part(column)
-        return part.nearest(self.work[:, column].astype(np.float32), column % self.unit)
+    def nearest(self, column: int, x: F64) -> tuple[NDArray[np.integer], F32]:
+        """Codes and values nearest to x, f64[n], in a stored column."""
+        return self._part(column).nearest(x.astype(np.float32), column % self.unit)
 
     def finished(self, codes: NDArray[np.integer]) -> QuantizedTensor:
         """The stretches with their codes, side by side."""
@@ -164,14 +170,15 @@ def _block(
     start: int,
     stop: int,
 ) -> None:
-    """Round the columns order[start:stop]; columns after them move once, at the end."""
-    errors = np.zeros((work.shape[0], stop - start))
+    """Round the columns order[start:stop], rows of `work`; those after them move once, at the end.
+
+    `codes` have the columns in stored order.
+    """
+    errors = np.zeros((stop - start, work.shape[1]))
     for step in range(start, stop):
         column = int(order[step])
-        codes[:, column], rounded = chooser.nearest(column)
-        error = (work[:, column] - rounded) / factor[step, step]
-        later = order[step + 1 : stop]
-        work[:, later] -= np.outer(error, factor[step, step + 1 : stop])
-        errors[:, step - start] = error
-    rest = order[stop:]
-    work[:, rest] -= errors @ factor[start:stop, stop:]
+        codes[column], rounded = chooser.nearest(column, work[step])
+        error = (work[step] - rounded) / factor[step, step]
+        work[step + 1 : stop] -= factor[step, step + 1 : stop, np.newaxis] * error
+        errors[step - start] = error
+    work[stop:] -= factor[start:stop, stop:].T @ errors

@@ -78,6 +78,14 @@ class Levels:
             )
         else:
             self.values = np.stack([self._of(self.codes[0]), self._of(self.codes[-1])])
+        self._columns: F32 | None = None
+
+    def _column(self, column: int) -> F32:  # -> f32[codes, n]
+        """The values of one column of a matrix; all are turned once, so that they lie together."""
+        if self._columns is None:
+            self._columns = np.ascontiguousarray(self.values.transpose(2, 0, 1))
+        found: F32 = self._columns[column]
+        return found
 
     def _of(self, code: np.integer) -> F32:  # -> f32[*shape]
         dtype = np.int8 if self.codes[0] < 0 else np.uint8
@@ -85,7 +93,7 @@ class Levels:
 
     def nearest(self, x: F32, column: int) -> tuple[Codes, F32]:  # f32[n] -> code[n], f32[n]
         """Codes and values nearest to x in one column of a matrix; the lower code on a tie."""
-        values = self.values[:, :, column]
+        values = self._column(column)
         if len(values) == len(self.codes):
             with np.errstate(invalid="ignore"):
                 index = np.abs(values - x).argmin(axis=0)
