@@ -1,6 +1,7 @@
 """Contracts from a recipe through a file to what `inspect` shows and `run` computes."""
 
 import json
+from importlib.resources import files
 
 import pytest
 
@@ -94,3 +95,73 @@ def test_mistakes_are_named(arguments, status, words, made, capsys):
     code, _, err = printed(capsys, "run", made, "-p", "It is", "-n", "2", *arguments)
     assert code == status
     assert words in err
+
+
+STATIC = """
+recipe = 1
+[[rules]]
+role = "norm"
+scheme = "keep"
+[[rules]]
+role = "embedding"
+scheme = "ggml/q8_0"
+[[rules]]
+role = "attention"
+scheme = "aeq/int8"
+compute = "static"
+activation = "int8_static"
+[[rules]]
+scheme = "aeq/int8"
+compute = "static"
+activation = "int16_static"
+"""
+
+
+@pytest.fixture(scope="module")
+def static(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("static")
+    recipe, output = folder / "recipe.toml", folder / "static.rq"
+    recipe.write_text(STATIC, "utf-8")
+    asked = ["quantize", "demo", "-o", output, "--recipe", recipe]
+    text_of = files("refquant") / "demo" / "heldout.txt"
+    calibration = ["--calibrate", text_of, "--calibration-windows", "1"]
+    assert main([str(one) for one in (*asked, *calibration)]) == 0
+    return output
+
+
+def test_static_contracts_and_their_scales_are_stored_shown_and_obeyed(static, capsys):
+    found = contracts_in(static)
+    assert sorted(set(found.values())) == ["int16_static", "int8_static"]
+    shown = printed(capsys, "inspect", static, "--tensors")[1]
+    assert "int8_static for 20 tensors" in shown
+    assert "int16_static for 15 tensors" in shown
+    facts = json.loads(printed(capsys, "inspect", static, "--tensors", "--json")[1])
+    listed = {one["name"]: one.get("compute") for one in facts["tensors"]}
+    assert listed["token_embd.weight"] is None
+    query, key = listed["blk.0.attn_q.weight"], listed["blk.0.attn_k.weight"]
+    assert query["name"] == "int8_static"
+    # Both read the same states, and write others.
+    for part in ("input_scale", "input_zero_point"):
+        assert query["parameters"][part] == key["parameters"][part]
+    assert query["parameters"]["output_scale"] != key["parameters"]["output_scale"]
+    assert f"in {query['parameters']['input_scale']:.4g} around" in shown
+    assert listed["blk.0.ffn_up.weight"]["parameters"]["input_zero_point"] == 0
+    own = text(capsys, static, "--logprobs")["logprobs"]
+    for compute in ("weight-only", "int8_static_double", "int16_static_optimized"):
+        other = text(capsys, static, "--logprobs", "--compute", compute)["logprobs"]
+        assert other != own
+        assert float(other[0]) == pytest.approx(float(own[0]), abs=0.2)
+
+
+def test_static_rules_need_a_text(tmp_path, capsys):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(STATIC, "utf-8")
+    code, _, err = printed(capsys, "quantize", "demo", "-o", tmp_path / "x.rq", "--recipe", recipe)
+    assert code == 2
+    assert "--calibrate" in err
+
+
+def test_scales_that_nobody_calibrated_cannot_be_asked_for(made, capsys):
+    code, _, err = printed(capsys, "run", made, "-p", "It", "--compute", "int8_static")
+    assert code == 4
+    assert "no calibrated scales of 8 bits" in err

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -16,9 +17,11 @@ from refquant.cli.output import (
     printable,
 )
 from refquant.cli.progress import status
+from refquant.errors import RefquantError
 
 if TYPE_CHECKING:
     from refquant.cli.summary import Summary, TensorFacts
+    from refquant.formats.compute import MatrixContract
 
 __all__ = ["inspect"]
 
@@ -66,7 +69,7 @@ def inspect(
     else:
         _print(found, tensors_digest)
         if tensors:
-            _print_tensors(found.tensors)
+            _print_tensors(found.tensors, _matrix_contracts(found))
         if metadata:
             _print_metadata(found.metadata or found.info)
     if found.problem is not None:
@@ -122,6 +125,18 @@ def _contracts(found: "Summary") -> dict[str, int]:
         for name, listed in _computing(found).items()
         if isinstance(listed, Sequence) and not isinstance(listed, str | bytes)
     }
+
+
+def _matrix_contracts(found: "Summary") -> Mapping[str, "MatrixContract"]:
+    """The contract of each tensor that has one; none where the file does not say it rightly."""
+    from refquant.formats.compute import compute_contracts
+
+    if found.checkpoint is None:
+        return {}
+    try:
+        return compute_contracts(found.checkpoint.extensions, found.checkpoint.tensors)
+    except RefquantError:
+        return {}
 
 
 def _precision(found: "Summary") -> str | None:
@@ -204,14 +219,31 @@ def _histogram(tensors: Sequence["TensorFacts"]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["bytes"], row["scheme"]))
 
 
-def _print_tensors(tensors: Sequence["TensorFacts"]) -> None:
+def _print_tensors(
+    tensors: Sequence["TensorFacts"], contracts: Mapping[str, "MatrixContract"]
+) -> None:
     print()
+    header = ["tensor", "scheme", "shape", "size", "bits/weight"]
     rows = [
-        (one.name, one.scheme, " x ".join(map(str, one.shape)), format_bytes(one.nbytes),
-         format_bits(8 * one.nbytes / max(one.weights, 1)))
+        [one.name, one.scheme, " x ".join(map(str, one.shape)), format_bytes(one.nbytes),
+         format_bits(8 * one.nbytes / max(one.weights, 1))]
         for one in tensors
     ]  # fmt: skip
-    print_table(("tensor", "scheme", "shape", "size", "bits/weight"), rows, numeric=[3, 4])
+    if contracts:
+        header.append("compute")
+        for one, row in zip(tensors, rows, strict=True):
+            row.append(_contract(contracts.get(one.name)))
+    print_table(header, rows, numeric=[3, 4])
+
+
+def _contract(own: "MatrixContract | None") -> str:
+    """A contract's name, and the scales and zero points of a static one."""
+    if own is None or own.parameters is None:
+        return "" if own is None else own.name
+    known = own.parameters
+    given = f"{known.input_scale:.4g} around {known.input_zero_point}"
+    taken = f"{known.output_scale:.4g} around {known.output_zero_point}"
+    return f"{own.name}, in {given}, out {taken}"
 
 
 def _print_metadata(metadata: Mapping[str, Any]) -> None:
@@ -279,8 +311,15 @@ def _facts(
         "problem": None if found.problem is None else str(found.problem),
     }
     if tensors:
+        contracts = _matrix_contracts(found)
         facts["tensors"] = [
-            {"name": one.name, "scheme": one.scheme, "shape": list(one.shape), "bytes": one.nbytes}
+            {
+                "name": one.name,
+                "scheme": one.scheme,
+                "shape": list(one.shape),
+                "bytes": one.nbytes,
+                **({"compute": asdict(contracts[one.name])} if one.name in contracts else {}),
+            }
             for one in found.tensors
         ]
     if metadata:
