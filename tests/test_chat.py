@@ -108,10 +108,17 @@ def test_a_pipe_can_talk(capsys, monkeypatch, path):
     assert lines.status == 0
     assert "/reset" in lines.err
     assert "of 96 tokens used" in lines.err
+    assert "B as float32" in lines.err
     assert "/what is no command" in lines.err
     half = lines.out[: len(lines.out) // 2]
     assert half + half == lines.out
     assert plain.out.startswith(half)
+
+
+def test_a_conversation_may_keep_its_positions_in_bytes(capsys, monkeypatch, path):
+    lines = talk(capsys, monkeypatch, path, "a\nb\n/stats\n", "--cache-type", "int8")
+    assert lines.status == 0
+    assert "B as int8" in lines.err
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from refquant.cli.failures import one_line
-from refquant.cli.output import printable
+from refquant.cli.output import format_bytes, printable
 from refquant.errors import RefquantError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ def _stats(session: "ChatSession") -> str:
     return (
         f"{session.tokens} of {session.model.context} tokens used; the last message: "
         f"{timings.prompt_tokens} tokens read in {timings.prefill_seconds:.2f} s, "
-        f"{timings.tokens} written at {timings.tokens_per_second:.1f} tokens/s"
+        f"{timings.tokens} written at {timings.tokens_per_second:.1f} tokens/s; "
+        f"cache {format_bytes(session.cache_bytes)} as {session.model.cache_type}"
     )
 
 

@@ -40,6 +40,11 @@ class ChatSession:
         # A system message that the model has no place for is refused before anything is said.
         self._ids([*self.messages, ("user", "?")])
 
+    @property
+    def cache_bytes(self) -> int:
+        """What the keys and values of the conversation take."""
+        return 0 if self._cache is None else self._cache.nbytes
+
     def reset(self) -> None:
         """Forget everything but the system message."""
         self.messages = [] if self.system is None else [("system", self.system)]
