@@ -15,7 +15,7 @@ from refquant.quantization import Hands, quantize_checkpoint, write_quantized
 from refquant.quantization.crews import local_crew
 from refquant.quantization.executors import Crew
 from refquant.quantization.work import Source, answered
-from refquant.recipe import assign, uniform_recipe
+from refquant.recipe import Recipe, assign, uniform_recipe
 from refquant.tensor import quantize
 from tests.command_line import call, small_model
 
@@ -82,6 +82,16 @@ def test_no_more_is_made_ahead_than_there_are_workers(tmp_path, model):
     quantize_checkpoint(model, tmp_path / "out.rq", RECIPE, executor=executor, workers=2)
     assert executor.done == 22
     assert executor.most <= 3
+
+
+def test_workers_turn_the_layers_too(tmp_path):
+    sizes = {"width": 64, "head_width": 16, "feedforward_width": 96}
+    model = small_model(tmp_path / "model.rq", **sizes)
+    recipe = Recipe(rules=RECIPE.rules, rotation="hadamard")
+    quantize_checkpoint(model, tmp_path / "alone.rq", recipe)
+    with ThreadPoolExecutor(2) as executor:
+        quantize_checkpoint(model, tmp_path / "shared.rq", recipe, executor=executor)
+    assert (tmp_path / "alone.rq").read_bytes() == (tmp_path / "shared.rq").read_bytes()
 
 
 def processes(crew):
@@ -159,7 +169,7 @@ def test_a_worker_refuses_another_file_or_version(tmp_path, model):
     copy.write_bytes(model.read_bytes()[:-1] + b"?")
     with pytest.raises(UsageError, match="finds another file at"):
         answered(source.checkpoint).value()
-    other = Source(source.path, source.mark, "0.0.1")
+    other = Source(source.path, source.mark, version="0.0.1")
     with pytest.raises(UsageError, match=r"and 0\.0\.1 is asked for"):
         answered(other.checkpoint).value()
     copy.unlink()

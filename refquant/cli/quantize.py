@@ -50,12 +50,17 @@ def quantize(
 ) -> int:
     """Write a quantized .rq file from a model.
 
-    Matrices get the scheme; vectors and norms stay as they are; the token embedding and the output
-    head get at least 8 bits unless --embedding-scheme says otherwise; a tensor whose shape does
-    not fit the scheme gets another, and the table says which and why. Tensors that have the scheme
-    already are copied byte for byte, as are all of them with --scheme keep. One tensor at a time
-    is in memory. The output appears, or is replaced, only when it is complete, and the same
-    command writes the same bytes again.
+    With --scheme matrices get the scheme; vectors and norms stay as they are; the token embedding
+    and the output head get at least 8 bits unless --embedding-scheme says otherwise; a tensor whose
+    shape does not fit the scheme gets another, and the table says which and why. Tensors that have
+    the scheme already are copied byte for byte, as are all of them with --scheme keep.
+
+    With a target some rows of every matrix are tried under every candidate. Then steps to larger
+    schemes are taken, those first that save most of the relative squared error for each byte; the
+    embedding and the head count four times.
+
+    One tensor at a time is in memory. The output appears, or is replaced, only when it is complete,
+    and the same command writes the same bytes again, however many take part in the work.
 
     For example:
       refquant quantize smollm2-135m -o small.rq --scheme ggml/q4_0
@@ -67,6 +72,7 @@ def quantize(
       refquant quantize ./hf-folder -o m.rq --scheme q3_k --algorithm gptq --calibration text.txt
       refquant quantize model.gguf -o model.rq --recipe Q4_K_M --imatrix model.imatrix
       refquant quantize ./hf-folder -o m.rq --recipe Q4_K_M --workers 2 --resume
+      refquant quantize ./hf-folder -o m.rq --target-size 90MB --dry-run
     """
     from refquant.cli.source import open_source
     from refquant.library import resolve
@@ -76,7 +82,7 @@ def quantize(
     shown = printing or Printing()
     working = work or Work()
     working.check()
-    recipe_for = prepare(wanted or Wanted())
+    recipe_for = prepare(wanted or Wanted(), quiet=shown.quiet)
     arguments = (form or Form()).arguments
     path = resolve(source)
     _check_ending(output)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from refquant.cli.target_options import override_rules, target_of, targeted_recipe
 from refquant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,19 @@ class Wanted:
     compression_registry: Annotated[
         str, Parameter(help="Where --compression-method is looked up: package.module.DICT.")
     ] = ""
+    target_size: Annotated[
+        str | None,
+        Parameter(
+            help="Choose schemes by measured errors so that the raw file has at most this size."
+        ),
+    ] = None
+    target_bpw: Annotated[
+        float | None, Parameter(help="The same with bits per weight over all tensors, such as 4.5.")
+    ] = None
+    candidates: Annotated[
+        tuple[str, ...],
+        Parameter(help="With a target: schemes to choose from. [default: ggml's from 2 to 8 bits]"),
+    ] = ()
     embedding_scheme: Annotated[
         str | None,
         Parameter(help="With --scheme: another for the token embedding and the output head."),
@@ -54,7 +68,7 @@ class Wanted:
 Prepared = Callable[["Checkpoint"], "Recipe"]
 
 
-def prepare(wanted: Wanted) -> Prepared:
+def prepare(wanted: Wanted, *, quiet: bool = False) -> Prepared:
     """Check everything that can be checked without the model; the rest waits for it."""
     given = [
         option
@@ -63,17 +77,30 @@ def prepare(wanted: Wanted) -> Prepared:
             ("--recipe", wanted.recipe),
             ("--quantize", wanted.quantize),
             ("--compression-method", wanted.compression_method),
+            ("--target-size", wanted.target_size),
+            ("--target-bpw", wanted.target_bpw),
         )
         if value is not None
     ]
     if len(given) != 1:
         found = f" and not {' and '.join(given)}" if given else ""
-        expected = "one of --scheme, --recipe, --quantize or --compression-method"
+        expected = (
+            "one of --scheme, --recipe, --quantize, --compression-method, --target-size or "
+            "--target-bpw"
+        )
         raise UsageError(f"quantize needs {expected}{found}. See `refquant quantize --help`.")
     if wanted.embedding_scheme is not None and wanted.scheme is None:
         raise UsageError(f"--embedding-scheme goes with --scheme; {given[0]} says what ends get")
     if wanted.compression_registry and wanted.compression_method is None:
         raise UsageError("--compression-registry goes with --compression-method")
+    if wanted.target_size is not None or wanted.target_bpw is not None:
+        target = target_of(wanted.target_size, wanted.target_bpw)
+        rules = override_rules(wanted.tensor_type)
+        return lambda checkpoint: targeted_recipe(
+            checkpoint, target, wanted.candidates, rules, quiet=quiet
+        )
+    if wanted.candidates:
+        raise UsageError("--candidates goes with --target-size or --target-bpw")
     overridden = _overridden(wanted.tensor_type)
     made = _made(wanted)
     return lambda checkpoint: overridden(made(checkpoint))
@@ -121,10 +148,5 @@ def _overridden(tensor_types: tuple[str, ...]) -> Callable[["Recipe"], "Recipe"]
     """Put rules for single tensors before all others."""
     from msgspec.structs import replace
 
-    from refquant.recipe import Recipe, check_recipe
-    from refquant.upstream.llama_cpp import tensor_type_rules
-
-    rules = tensor_type_rules(tensor_types)
-    if rules:
-        check_recipe(Recipe(rules=rules), "--tensor-type")
+    rules = override_rules(tensor_types)
     return lambda recipe: replace(recipe, rules=(*rules, *recipe.rules))
