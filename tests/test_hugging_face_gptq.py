@@ -151,3 +151,17 @@ def test_a_missing_index_means_runs(tmp_path):
     found = open_checkpoint(tmp_path)
     for name, tensor in expected.items():
         assert found.tensors[name].dequantize().tobytes() == tensor.dequantize().tobytes()
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_an_index_of_no_group_is_damage(wrong, tmp_path):
+    def change(entries):
+        dtype, shape, raw = entries[f"{NAME}.g_idx"]
+        index = np.frombuffer(raw, "<i4").copy()
+        index[7] = wrong
+        entries[f"{NAME}.g_idx"] = (dtype, shape, index.tobytes())
+
+    folder(tmp_path, quantization(), change=change)
+    with pytest.raises(FormatError, match="input 7 names group") as error:
+        open_checkpoint(tmp_path).tensors["blk.0.ffn_down.weight"]
+    assert error.value.code == "E_HF_TENSOR"

@@ -86,6 +86,8 @@ class GptqMatrix:
         names = ("qweight", "qzeros", "scales", "g_idx")
         planes = {name: part.data for name, part in zip(names, self.parts, strict=False)}
         by_index = "g_idx" in planes and not self._has_runs()
+        if by_index:
+            self._check_index()
         if not by_index:
             planes.pop("g_idx", None)
         name = self.gptq.scheme_name(by_index=by_index)
@@ -95,6 +97,13 @@ class GptqMatrix:
         index = np.frombuffer(self.parts[3].data, "<i4")
         inputs = np.arange(index.size)
         return bool((index == inputs // (self.gptq.group or index.size)).all())
+
+    def _check_index(self) -> None:
+        index, groups = np.frombuffer(self.parts[3].data, "<i4"), self.parts[2].shape[0]
+        wrong = np.flatnonzero((index < 0) | (index >= groups))
+        if wrong.size:
+            message = f"input {wrong[0]} names group {index[wrong[0]]} of {groups}"
+            raise FormatError("E_HF_TENSOR", message, where=self.parts[3].name)
 
 
 def gptq_matrix(
