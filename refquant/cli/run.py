@@ -16,6 +16,7 @@ from refquant.cli.processes import one_thread_each
 from refquant.cli.progress import status
 from refquant.cli.prompt_cache import check_saving, opened_cache, saved
 from refquant.cli.prompts import answer_all, read_prompts
+from refquant.cli.sampling_options import DEFAULT_TOKENS, Sampling
 from refquant.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
@@ -26,56 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_DEFAULT_TOKENS = 128
-
 _CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
 }
 """Control characters that a model may write and a terminal must not obey."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How tokens are drawn and where writing ends, as options."""
-
-    max_tokens: Annotated[
-        int | None,
-        Parameter(
-            name=["--max-tokens", "-n"],
-            help=f"Most tokens to write. [default: {_DEFAULT_TOKENS}, or what the context holds]",
-        ),
-    ] = None
-    temperature: Annotated[
-        float, Parameter(help="0 takes the most probable token; higher is more varied.")
-    ] = 0.0
-    top_k: Annotated[int, Parameter(help="Draw among this many tokens; 0: all.")] = 0
-    top_p: Annotated[
-        float, Parameter(help="Draw among the fewest tokens of this total probability; 1: all.")
-    ] = 1.0
-    min_p: Annotated[
-        float, Parameter(help="Drop tokens below this fraction of the best one's probability.")
-    ] = 0.0
-    repetition_penalty: Annotated[
-        float, Parameter(help="Above 1: make tokens that were used already less likely.")
-    ] = 1.0
-    seed: Annotated[int, Parameter(help="Starts the random numbers; the same seed repeats.")] = 0
-    stop: Annotated[
-        tuple[str, ...],
-        Parameter(help="Stop before this text; may be repeated.", allow_leading_hyphen=True),
-    ] = ()
-    logit_bias: Annotated[
-        tuple[str, ...],
-        Parameter(
-            help="TOKEN=NUMBER: add to the logit of a token, an id or a text that is one token; "
-            "-inf forbids it; may be repeated.",
-            allow_leading_hyphen=True,
-        ),
-    ] = ()
-    ignore_eos: Annotated[bool, Parameter(help="Go on after an end-of-text token.")] = False
-    logprobs: Annotated[
-        bool, Parameter(help="With --json: the logarithm of each token's probability.")
-    ] = False
 
 
 @Parameter(name="*")
@@ -149,6 +104,8 @@ def run(
         check_ending(chosen.trace)
     trace = Trace()
     talk = chatting or Chatting()
+    if talk.chat and sampling is not None and sampling.speculate:
+        raise UsageError("--speculate does not go with --chat")
     if talk.chat or prompts is not None:
         given = {"--prompt": prompt is not None, "--file": file is not None}
         given |= {"--prompts": talk.chat and prompts is not None}
@@ -233,7 +190,7 @@ def _fitting(options: Any, tokenizer: "Tokenizer", room: int) -> "GenerateOption
     """The options of one prompt: with its biases, and no more tokens than fit unless asked for."""
     chosen: GenerateOptions
     chosen, asked, biases = options
-    most = chosen.max_tokens if asked else max(1, min(_DEFAULT_TOKENS, room))
+    most = chosen.max_tokens if asked else max(1, min(DEFAULT_TOKENS, room))
     return replace(chosen, max_tokens=most, logit_bias=read_biases(tokenizer, biases))
 
 
@@ -260,7 +217,7 @@ def _options(sampling: Sampling) -> tuple["GenerateOptions", bool, tuple[str, ..
 
     asked = asdict(sampling)
     limit, biases = asked.pop("max_tokens"), asked.pop("logit_bias")
-    most = _DEFAULT_TOKENS if limit is None else limit
+    most = DEFAULT_TOKENS if limit is None else limit
     return GenerateOptions(max_tokens=most, **asked), limit is not None, biases
 
 
@@ -369,7 +326,15 @@ def _stats(begun: _Begun) -> dict[str, Any]:
         "tokens": timings.tokens,
         "tokens_per_second": timings.tokens_per_second,
         "peak_memory_bytes": peak_memory(),
+        **_guessing(begun.generation),
     }
+
+
+def _guessing(generation: "Generation") -> dict[str, int]:
+    if generation.guesses is None:
+        return {}
+    guessed, right = generation.guesses
+    return {"guessed_tokens": guessed, "right_guesses": right}
 
 
 def _print_stats(begun: _Begun) -> None:
@@ -378,6 +343,8 @@ def _print_stats(begun: _Begun) -> None:
     reading = f", {found['prompt_tokens_per_second']:.1f} tokens/s"
     speed = f", {found['tokens_per_second']:.1f} tokens/s" if found["tokens"] > 1 else ""
     cache, finish = None, begun.generation.finish
+    tried = begun.generation.guesses
+    guessed = None if tried is None else f"{tried[0]} tokens, {tried[1]} of them rightly"
     if begun.cache is not None:
         positions = f"{found['cache_positions']} positions as {begun.model.cache_type}"
         cache = f"{format_bytes(found['cache_bytes'])}, {positions}"
@@ -387,6 +354,7 @@ def _print_stats(begun: _Begun) -> None:
             ("prompt", f"{found['prompt_tokens']} tokens{reading}"),
             ("first token", f"after {found['first_token_seconds']:.3f} s"),
             ("written", f"{found['tokens']} tokens{speed}, ended by {finish}"),
+            ("guessed", guessed),
             ("from file", f"{begun.cached} tokens" if begun.cached else None),
             ("weights", format_bytes(found["weight_bytes"])),
             ("cache", cache),

@@ -13,6 +13,7 @@ from refquant.runtime.decoder import Watch, watch_nothing
 from refquant.runtime.diffusion import BlockWriter, DiffusionOptions
 from refquant.runtime.model import Model
 from refquant.runtime.sampling import Sampler, SamplingOptions
+from refquant.runtime.speculate import Speculator
 from refquant.runtime.text_stream import StopFilter
 from refquant.runtime.tokenizer import Tokenizer
 
@@ -27,13 +28,15 @@ class GenerateOptions(SamplingOptions):
 
     Writing ends after `max_tokens` tokens, before the first of the `stop` texts, or at a token
     that the tokenizer calls the end, unless `ignore_eos`. With `logprobs`, every step tells the
-    logarithm of its token's probability, before temperature and the like.
+    logarithm of its token's probability, before temperature and the like. With `speculate`, tokens
+    are guessed and computed several at once, which changes the time and nothing else.
     """
 
     max_tokens: int = 128
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
     logprobs: bool = False
+    speculate: bool = False
 
     def __post_init__(self) -> None:
         super(GenerateOptions, self).__post_init__()
@@ -131,6 +134,8 @@ class Generation(Iterator[Step]):
         cache: Cache | None = None,
     ) -> None:
         _check_request(model, prompt, options, tokenizer)
+        if options.speculate and watch is not watch_nothing:
+            raise UsageError("guessed tokens have states too; a trace is of those that are written")
         known = 0 if cache is None else cache.length
         if cache is not None and (known >= len(prompt) or model.fills_masks):
             raise UsageError(
@@ -140,15 +145,32 @@ class Generation(Iterator[Step]):
         self.timings = Timings(prompt_tokens=len(prompt) - known)
         self._options = options
         self._writer: Writer
+        self._speculator: Speculator | None = None
         if model.fills_masks:
             self._writer = BlockWriter(
                 model, prompt, options.max_tokens, Sampler(options), diffusion
+            )
+        elif options.speculate:
+            room = model.new_cache(len(prompt) + options.max_tokens) if cache is None else cache
+            self._writer = self._speculator = Speculator(
+                model,
+                prompt,
+                Sampler(options),
+                room,
+                options.max_tokens,
+                logprobs=options.logprobs,
             )
         else:
             self._writer = OneByOne(model, prompt, options, watch, cache)
         self._ends = () if tokenizer is None or options.ignore_eos else tokenizer.eos
         self._decoder = None if tokenizer is None else tokenizer.decoder()
         self._filter = StopFilter(options.stop)
+
+    @property
+    def guesses(self) -> tuple[int, int] | None:
+        """How many tokens have been guessed, and how many rightly; None unless it speculates."""
+        writer = self._speculator
+        return None if writer is None else (writer.guessed, writer.right)
 
     def __next__(self) -> Step:
         """The next token; the clocks stand still while the caller has it."""
@@ -195,6 +217,8 @@ def _check_request(
         raise UsageError("the prompt has no tokens; a model needs at least one to go on from")
     if options.stop and tokenizer is None:
         raise UsageError("stop texts need a tokenizer, and this model came without one")
+    if options.speculate and model.fills_masks:
+        raise UsageError("a model that fills in masks computes many tokens at once in any case")
     if options.logprobs and model.fills_masks:
         raise UsageError(
             "a model that fills in masks has no probability of one token after another"

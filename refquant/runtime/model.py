@@ -21,7 +21,12 @@ from refquant.formats.compute import (
     compute_precision,
 )
 from refquant.recipe.assignment import subject
-from refquant.runtime.arithmetic_mode import ArithmeticMode, arithmetic
+from refquant.runtime.arithmetic_mode import (
+    ArithmeticMode,
+    arithmetic,
+    arithmetic_of,
+    using,
+)
 from refquant.runtime.cache import CACHE_TYPES, Cache, CacheType
 from refquant.runtime.decoder import Watch, watch_nothing
 from refquant.runtime.families import ENCODERS, LOADERS, Network
@@ -81,14 +86,16 @@ class Model:
         *,
         rows: NDArray[np.int64] | None = None,
         watch: Watch = watch_nothing,
+        each_row_alone: bool = False,
     ) -> Floats:  # i64[t] -> f32[t, v] or f32[m, v]; the latter for m `rows`
         """Logits for the token after each of `ids`, which go behind what `cache` holds.
 
         With `rows`, places among `ids`, only those are computed.
         `watch(name, state)` is shown the state f32[t, d] behind the embedding ("embedding"), each
         layer ("blk.0", ...) and the last norm ("output_norm"), and must not change it.
+        With `each_row_alone` the logits are the same bits as if each token had a call of its own.
         """
-        return self._run(ids, cache, rows=rows, watch=watch)
+        return self._run(ids, cache, rows=rows, watch=watch, alone=each_row_alone)
 
     def next_logits(
         self,
@@ -113,13 +120,14 @@ class Model:
         *,
         rows: NDArray[np.int64] | None,
         watch: Watch = watch_nothing,
+        alone: bool = False,
     ) -> Floats:
         tokens = self._checked_tokens(ids)
-        start = cache.length
+        start, is_exact = cache.length, self.arithmetic_mode == "exact"
         # What is not finite shows in the logits, and gets an error instead of a warning.
         with (
             np.errstate(over="ignore", invalid="ignore"),
-            arithmetic(self.arithmetic_mode),
+            using(arithmetic_of(exact=is_exact, alone=alone and not is_exact)),
             rounding(self.precision),
         ):
             logits = self.network.forward(tokens, cache, rows=rows, watch=watch)
