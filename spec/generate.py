@@ -150,6 +150,7 @@ REGIONS: dict[str, Callable[[], str]] = {
     "container-codes": lambda: _container_tables().codes(),
     "container-limits": lambda: _container_tables().limits(),
     "descriptor-limits": lambda: _tables().limits(),
+    "catalogue": lambda: _ledger_tables().catalogue(),
     "evidence-ledger": lambda: _ledger_tables().evidence(),
     "exit-statuses": _exit_statuses,
     **{f"fields-{name}": partial(_fields, family) for name, family in FAMILIES.items()},

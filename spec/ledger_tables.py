@@ -1,9 +1,14 @@
 """The ledger of all schemes side by side: how each rounds, and what speaks for it."""
 
+import json
+from pathlib import Path
+
 from conformance.evidence import Entry, entry_of
 from refquant.schemes import schemes_with_codebooks
 
-__all__ = ["evidence", "numerics"]
+__all__ = ["CATALOGUE", "catalogue", "evidence", "numerics"]
+
+CATALOGUE = Path(__file__).resolve().parent.parent / "conformance" / "registry" / "catalogue.json"
 
 COLUMNS = ("quotient", "scale", "rounding", "zero_point", "range", "all-zero group", "NaN")
 
@@ -55,3 +60,17 @@ def evidence() -> str:
             )
         )
     return _table(("scheme", "clauses", "mutants", "compared with"), rows)
+
+
+def catalogue() -> str:
+    """One row a contract: whose it is, what it is called here, and whose code was compared."""
+    rows = []
+    for row in json.loads(CATALOGUE.read_text("utf-8")):
+        names = [*row.get("schemes", ()), *(f"{f}()" for f in row.get("functions", ()))]
+        found = [entry_of(name) for name in row.get("schemes", ())]
+        others = [f"{t.package} {t.version}" for e in found if e is not None for t in e.third_party]
+        others += [f"`{test}`" for test in row.get("tests", ())]
+        shown = ", ".join(dict.fromkeys(others)) or "nobody; the page says why"
+        called = ", ".join(f"`{name.replace(':', '.')}`" for name in names)
+        rows.append((row["of"], row["contract"], called, shown))
+    return _table(("of", "contract", "called here", "compared with"), rows)
