@@ -93,8 +93,9 @@ def quantize(
     checkpoint = rotated_checkpoint(checkpoint, recipe.rotation)
     assignments = assign(checkpoint, recipe)
     _warn_of_second_errors(assignments)
-    if wanted and Path(str(wanted.recipe)).is_file():
-        _warn_of_unused_rules(assignments, recipe)
+    if wanted:
+        is_file = Path(str(wanted.recipe)).is_file()
+        _warn_of_doubts(assignments, recipe, None if is_file else len(wanted.tensor_type))
     job = _Job(path, output, checkpoint, assignments, recipe)
     if dry_run:
         _print_dry_run(job, as_json=shown.json)
@@ -117,15 +118,11 @@ def _check_ending(output: Path) -> None:
         )
 
 
-def _warn_of_unused_rules(assignments: "Assignments", recipe: "Recipe") -> None:
-    for index in assignments.unused_rules(recipe):
-        rule = recipe.rules[index]
-        what = rule.match or ", ".join(rule.roles) or rule.layers or "everything"
-        print(
-            f"refquant: warning: $.rules[{index}] ({what}: {rule.scheme}) took no tensor: nothing "
-            "matches it, or earlier rules took all that does",
-            file=sys.stderr,
-        )
+def _warn_of_doubts(assignments: "Assignments", recipe: "Recipe", first: int | None) -> None:
+    from refquant.recipe import doubts
+
+    for sentence in doubts(assignments, recipe, first):
+        print(f"refquant: warning: {sentence}", file=sys.stderr)
 
 
 def _warn_of_second_errors(assignments: Sequence["Assignment"]) -> None:

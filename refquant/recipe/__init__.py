@@ -9,6 +9,7 @@ from refquant.recipe.document import FALLBACKS, KEEP, Recipe, Rule
 from refquant.recipe.read import check_recipe, parse_recipe, read_recipe, recipe_from_data
 from refquant.recipe.roles import ROLES, Role, layer_of, role_of
 from refquant.recipe.uniform import uniform_recipe
+from refquant.recipe.unused import doubts
 
 __all__ = [
     "FALLBACKS",
@@ -21,6 +22,7 @@ __all__ = [
     "Rule",
     "assign",
     "check_recipe",
+    "doubts",
     "layer_of",
     "parse_recipe",
     "read_recipe",

@@ -38,6 +38,13 @@ OPTIONS: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
 }
 """The options of each algorithm that has any."""
 
+WORDS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("gptq", "order"): ("stored", "activation"),
+    ("gptq", "scales"): ("running", "beforehand"),
+    ("gptq", "inverse"): ("cholesky", "full"),
+}
+"""What options that are words may be."""
+
 LARGEST: Final = 1 << 20
 """Bytes of a recipe; a longer file is something else."""
 
@@ -98,12 +105,21 @@ def _check_rule(rule: Rule, where: str, source: str) -> None:
     _check_pattern(rule.match, f"{where}.match", source)
     if not re.fullmatch(r"|\d+(-\d+)?(,\d+(-\d+)?)*", rule.layers.replace(" ", "")):
         raise _mistake(source, f"{where}.layers", f"{rule.layers!r} is no list such as 0-3,29")
+    _check_layers(rule.layers, f"{where}.layers", source)
     if rule.minimum_weights < 0:
         raise _mistake(source, f"{where}.minimum_weights", "it is negative")
     _check_contract(rule, where, source)
     _check_options(rule, where, source)
     if rule.scheme == KEEP and (rule.algorithm != "rtn" or rule.options):
         raise _mistake(source, f"{where}.algorithm", "a rule that keeps tensors has no algorithm")
+
+
+def _check_layers(layers: str, where: str, source: str) -> None:
+    for part in filter(None, layers.replace(" ", "").split(",")):
+        first, _, last = part.partition("-")
+        if last and int(last) < int(first):
+            hint = f"did you mean '{last}-{first}'?"
+            raise _mistake(source, where, f"{part!r} runs backwards; {hint}")
 
 
 def _check_contract(rule: Rule, where: str, source: str) -> None:
@@ -129,6 +145,11 @@ def _check_options(rule: Rule, where: str, source: str) -> None:
             raise _mistake(source, f"{where}.options", message)
         if not isinstance(value, known[name]) or isinstance(value, bool) != (known[name] is bool):
             raise _mistake(source, f"{where}.options.{name}", f"{value!r} is no such value")
+        words = WORDS.get((rule.algorithm, name))
+        if words is not None and value not in words:
+            hint = suggestion(str(value), words)
+            message = f"{value!r} is none of {', '.join(words)}{hint}"
+            raise _mistake(source, f"{where}.options.{name}", message)
 
 
 def _check_names(names: Iterable[str], where: str, source: str) -> None:
@@ -172,6 +193,12 @@ def _explained(message: str, data: Any, source: str) -> str:
         known = Rule.__struct_fields__ if ".rules" in where else Recipe.__struct_fields__
         text = f"unknown key {unknown.group(1)!r}{suggestion(unknown.group(1), known)}"
         return f"reading recipe {source}: {where}: {text} (known: {', '.join(known)})"
+    if where == "$.recipe":
+        text = f"version {_value_at(data, where)!r}, and this version of refquant reads 1"
+    if "required field `rules`" in text:
+        text += "; expected at least one rule, in TOML [[rules]]"
+    if "required field `scheme`" in text:
+        text += '; expected a scheme\'s name, such as scheme = "ggml/q4_0", or keep'
     key = re.sub(r"\[[^]]*\]$", "", where).rpartition(".")[2]
     if key in _CHOICES:
         found = _value_at(data, where)
