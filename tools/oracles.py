@@ -150,6 +150,12 @@ ORACLES = {
         reason="codes and values of ONNX's reference evaluator and of ONNX Runtime",
         minutes=1,
     ),
+    "tvm": Oracle(
+        requirements=("apache-tvm==0.27.0.post1", "numpy"),
+        probe="import tvm; from tvm.tirx import q_multiply_shift_per_axis",
+        reason="products with fixed-point numbers that are rounded once",
+        minutes=1,
+    ),
     "atheris": Oracle(
         requirements=("atheris==3.0.0", "-e", "."),
         probe="import atheris, refquant.formats.rq",
