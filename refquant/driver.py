@@ -21,7 +21,7 @@ from refquant.errors import LimitError, SchemeError
 from refquant.layout import Layout, Plane, evaluate, pack_codes
 from refquant.layout.layout import aligned
 from refquant.layout.operators import Operator, stored_shapes
-from refquant.layout.program import compiled, has_program
+from refquant.layout.program import compiled, has_program, is_faster
 from refquant.layout.tiles import flat_shape, row_unit, tile_planes
 
 __all__ = [
@@ -179,7 +179,7 @@ def decode_planes(
 ) -> F32:  # u8[*grid, bytes] per plane -> f32[*shape]
     """The values of a tensor, chunk by chunk; the result does not depend on chunks or threads."""
     values = _new_values(shape) if out is None else out
-    if values.flags.c_contiguous and prod(shape) >= PROGRAM_WEIGHTS:
+    if values.flags.c_contiguous and prod(shape) >= PROGRAM_WEIGHTS and is_faster(layout):
         width = flat_shape(layout, shape)[-1]
         if width <= TILE_WEIGHTS and has_program(layout, width):
             _run_program(layout, planes, values.reshape(-1, width), threads)

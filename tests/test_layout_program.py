@@ -12,8 +12,8 @@ import refquant
 from refquant import driver
 from refquant.driver import decode_planes
 from refquant.layout import Layout, Minifloat, Plane, Unsigned, evaluate, field
-from refquant.layout.program import compile_program, compiled, has_program
-from refquant.layout.shortcuts import code_table, moved_bits, staircase
+from refquant.layout.program import compile_program, compiled, has_program, is_faster
+from refquant.layout.shortcuts import code_table, moved_bits
 from refquant.layout.tiles import flat_shape
 from tests import layout_strategies
 from tests.test_layout_values import gridded, random_planes
@@ -117,47 +117,29 @@ def test_which_floats_move_their_bits():
     assert Minifloat(0, 8, 0, 127, "e8m0") not in found
 
 
-def climbed(table):
-    """The numbers of all codes by a program, for a table that has a staircase."""
-    bits = len(table).bit_length() - 1
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("count", [1, 2])
+def test_tables_are_taken_at_all_pairs_of_codes(bits, count):
+    table = np.random.default_rng(bits).normal(size=1 << bits).astype(np.float32)
+    table[0] = -0.0
     layout = Layout(
-        {"p": Plane((1,), 1)},
-        {"q": field("p", Unsigned(bits), "0")},
+        {"p": Plane((count,), count)},
+        {"q": field("p", Unsigned(bits), f"{count}:8")},
         ("lut", "t", "q"),
         {"t": table},
     )
-    codes = np.arange(len(table), dtype=np.uint8).reshape(-1, 1)
-    return program_values(layout, {"p": codes}, (len(table), 1), len(table))[:, 0]
+    codes = np.indices((1 << bits,) * count, np.uint8).reshape(count, -1).T
+    actual = program_values(layout, {"p": np.ascontiguousarray(codes)}, codes.shape, len(codes))
+    assert_identical(actual, table[codes])
 
 
-@pytest.mark.parametrize(
-    "numbers",
-    [
-        [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12],
-        [-1, 0, 1, 2],
-        [0, 1, 0, -1],
-        [5, 4, 9, 127],
-        [-127, 127, -128 + 1, 3],
-        list(range(-64, 64)),
-    ],
-)
-def test_staircases_are_their_tables(numbers):
-    table = np.array(numbers, np.float32)
-    assert staircase(table) is not None
-    assert_identical(climbed(table), table)
+UNPACKED = ("ggml/q4_0", "ggml/q8_0", "float/f8_e4m3fn", "ggml/iq4_nl")
+READY = ("float/bf16", "float/f32", "int/affine[bits=8,sym,channel]")
 
 
-@given(st.lists(st.integers(-130, 130), min_size=8, max_size=8))
-def test_staircases_of_random_integers(numbers):
-    table = np.array(numbers, np.float32)
-    assert_identical(climbed(table), table)
-
-
-@pytest.mark.parametrize("numbers", [[0, 1, -0.0, -1], [0, 1, 2, 2.5], [0, 1, 2, 128]])
-def test_what_bytes_cannot_hold_has_no_staircase(numbers):
-    table = np.array(numbers, np.float32)
-    assert staircase(table) is None
-    assert_identical(climbed(table), table)
+@pytest.mark.parametrize("name", UNPACKED + READY)
+def test_programs_run_where_something_is_unpacked(name):
+    assert is_faster(refquant.scheme(name).layout) is (name in UNPACKED)
 
 
 def test_nibbles_of_every_kind_of_place():

@@ -12,16 +12,23 @@ from numpy.typing import NDArray
 from refquant.errors import SchemeError
 from refquant.layout.declare import Minifloat
 from refquant.layout.expression import Expression
-from refquant.layout.layout import Layout
+from refquant.layout.layout import Layout, code_bits
 from refquant.layout.records import Codes, is_integer
-from refquant.layout.shortcuts import MovedBits, Staircase, code_table, move, moved_bits, staircase
+from refquant.layout.shortcuts import (
+    PAIRED_BITS,
+    MovedBits,
+    code_table,
+    move,
+    moved_bits,
+    pair_table,
+    take_pairs,
+)
 from refquant.layout.steps import VALUES, Operand, Steps, Values
 from refquant.layout.values import BFLOAT16, FLOAT32, OPERATIONS, small_offset
 
 __all__ = ["Formula"]
 
 F32 = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
 
 SHORT = 32
 """Up to so many weights, repeating their scale costs less than an inner loop for each run."""
@@ -106,49 +113,27 @@ class Formula:
         return self._small_float(codes, element, free)
 
     def _small_float(self, codes: Codes, element: Minifloat, free: Values | None) -> Operand:
+        moved = moved_bits(element)
+        if moved is None or codes.shape != self.shape or element.bits <= PAIRED_BITS:
+            return self._taken(code_table(element), codes, element.bits, free)
         out = self._room(codes.shape, free)
-        table, moved = code_table(element), moved_bits(element)
-        if moved is None or codes.shape != self.shape:
-            self.steps.add(_take, table, codes, out)
-            return out
         self.steps.add(move, codes, moved, out)
         if moved.odd <= moved.low:
-            self.steps.add(_mend, codes, moved, table, out)
+            self.steps.add(_mend, codes, moved, code_table(element), out)
         return out
 
     def _looked_up(self, name: str, index: str, free: Values | None) -> Operand:
-        table, codes = self.layout.tables[name], self.codes[index]
-        stairs = staircase(table) if codes.dtype == np.uint8 else None
-        if stairs is not None and codes.shape == self.shape:
-            return self._cast(self._climbed(stairs, codes), free)
-        out = self._room(codes.shape, free)
-        self.steps.add(_take, table, codes, out)
-        return out
+        element = self.layout.fields[index].element
+        return self._taken(self.layout.tables[name], self.codes[index], code_bits(element), free)
 
-    def _climbed(self, stairs: Staircase, codes: Codes) -> Codes:
-        """The numbers of a staircase as bytes with a sign."""
-        add, number, above = self.steps.add, np.empty_like(codes), np.empty_like(codes)
-        place = codes
-        if stairs.folds:
-            place = np.empty_like(codes)
-            add(np.bitwise_and, codes, np.uint8((1 << stairs.bits - 1) - 1), place)
-        reached = place
-        if stairs.first or not stairs.steps:
-            add(np.add, place, np.uint8(stairs.first), number)
-            reached = number
-        for edge, height in stairs.steps:
-            add(np.greater, place, np.uint8(edge), above.view(np.bool_))
-            if height > 1:
-                add(np.multiply, above, np.uint8(height), above)
-            add(np.add, reached, above, number)
-            reached = number
-        if stairs.folds:
-            # All ones where the top bit is set: a number xor that, minus that, is negated.
-            add(np.right_shift, codes, np.uint8(stairs.bits - 1), above)
-            add(np.negative, above, above)
-            add(np.bitwise_xor, number, above, number)
-            add(np.subtract, number, above, number)
-        return number.view(np.int8)
+    def _taken(self, table: F32, codes: Codes, bits: int, free: Values | None) -> Operand:
+        """The entries of a table for codes of `bits` bits."""
+        out = self._room(codes.shape, free)
+        if bits <= PAIRED_BITS and codes.shape == self.shape and codes.size % 2 == 0:
+            self.steps.add(take_pairs, pair_table(table), codes, out)
+        else:
+            self.steps.add(_take, table, codes, out)
+        return out
 
 
 def _with_left_repeated(operation: np.ufunc, left: F32, right: F32, out: F32) -> None:
@@ -160,8 +145,8 @@ def _with_right_repeated(operation: np.ufunc, left: F32, right: F32, out: F32) -
 
 
 def _take(table: F32, codes: Codes, out: F32) -> None:
-    # A table has an entry for every code, so clipping never changes an index.
-    np.take(table, codes, out=out, mode="clip")
+    # A table has an entry for every code, so wrapping never changes an index.
+    np.take(table, codes, out=out, mode="wrap")
 
 
 def _mend(codes: Codes, moved: MovedBits, table: F32, out: F32) -> None:

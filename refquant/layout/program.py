@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.layout.declare import Field
+from refquant.layout.declare import Field, Minifloat
 from refquant.layout.expression import Expression
 from refquant.layout.field_steps import add_field
 from refquant.layout.formula_steps import Formula
@@ -25,7 +25,7 @@ from refquant.layout.layout import Layout
 from refquant.layout.records import Bytes
 from refquant.layout.steps import Array, Load, Step, Steps
 
-__all__ = ["Program", "compile_program", "compiled", "has_program"]
+__all__ = ["Program", "compile_program", "compiled", "has_program", "is_faster"]
 
 F32 = NDArray[np.float32]
 
@@ -80,6 +80,22 @@ def has_program(layout: Layout, width: int) -> bool:
         and _is_nested([field.over[0] or width for field in fields])
         and not _looks_up_vectors(layout, layout.value)
     )
+
+
+@lru_cache(maxsize=256)
+def is_faster(layout: Layout) -> bool:
+    """Whether a program does better than `evaluate`: not where the codes of weights lie ready.
+
+    Then nothing has to be unpacked, and a load would be one copy more.
+    """
+
+    def lies_ready(field: Field) -> bool:
+        bits, element = field.element.bits, field.element
+        small = isinstance(element, Minifloat) and bits <= 8
+        whole = layout.planes[field.plane].bytes * 8 == bits * field.count and bits % 8 == 0
+        return field.over == (1,) and whole and not small
+
+    return bool(layout.tables) or not any(map(lies_ready, layout.fields.values()))
 
 
 def _is_nested(overs: list[int]) -> bool:

@@ -1,9 +1,9 @@
 """Numbers for many codes without a look-up each, found from a table of all codes.
 
-Taking entries of a table one by one costs NumPy about a nanosecond. Where the table of a field is
-a staircase of small integers, or the values of a small float, a few operations over whole arrays
-of bytes or words give the same bits. What follows is read off the table, and checked against it
-for every code, so it holds for whatever a layout declares.
+Taking entries of a table one by one costs NumPy most of a nanosecond. Narrow codes are taken two
+at a time, which costs as much as one. The bits of wider floats are moved to their places in
+binary32; how is read off a table of all codes and checked against it, so it holds for whatever
+float a layout declares.
 """
 
 from dataclasses import dataclass
@@ -15,48 +15,35 @@ from numpy.typing import NDArray
 from refquant.layout.declare import Minifloat
 from refquant.numerics import float32_from_float16, minifloat_values
 
-__all__ = ["MovedBits", "Staircase", "code_table", "move", "moved_bits", "staircase"]
+__all__ = [
+    "PAIRED_BITS",
+    "MovedBits",
+    "code_table",
+    "move",
+    "moved_bits",
+    "pair_table",
+    "take_pairs",
+]
 
 F32 = NDArray[np.float32]
 Codes = NDArray[np.integer]
 
-MOST_STEPS = 4
-"""Steps of a staircase beyond which taking entries is as fast."""
+PAIRED_BITS = 4
+"""Width of codes up to which a table of all pairs stays in the first-level cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class Staircase:
-    """`first + code`, and `height` more above each `edge`, for the codes below the top bit.
-
-    Where `folds` is true, codes with their top bit set stand for the same numbers negated. All of
-    it holds in bytes that wrap around.
-    """
-
-    bits: int
-    first: int
-    steps: tuple[tuple[int, int], ...]
-    folds: bool
+def pair_table(table: F32) -> NDArray[np.complex64]:  # f32[n] -> c64[256 * n]
+    """For two codes in two bytes, read as one number, their two entries as one item."""
+    both = np.zeros((256 * len(table), 2), np.float32)
+    both[:, 0] = np.resize(np.pad(table, (0, 256 - len(table))), len(both))
+    both[:, 1] = np.repeat(table, 256)
+    return both.view(np.complex64)[:, 0]
 
 
-def staircase(table: F32) -> Staircase | None:
-    """The staircase with the numbers of `table`, if they are small integers and it has few steps.
-
-    A table with a negative zero has none.
-    """
-    bits = len(table).bit_length() - 1
-    whole = (table == np.rint(table)) & (np.abs(table) <= 127)
-    if len(table) != 1 << bits or not 2 <= bits <= 8:
-        return None
-    if not (whole & ~(np.signbit(table) & (table == 0))).all():
-        return None
-    numbers, half = table.astype(np.int64), len(table) // 2
-    folds = bool((numbers[half:] == -numbers[:half]).all())
-    rises = np.diff(numbers[:half] if folds else numbers) - 1
-    edges = np.flatnonzero(rises)
-    if len(edges) > MOST_STEPS:
-        return None
-    steps = tuple((int(edge), int(rises[edge]) % 256) for edge in edges)
-    return Staircase(bits, int(numbers[0]) % 256, steps, folds)
+def take_pairs(pairs: NDArray[np.complex64], codes: Codes, out: F32) -> None:
+    """The entries of bytes of codes, an even number of them, two at a time."""
+    words = codes.reshape(-1).view(np.uint16)
+    np.take(pairs, words, out=out.reshape(-1).view(np.complex64), mode="wrap")
 
 
 @lru_cache(maxsize=64)
