@@ -150,6 +150,13 @@ ORACLES = {
         reason="codes and values of ONNX's reference evaluator and of ONNX Runtime",
         minutes=1,
     ),
+    "tflite": Oracle(
+        # Built for the NumPy of its time.
+        requirements=("tflite-runtime==2.14.0", "numpy<2"),
+        probe="import tflite_runtime.interpreter",
+        reason="requantization by fixed-point numbers, which later kernels have left",
+        minutes=1,
+    ),
     "tvm": Oracle(
         requirements=("apache-tvm==0.27.0.post1", "numpy"),
         probe="import tvm; from tvm.tirx import q_multiply_shift_per_axis",

@@ -5,7 +5,8 @@ The request holds `x` (f32, i8 or i16 rows), `codes` (i8 weights [n, k]), `bits`
 flag `asymmetric_quantize_inputs`) and, where x holds codes, `input` and `output` (scale and zero
 point of each). The answer holds the output of each engine: `xnnpack` (the default delegate),
 `builtin` (optimized kernels) and `reference` (reference kernels); an engine that refuses the model
-is missing, and its message stands in `refused_ENGINE`.
+is missing, and its message stands in `refused_ENGINE`. `model` are the bytes that it ran; with
+`version` (of the operator, 13 without) they can be those of an older release.
 """
 
 import sys
@@ -108,7 +109,9 @@ def model(asked):
     code = schema.BuiltinOperator.FULLY_CONNECTED
     whole = schema.ModelT(version=3, subgraphs=[graph], buffers=builder.buffers)
     whole.operatorCodes = [
-        schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=13)
+        schema.OperatorCodeT(
+            deprecatedBuiltinCode=code, builtinCode=code, version=int(asked.get("version", 13))
+        )
     ]
     writer = flatbuffers.Builder(1 << 16)
     writer.Finish(whole.Pack(writer), b"TFL3")
@@ -127,7 +130,8 @@ def run(data, engine, x):
 
 def main():
     asked = dict(np.load(sys.argv[1]))
-    data, answer = model(asked), {}
+    data = model(asked)
+    answer = {"model": np.frombuffer(data, np.uint8)}
     for engine in ENGINES:
         try:
             answer[engine] = run(data, engine, asked["x"])

@@ -1,6 +1,6 @@
 """Multiplies by fixed-point numbers in TVM: `tvm_worker.py REQUEST.npz ANSWER.npz`.
 
-The request holds int32 numbers `x`, a row for each of the int32 `multiplier` and `shift`; the answer
+The request holds int32 numbers `x`, a row for each `multiplier` and `shift`, int32 too; the answer
 holds TVM's products, `q_multiply_shift_per_axis`, which its compiler turns into machine code.
 """
 
