@@ -7,7 +7,7 @@ import pytest
 
 from refquant.driver import Scheme
 from refquant.errors import UnknownSchemeError, UsageError
-from refquant.recipe import Recipe, Rule, assign, role_of, uniform_recipe
+from refquant.recipe import Recipe, Rule, assign, layer_of, role_of, uniform_recipe
 from refquant.schemes import scheme
 from refquant.tensor import quantize
 
@@ -164,3 +164,48 @@ def test_a_scheme_without_an_encoder_is_refused(monkeypatch):
 )
 def test_roles_come_from_names(name, role):
     assert role_of(name) == role
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("blk__0__ffn_gate_inp__weight", "router"),
+        ("model__layers__3__mlp__gate__weight", "router"),
+        ("model__layers__3__mlp__router__weight", "router"),
+        ("blk__0__ffn_up_exps__bias", "bias"),
+        ("blk__0__attn_norm__weight", "norm"),
+    ],
+)
+def test_few_weights_that_decide_much_stay_as_they_are(name, reason):
+    """As llama.cpp leaves them; a rule may still ask for them by name."""
+    model = checkpoint(**{name: ("f32", (8, 64))})
+    (found,) = assign(model, uniform_recipe("q4_0"))
+    assert (found.is_untouched, found.reason) == (True, reason)
+    (asked,) = assign(model, Recipe(rules=(Rule(scheme="q8_0", match=".*"),)))
+    assert asked.target_scheme == "ggml/q8_0"
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "layer"),
+    [
+        ("model.embed_tokens.weight", "embedding", None),
+        ("model.layers.11.self_attn.q_proj.weight", "attention", 11),
+        ("model.layers.11.self_attn.q_norm.weight", "norm", 11),
+        ("model.layers.0.mlp.down_proj.weight", "feedforward", 0),
+        ("model.layers.0.mlp.experts.5.w1.weight", "feedforward", 0),
+        ("model.layers.0.input_layernorm.weight", "norm", 0),
+        ("model.norm.weight", "norm", None),
+        ("lm_head.weight", "head", None),
+        ("tok_embeddings.weight", "embedding", None),
+        ("layers.2.attention.wq.weight", "attention", 2),
+        ("layers.2.feed_forward.w3.weight", "feedforward", 2),
+        ("transformer.h.4.attn.c_attn.weight", "attention", 4),
+        ("transformer.h.4.ln_1.weight", "norm", 4),
+        ("transformer.wte.weight", "embedding", None),
+        ("bert.encoder.layer.7.attention.self.query.weight", "attention", 7),
+        ("0.weight", "default", None),
+        ("output.weight", "head", None),
+    ],
+)
+def test_roles_are_told_from_torchs_names_too(name, role, layer):
+    assert (role_of(name), layer_of(name)) == (role, layer)

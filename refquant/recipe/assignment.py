@@ -15,7 +15,7 @@ from refquant.driver import Scheme
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.rq.read import StoredTensors
 from refquant.recipe.document import KEEP, Algorithm, Compute, Recipe, Rule
-from refquant.recipe.roles import Role, layer_of, role_of
+from refquant.recipe.roles import Role, is_router, layer_of, role_of
 from refquant.schemes import scheme as find_scheme
 from refquant.schemes.storage import AnyLayout, layout_of
 from refquant.tensor import QuantizedTensor
@@ -93,7 +93,11 @@ class Subject:
         """Why a rule that does not ask for this tensor in particular leaves it alone, or ``."""
         if len(self.shape) < 2:
             return "one axis"
-        return "norm" if self.role == "norm" else ""
+        if self.role == "norm":
+            return "norm"
+        if self.name.endswith(".bias"):
+            return "bias"
+        return "router" if is_router(self.name) else ""
 
 
 def assign(checkpoint: Checkpoint, recipe: Recipe) -> Assignments:

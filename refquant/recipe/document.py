@@ -2,7 +2,8 @@
 
 A rule selects tensors by role, by layer, and by a regular expression for the whole name; what it
 leaves out selects everything. The first rule that selects a tensor decides about it. Rules that
-name neither the role `norm` nor an expression leave norms and vectors alone.
+name neither the role `norm` nor an expression leave norms, biases, routers of experts and vectors
+alone.
 
 The same document is written in TOML or JSON:
 
