@@ -136,7 +136,7 @@ WRONG_OPERATIONS = {
         "qwen3",
         rope,
         "rotate",
-        lambda x, t, s: x if x.shape[1] == 2 else ops.rotate(x, t, s),
+        lambda x, t, s: np.concatenate([ops.rotate(x[:, :-2], t, s), x[:, -2:]], axis=1),
     ),
     "queries not normalised": (
         "qwen3",

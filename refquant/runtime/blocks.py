@@ -105,11 +105,14 @@ def attention(
     """
     rows = affine(x, w.query_key_value)
     heads = rows.reshape(len(x), w.heads + 2 * w.key_value_heads, -1)
-    queries, keys, values = np.split(heads, (w.heads, w.heads + w.key_value_heads), axis=1)
+    turning, values = heads[:, : w.heads + w.key_value_heads], heads[:, -w.key_value_heads :]
     if w.query_norm is not None and w.key_norm is not None:
-        queries, keys = normalize(queries, w.query_norm), normalize(keys, w.key_norm)
+        normal = [normalize(turning[:, : w.heads], w.query_norm)]
+        normal.append(normalize(turning[:, w.heads :], w.key_norm))
+        turning = np.concatenate(normal, axis=1)
     if w.rope is not None and table is not None:
-        queries, keys = (rounded(w.rope.turn(part, table)) for part in (queries, keys))
+        turning = rounded(w.rope.turn(turning, table))
+    queries, keys = turning[:, : w.heads], turning[:, w.heads :]
     mixed = attend(queries, *remember(keys, values), w.sight, w.sinks)
     return affine(rounded(mixed), w.output)
 
