@@ -280,3 +280,14 @@ def test_a_recipe_with_a_precision_writes_it(tmp_path, capsys):
     assert "precision     bfloat16" in capsys.readouterr().out
     assert main(["inspect", str(output), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(("word", "precision"), [("fp16", "float16"), ("bf16", "bfloat16")])
+def test_a_precision_alone_is_written_too(word, precision, tmp_path, capsys):
+    output = tmp_path / "made.rq"
+    asked = json.dumps({"precision": {"dtype": word}})
+    assert main(["quantize", "demo", "-o", str(output), "--quantize", asked]) == 0
+    capsys.readouterr()
+    found = open_checkpoint(output)
+    assert compute_precision(found.extensions) == precision
+    assert found.tensors["token_embd.weight"].scheme.name == f"float/{word.replace('p', '')}"

@@ -146,11 +146,11 @@ def _decide(tensor: Subject, recipe: Recipe) -> Assignment:
 def _cast(tensor: Subject, reason: str, precision: str) -> Assignment:
     """A tensor that stays a float, in the precision of the model."""
     target = find_scheme(precision)
+    kept = replace(_kept(tensor, reason), precision=precision)
     if target.digest == tensor.scheme.digest:
-        return _kept(tensor, reason)
+        return kept
     nbytes = layout_of(target).nbytes(tensor.shape)
-    source = tensor.scheme.name
-    return Assignment(tensor.name, tensor.shape, source, target.name, reason, nbytes)
+    return replace(kept, target_scheme=target.name, nbytes=nbytes)
 
 
 def _kept(tensor: Subject, reason: str) -> Assignment:
