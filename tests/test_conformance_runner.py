@@ -1,5 +1,6 @@
 """The runner: the reference passes, and no engine that crashes, hangs, floods or lies does."""
 
+import os
 import sys
 
 import msgspec
@@ -17,7 +18,9 @@ from tests.engines_that_lie import FAKES
 
 SUITE = REPOSITORY / "conformance"
 REFERENCE = f"{sys.executable} -m refquant.conformance.reference"
-QUICK = Limits(seconds=1.5, hostile_seconds=1.5, memory=256 << 20, log_bytes=1 << 18)
+QUICK = Limits(memory=256 << 20, log_bytes=1 << 18)
+SOON = Limits(seconds=0.5, hostile_seconds=0.5, memory=256 << 20)
+HANGING = ("hangs", "says_nothing_on_input")
 
 
 def chosen(*patterns):
@@ -30,7 +33,8 @@ def outcome(engine, found, **options):
 
 
 def fake(name):
-    return LineEngine(f"{sys.executable} -m tests.engines_that_lie {name}", QUICK)
+    limits = SOON if name in HANGING else QUICK
+    return LineEngine(f"{sys.executable} -m tests.engines_that_lie {name}", limits)
 
 
 def test_the_reference_passes():
@@ -40,6 +44,13 @@ def test_the_reference_passes():
     assert report.counts == {"pass": found.expected}
     assert report.controls["caught"] == 5
     assert report.starts == 1
+
+
+def test_what_is_to_be_rejected_has_controls_too():
+    found = chosen("container.safetensors.*-0")
+    report = outcome(LineEngine(REFERENCE, Limits()), found)
+    assert report.passed, report.problems
+    assert report.controls == {"caught": 5, "missed": 0}
 
 
 EXPECTED = {
@@ -74,13 +85,19 @@ def test_every_fake_is_expected():
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_fakes(name):
-    slow = name in ("hangs", "says_nothing_on_input", "allocates_without_end")
+    slow = name in (*HANGING, "allocates_without_end")
     found = chosen("ggml-q4_0.decode.any-bytes") if slow else chosen()
     report = outcome(fake(name), found)
     found = {one.result for one in report.results}
     # The second answer may come in after the first one was judged; then the next case fails.
     assert found == EXPECTED[name] or (name == "answers_twice" and found > EXPECTED[name])
     assert report.passed == (EXPECTED[name] == {"pass"})
+
+
+def test_a_busy_machine_has_more_time(monkeypatch):
+    for load, factor in ((0.0, 1), (4.0 * os.cpu_count(), 4), (1e3 * os.cpu_count(), 8)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0, 0))
+        assert Limits(scale=3).patience == 3 * factor
 
 
 def test_outputs_of_an_earlier_case_are_called_so():

@@ -16,6 +16,10 @@ ADAPTERS = Path(__file__).parent.parent / "conformance" / "engines"
 WHEELS = {
     "gguf_py.py": ("decode/ggml", {"ggml-q4_0.decode.every-code"}),
     "ml_dtypes_engine.py": ("decode/float", {"float-bf16.decode.every-code"}),
+    "safetensors_engine.py": (
+        "container/safetensors-0",
+        {"container.safetensors.overlap-0", "container.safetensors.valid-one"},
+    ),
 }
 OTHERS = {
     "ggml_c.py": ("ggml", "encode/ggml"),
@@ -28,6 +32,8 @@ OTHERS = {
     "onnx_engine.py reference": ("onnx", "decode/onnx"),
     "onnx_engine.py runtime": ("onnx", "encode/onnx"),
     "tract_engine.py": ("tract", "decode/tract"),
+    "litert_engine.py reference": ("aeq", "decode/tflite"),
+    "litert_engine.py builtin": ("aeq", "bytes/float"),
 }
 
 
@@ -56,6 +62,21 @@ def test_others_pass(adapter, oracle):
     assert not report.problems
     assert failed <= {"onnx-dynamic_uint8.encode.zeros"}
     assert report.counts["pass"] > 3
+
+
+@pytest.mark.differential
+def test_the_package_of_npm_passes():
+    sys.path.insert(0, str(ADAPTERS.parents[1] / "tools"))
+    from matrix import ENGINES
+
+    if reason := ENGINES["onnxruntime_web"].missing():
+        pytest.skip(reason)
+    chosen = select(find_suite(None), ["encode/onnx", "integer/matmul-1"])
+    limits = Limits(scale=6.0)
+    options = Options(expected=chosen.expected, selected=True, limits=limits, root=chosen.root)
+    report = run(LineEngine(ENGINES["onnxruntime_web"].started(), limits), chosen.packs, options)
+    assert report.passed, [one for one in report.results if one.result == "fail"]
+    assert report.counts["pass"] > 15
 
 
 def test_deviations_say_what_they_have_to():

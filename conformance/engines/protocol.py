@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Arrays", "Table", "both", "f32", "serve", "stored"]
+__all__ = ["Arrays", "RejectedError", "Table", "both", "f32", "serve", "stored"]
 
 Arrays = Mapping[str, NDArray[Any]]
 Table = dict[tuple[str, str], Callable[[Mapping[str, Any], Arrays], Arrays]]
 
 KIND = {"integer_matmul": "", "requantize": "rounding", "quantize_rows": "contract"}
+
+
+class RejectedError(Exception):
+    """What an engine refuses because it breaks a rule; engines here have no codes for rules."""
 
 
 def feature(op: str, name: str) -> str:
@@ -77,6 +81,8 @@ def _run(table: Table, request: Mapping[str, Any]) -> dict[str, Any]:
     name = params.get("scheme") or params.get(KIND.get(op, ""), "")
     if op == "integer_matmul":
         name = "".join(f"{'u' if arrays[k].dtype.kind == 'u' else 's'}8" for k in "ab")
+    if op == "container":
+        name = params["file"].rpartition(".")[2]
     if (op, name) not in table or int(params.get("axis", -1)) not in (-1, 1):
         return {"outcome": "unsupported"}
     with np.errstate(all="ignore"):
@@ -86,7 +92,13 @@ def _run(table: Table, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"outcome": "ok"}
 
 
-def serve(name: str, version: str, language: str, table: Table) -> None:
+def serve(
+    name: str,
+    version: str,
+    language: str,
+    table: Table,
+    behaviours: Mapping[str, str] | None = None,
+) -> None:
     """Answer until the end of the input."""
     for line in sys.stdin:
         request = json.loads(line)
@@ -96,9 +108,12 @@ def serve(name: str, version: str, language: str, table: Table) -> None:
         if request["cmd"] == "hello":
             engine = {"name": name, "version": version, "language": language}
             answer = {"engine": engine, "features": [feature(*key) for key in table]}
+            answer["behaviours"] = dict(behaviours or {})
         else:
             try:
                 answer = _run(table, request)
+            except RejectedError as error:
+                answer = {"outcome": "rejected", "detail": str(error)[:300]}
             except Exception as error:  # noqa: BLE001 - the runner wants an answer
                 answer = {"outcome": "error", "detail": f"{type(error).__name__}: {error}"[:300]}
             answer["seq"] = request["seq"]

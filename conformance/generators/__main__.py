@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from conformance.generators import models, safetensors_files
 from conformance.generators.every_pack import PACKS, made
-from conformance.generators.models import FILES
 from conformance.generators.smoke import kept_kills, kept_matrix, smoke_contents
 from refquant.conformance.packs import PackRow, Suite, read_pack
 
@@ -76,7 +76,8 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.packs) - set(PACKS):
         parser.error(f"no pack is called {min(unknown)}")
-    files = {FOLDER / path: make() for path, make in FILES.items()}
+    makers = {**models.FILES, **safetensors_files.FILES}
+    files = {FOLDER / path: make() for path, make in makers.items()}
     different = differing(files, check=options.check)
     for name in options.packs or PACKS:
         different += differing(contents_of(name), check=options.check)

@@ -9,6 +9,7 @@ from conformance.generators import (
     codec_encode,
     files,
     models,
+    safetensors_files,
     stored,
 )
 from conformance.generators.catalogue import by_namespace, stored_by_namespace
@@ -91,6 +92,7 @@ PACKS: dict[str, tuple[str, Maker]] = {
         f"container/refused-{stage.lower()}": (f"files refused in {stage}", files.refused(stage))
         for stage in files.STAGES
     },
+    **safetensors_files.PACKS,
     **models.PACKS,
 }
 """By name: a title, and what adds the cases."""

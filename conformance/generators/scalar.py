@@ -138,10 +138,12 @@ def _int(scheme: Scheme, _: str, knobs: Mapping[str, Any]) -> ScalarEncoder:
     return encode
 
 
-def _torchao(scheme: Scheme, base: str, _knobs: Mapping[str, Any]) -> ScalarEncoder | None:
+def _torchao(scheme: Scheme, base: str, knobs: Mapping[str, Any]) -> ScalarEncoder | None:
     if base == "int4_tinygemm":
         return _fields(scheme, torchao.tinygemm)
-    if base == "hqq":
+    if base == "afpwx":
+        return _fields(scheme, torchao.afpwx) if knobs["algorithm"] == "min_max" else None
+    if base in ("hqq", "hqq_scale_only"):
         return None
     return _fields(scheme, torchao.integers, 1 if base == "int1" else 0)
 
@@ -225,7 +227,7 @@ MAKERS: Mapping[str, Callable[[Scheme, str, Mapping[str, Any]], ScalarEncoder | 
     "awq": lambda _s, _b, _k: gptq.awq,
     "ct": _ct,
     "bitnet": lambda _s, _b, _k: bitnet.i2_s,
-    "bnb": lambda _s, base, _k: _pair(lambda x: bnb.encode(x, base)),
+    "bnb": lambda _s, base, _k: _pair(bnb.row if base == "int8" else lambda x: bnb.encode(x, base)),
     "hqq": _hqq,
     "tflite": _tflite,
     "quanto": _quanto,

@@ -35,7 +35,7 @@ def is_search(scheme: Scheme) -> bool:
         "aeq": knobs.get("algorithm") in ("octav", "mse"),
         "ggml": base in ggml.ggml_search.ENCODERS,
         "hqq": knobs.get("solver") == "proximal",
-        "torchao": base == "hqq",
+        "torchao": base in ("hqq", "hqq_scale_only"),
     }.get(namespace(scheme), False)
 
 
@@ -105,8 +105,10 @@ def _start(group: Sequence[float], bits: int, rounding: str) -> tuple[float, flo
 def _torchao(scheme: Scheme) -> Encoder:
     knobs = scheme.parameters
 
+    solve = torchao.hqq if _base(scheme) == "hqq" else torchao.scale_only
+
     def encode(groups: Groups) -> list[Codes]:
-        found = torchao.hqq(groups, int(knobs["bits"]), int(knobs["iters"]), str(knobs["scale"]))
+        found = solve(groups, int(knobs["bits"]), int(knobs["iters"]), str(knobs["scale"]))
         return [{"s": [scale], "z": [offset], "q": codes} for scale, offset, codes in found]
 
     return encode

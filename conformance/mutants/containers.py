@@ -155,6 +155,18 @@ LENIENT = (
         "takes any zstd frames",
         "E_ZSTD_MAGIC E_ZSTD_TRAIL E_ZSTD_NOGAIN E_ZSTD_RAWMAX",
     ),
+    _Lenience("safetensors-ranges", "believes the ranges of tensors", "E_SAFETENSORS_RANGE"),
+    _Lenience("safetensors-sizes", "believes the sizes of tensors", "E_SAFETENSORS_SIZE"),
+    _Lenience(
+        "safetensors-header",
+        "believes the length of the header",
+        "E_SAFETENSORS_TRUNCATED E_SAFETENSORS_HEADER",
+    ),
+    _Lenience(
+        "safetensors-entries",
+        "takes tensors of any type and any members",
+        "E_SAFETENSORS_DTYPE E_SAFETENSORS_ENTRY",
+    ),
     _Lenience("empty-things", "takes empty segments and lists", "E_SEG_EMPTY E_SCHEMA_EMPTY"),
     _Lenience("unsorted", "takes lists in any order", "E_ORDER E_MP_ORDER"),
     _Lenience("big-numbers", "lets integers and products wrap", "E_MP_INT E_SHAPE"),

@@ -29,6 +29,12 @@ class Reports:
     html: Path | None = None
     badge: Path | None = None
 
+    def check(self) -> None:
+        """UsageError where one cannot be written, before a run that takes minutes."""
+        for path in filter(None, (self.json, self.junit, self.html, self.badge)):
+            if not path.parent.is_dir():
+                raise UsageError(f"{path}: there is no folder {path.parent}")
+
     def write(self, report: "Report") -> None:
         """Write those that were asked for."""
         if self.json:
@@ -90,6 +96,7 @@ def run_engine(  # noqa: PLR0913 - the options of a command
     from refquant.conformance.selection import find_suite, select
     from refquant.conformance.waivers import read_waivers
 
+    reports.check()
     bounds = limits_of(*limits)
     engine = engine_of(commands, bounds)
     waivers = read_waivers(expect) if expect else ()
@@ -127,6 +134,10 @@ def summary(report: "Report", *, quiet: bool = False) -> None:
             print(printable(f"          looks like {named}"))
     if not quiet and len(bad) > SHOWN:
         print(f"... and {len(bad) - SHOWN} more; --json FILE or --html FILE has them all")
+    if bad and not quiet:
+        first = next((one for one in bad if one.result != "not-run"), bad[0])
+        option = report.engine.get("option") or "--engine 'CMD'"
+        print(printable(f"again, byte by byte: refquant conformance replay {first.id} {option}"))
     name = f"{report.engine['name']} {report.engine['version']}".strip()
     counts = ", ".join(f"{count} {result}" for result, count in report.counts.items())
     print(printable(f"{name}: {counts}; suite {report.suite}, {report.seconds} s"))

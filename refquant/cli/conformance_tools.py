@@ -35,7 +35,9 @@ def diagnose_report(path: Path, suite: str | None, *, as_json: bool) -> int:
         mistakes = [{"mistake": words, "cases": count} for words, count in named.most_common()]
         emit_json("conformance-diagnose", {"mistakes": mistakes, "nameless": nameless})
     elif failed:
-        print_table(("cases", "looks like"), [(n, w) for w, n in named.most_common()], numeric=(0,))
+        if named:
+            rows = [(n, w) for w, n in named.most_common()]
+            print_table(("cases", "looks like"), rows, numeric=(0,))
         print(f"{len(nameless)} of {len(failed)} failures look like nothing that is known")
     else:
         print("nothing failed")

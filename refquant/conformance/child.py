@@ -1,6 +1,7 @@
 """A child process that may crash, hang, flood or lie: started in limits, read without blocking."""
 
 import os
+import re
 import selectors
 import shlex
 import signal
@@ -16,6 +17,7 @@ from refquant.conformance.replies import Limits
 __all__ = ["Child", "limited"]
 
 KEPT_LOG = 8 << 10
+TELLING = re.compile(r"error|exception|panic|fault|abort|assert|cannot|not found", re.IGNORECASE)
 
 
 def limited(command: Sequence[str], limits: Limits) -> list[str]:
@@ -118,6 +120,12 @@ class Child:
         size = os.fstat(self._errors.fileno()).st_size
         self._errors.seek(max(size - KEPT_LOG, 0))
         return self._errors.read().decode("utf-8", "replace")
+
+    def last_words(self) -> str:
+        """The last line of the log that speaks of an error, else the last one."""
+        lines = [line.strip() for line in self.log().splitlines() if line.strip()]
+        telling = [line for line in lines if TELLING.search(line)]
+        return (telling or lines or [""])[-1]
 
     def kill(self) -> None:
         """End the process and all that it started."""

@@ -1,4 +1,4 @@
-"""What the suite compares of a `.rq` file: digests of its tensors, documents and names."""
+"""What the suite compares of a file of tensors: digests of values, documents and names."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.formats.rq import read
+from refquant.formats.safetensors import read_safetensors
 
 __all__ = ["file_digests", "in_order", "names_text"]
 
@@ -20,11 +21,38 @@ def file_digests(path: Path, verify: str) -> Mapping[str, NDArray[Any]]:
     values in binary32, every NaN as 7fc00000; `documents` u8[m, 32] are those of the documents in
     the order of their names; `names` is one of the text of `names_text`.
     """
+    if path.suffix == ".safetensors":
+        return _digests(_safetensors(path), {})
     checkpoint = read(path, verify=cast("Literal['fast', 'full', 'trust']", verify))
     tensors = {name: one.dequantize() for name, one in checkpoint.tensors.items()}
     documents = {name: one.data for name, one in checkpoint.documents.items()}
     if checkpoint.tokenizer is not None:
         documents["tokenizer.json"] = checkpoint.tokenizer.json
+    return _digests(tensors, documents)
+
+
+def _safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The values of a safetensors file in binary32; integers are taken as numbers."""
+    found = {}
+    for name, one in read_safetensors(path).tensors.items():
+        raw = one.data.tobytes()
+        if one.dtype in INTEGERS:
+            values = np.frombuffer(raw, INTEGERS[one.dtype]).astype(np.float32)
+        else:
+            bits = np.frombuffer(raw, FLOATS[one.dtype])
+            wide = bits.astype("<u4") << 16 if one.dtype == "BF16" else bits
+            values = wide.view("<f4") if one.dtype == "BF16" else wide.astype(np.float32)
+        found[name] = values.reshape(one.shape)
+    return found
+
+
+FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}
+INTEGERS = {"U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "BOOL": "u1"}
+
+
+def _digests(
+    tensors: Mapping[str, NDArray[np.float32]], documents: Mapping[str, bytes]
+) -> Mapping[str, NDArray[Any]]:
     shapes = {name: values.shape for name, values in tensors.items()}
     return {
         "tensors": _rows([_values_digest(tensors[name]) for name in in_order(tensors)]),

@@ -24,6 +24,7 @@ class ExecEngine:
         if "{dir}" not in command:
             raise UsageError("the command of --engine-exec must hold {dir}, the folder of a case")
         self.command = command
+        self.option = f"--engine-exec {shlex.quote(command)}"
         self.limits = limits
         self.starts = 0
         self.features = features
@@ -69,8 +70,7 @@ class ExecEngine:
             return Reply("timeout", detail=f"it has not ended within {seconds:g} s")
         status = int(how.rsplit(" ", 1)[1]) if "status" in how else -1
         if status not in STATUSES:
-            log = child.log().strip().splitlines()[-1:]
-            return Reply("crash", detail="; ".join([how, *log]))
+            return Reply("crash", detail="; ".join(filter(None, [how, child.last_words()])))
         return Reply("answer", {"outcome": STATUSES[status], "code": said})
 
 

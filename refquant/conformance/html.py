@@ -15,7 +15,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .15rem .8rem .15rem 0; }
 td.n, th.n { text-align: right; } thead th { border-bottom: 1px solid #999; }
-code, pre { font: 13px/1.45 ui-monospace, monospace; }
+code, pre { font: 13px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: #f4f4f2; padding: .6rem; overflow-x: auto; }
 details { border-top: 1px solid #ddd; padding: .4rem 0; } summary { cursor: pointer; }
 .bad { color: #b3261e; font-weight: 600; } .good { color: #2c7a3f; } .grey { color: #6b6b6b; }
@@ -28,16 +28,18 @@ def html_page(report: Report) -> str:
     """The page: verdict, packs, and every failure with its bytes and its likely reason."""
     name = escape(f"{report.engine['name']} {report.engine['version']}".strip())
     bad = [one for one in report.results if one.result in BAD]
+    option = str(report.engine.get("option") or "--engine 'CMD'")
     verdict = "passes" if report.passed else "does not pass"
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>',
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<style>{STYLE}</style>",
         f"<h1>{name} {verdict}</h1><p>{badge_svg(report)}</p>{_facts(report)}",
         *(f'<p class="bad">This run is no evidence: {escape(one)}</p>' for one in report.problems),
         _likely(bad),
         _packs(report),
         f"<h2>Failures: {len(bad)}</h2>" if bad else "<h2>Nothing failed</h2>",
-        *(_failure(one) for one in bad[:MOST_SHOWN]),
+        *(_failure(one, option) for one in bad[:MOST_SHOWN]),
     ]
     if len(bad) > MOST_SHOWN:
         parts.append(f"<p>{len(bad) - MOST_SHOWN} more stand in the JSON report.</p>")
@@ -88,14 +90,15 @@ def _packs(report: Report) -> str:
     return f"<h2>Packs</h2><table><thead><tr>{head}</tr></thead>{''.join(rows)}</table>"
 
 
-def _failure(one: CaseResult) -> str:
+def _failure(one: CaseResult, option: str) -> str:
     named = "".join(
         f'<p class="named">Looks like {escape(words)}</p>' for words in one.diagnosis[:1]
     )
-    replay = f"refquant conformance replay {one.id}@{one.digest} --engine 'CMD'"
+    replay = f"refquant conformance replay {one.id}@{one.digest} {option}"
     return (
         f'<details><summary><span class="bad">{escape(one.result)}</span> <code>{escape(one.id)}'
-        f"@{one.digest}</code> {escape(one.detail)}</summary><p>{escape(one.why)}</p>{named}"
+        f'@{one.digest}</code><br><span class="grey">{escape(one.detail)}</span></summary>'
+        f"<p>{escape(one.why)}</p>{named}"
         f"{''.join(map(_difference, one.differences))}<pre>{escape(replay)}</pre></details>"
     )
 

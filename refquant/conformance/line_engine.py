@@ -1,6 +1,7 @@
 """An engine with a loop: a child process that is asked one JSON line after the other."""
 
 import json
+import shlex
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,6 +21,7 @@ class LineEngine:
 
     def __init__(self, command: str, limits: Limits) -> None:
         self.command = command
+        self.option = f"--engine {shlex.quote(command)}"
         self.limits = limits
         self.starts = 0
         self._child: Child | None = None
@@ -40,11 +42,13 @@ class LineEngine:
         if self._child is None or self._met:
             self.begin()
         self._met = True
-        seconds = self.limits.start_seconds * self.limits.scale
+        seconds = self.limits.start_seconds * self.limits.patience
         reply = self._ask({"cmd": "hello", "protocol": 1}, seconds, None)
         if reply.kind != "answer":
             raise ConformanceError(
-                f"engine {self.command!r} did not introduce itself: {reply.detail or reply.kind}"
+                f"engine {self.command!r} did not introduce itself: {reply.detail or reply.kind}; "
+                "it has to answer each line with one that begins with @rq "
+                "(`refquant conformance guide`)"
             )
         hello = hello_of(reply.data)
         if isinstance(hello, str):
@@ -79,11 +83,13 @@ class LineEngine:
         deadline = time.monotonic() + seconds
         if not child.write(json.dumps(message).encode() + b"\n", deadline):
             return self._ended("it does not read its input")
-        budget = self.limits.log_bytes
+        budget, said = self.limits.log_bytes, b""
         while budget > 0:
             line = child.line(deadline)
             if line is None:
-                return self._ended(f"no answer within {seconds:g} s")
+                last = f"; the last line was {said[:80].decode('utf-8', 'replace')!r}"
+                return self._ended(f"no answer within {seconds:g} s{last if said else ''}")
+            said = line
             budget -= len(line) + 1
             if line.startswith(MARK):
                 return self._judged(child, line[len(MARK) :], number)
@@ -124,8 +130,7 @@ class LineEngine:
             return self._failed("protocol-error", "a line of more than 1 MiB")
         how = child.ended(0.05)
         if how:
-            said = child.log().strip().splitlines()[-1:]
-            return self._failed("crash", "; ".join([how, *said]))
+            return self._failed("crash", "; ".join(filter(None, [how, child.last_words()])))
         return self._failed("timeout", otherwise)
 
     def _failed(self, kind: Any, detail: str) -> Reply:

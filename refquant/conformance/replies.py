@@ -1,5 +1,6 @@
 """What comes back from an engine for one request, and who the engine says it is."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -23,6 +24,21 @@ class Limits:
     line_bytes: int = 1 << 20
     log_bytes: int = 8 << 20
     """Output without an answer that is read for one case."""
+
+    @property
+    def patience(self) -> float:
+        """What seconds are multiplied by: `scale`, and more where others use the processors.
+
+        A hang is one on an idle machine; where four processes wait for each processor, an engine
+        that works is four times as slow.
+        """
+        return self.scale * _waiting()
+
+
+def _waiting() -> float:
+    """Processes that wait for a processor, per processor: at least 1, at most 8."""
+    load = getattr(os, "getloadavg", lambda: (0.0,))()[0]
+    return min(max(load / (os.cpu_count() or 1), 1.0), 8.0)
 
 
 @dataclass(frozen=True, slots=True)

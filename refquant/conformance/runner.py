@@ -4,7 +4,7 @@ import datetime as dt
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -19,7 +19,7 @@ from refquant.conformance.results import CaseResult, Report, counted
 from refquant.conformance.waivers import Waiver, apply, skipped
 from refquant.errors import ConformanceError
 
-__all__ = ["Engine", "Options", "run"]
+__all__ = ["CONTROLS", "Engine", "Options", "applies", "run", "shuffled", "why_no_evidence"]
 
 CONTROLS: Final = 5
 PATIENCE: Final = 10
@@ -32,6 +32,8 @@ class Engine(Protocol):
     """What the runner asks of an engine, however it is reached."""
 
     starts: int
+    option: str
+    """The option of the command line that names it again, for `replay`."""
 
     def begin(self) -> None:
         """Start without waiting, so that there is less to wait for later."""
@@ -129,7 +131,7 @@ def _too_large(hello: Hello, case: Case) -> bool:
 def _asked(state: _Run, pack: Pack, case: Case) -> CaseResult:
     limits = state.options.limits
     seconds = limits.hostile_seconds if case.op == HOSTILE else limits.seconds
-    request = state.exchange.prepare(pack, case, seconds * limits.scale)
+    request = state.exchange.prepare(pack, case, seconds * limits.patience)
     began = time.perf_counter_ns()
     try:
         reply = state.engine.run(request)
@@ -178,12 +180,12 @@ def _report(
     options = state.options
     in_order = [found[case.id] for _, case in cases]
     results, problems = apply(options.waivers, in_order, dt.datetime.now(tz=dt.UTC).date())
-    problems += _why_no_evidence(state, results)
+    problems += why_no_evidence(results, options.expected, state.controls)
     return Report(
         "refquant.conformance-report/1",
         options.suite,
         options.suite_sha256,
-        _introduced(state.hello),
+        _introduced(state.hello, state.engine.option),
         options.seed,
         options.smoke,
         options.selected,
@@ -196,25 +198,28 @@ def _report(
     )
 
 
-def _why_no_evidence(state: _Run, results: Sequence[CaseResult]) -> list[str]:
+def why_no_evidence(
+    results: Sequence[CaseResult], expected: int, controls: Mapping[str, int]
+) -> list[str]:
+    """Why a run says nothing, whatever its results: cases that were not met, controls that were."""
     problems = []
-    if len(results) != state.options.expected:
-        problems.append(f"{len(results)} cases, and the suite has {state.options.expected}")
-    if state.controls["missed"]:
-        problems.append(f"{state.controls['missed']} corrupt controls were judged right")
+    if len(results) != expected:
+        problems.append(f"{len(results)} cases, and the suite has {expected}")
+    if controls["missed"]:
+        problems.append(f"{controls['missed']} corrupt controls were judged right")
     if not any(one.result not in ("unsupported", "waived", "not-run") for one in results):
         problems.append("not one case was run: the engine's features match none")
-    arrays = [one for one in results if one.result == "pass" and one.op != HOSTILE]
-    if arrays and not any(state.controls.values()):
+    if any(one.result == "pass" for one in results) and not any(controls.values()):
         problems.append("no control could be run")
     return problems
 
 
-def _introduced(hello: Hello) -> dict[str, Any]:
+def _introduced(hello: Hello, option: str) -> dict[str, Any]:
     return {
         "name": hello.name,
         "version": hello.version,
         "language": hello.language,
         "features": list(hello.features),
         "behaviours": dict(hello.behaviours),
+        "option": option,
     }

@@ -16,11 +16,11 @@ import numpy as np
 
 from refquant.conformance.diagnosis import diagnosed
 from refquant.conformance.exchange import Written
-from refquant.conformance.judge import judge, result_of
+from refquant.conformance.judge import corrupted, judge, result_of
 from refquant.conformance.packs import DTYPES, Array, Case, Pack
 from refquant.conformance.replies import OUTCOMES, Hello, Reply, hello_of
 from refquant.conformance.results import CaseResult, Report, counted
-from refquant.conformance.runner import applies
+from refquant.conformance.runner import CONTROLS, applies, shuffled, why_no_evidence
 from refquant.conformance.selection import Selection
 
 __all__ = ["Session", "listen"]
@@ -38,6 +38,7 @@ class Session:
         self.results: dict[str, CaseResult] = {}
         self.waiting: list[tuple[Pack, Case]] = []
         self.asked: tuple[Pack, Case] | None = None
+        self.controls: dict[str, int] | None = None
         self.number = 0
 
     def introduce(self, data: dict[str, Any]) -> str:
@@ -45,8 +46,8 @@ class Session:
         hello = hello_of(data)
         if isinstance(hello, str):
             return hello
-        self.hello, self.results, self.asked = hello, {}, None
-        cases = [(pack, case) for pack in self.selection.packs for case in pack.cases]
+        self.hello, self.results, self.asked, self.controls = hello, {}, None, None
+        cases = self._every()
         self.waiting = [pc for pc in cases if applies(hello, pc[1]) and "file" not in pc[1].params]
         for pack, case in cases:
             self.results[case.id] = result_of(pack, case, "unsupported")
@@ -54,8 +55,16 @@ class Session:
             self.results[case.id] = result_of(pack, case, "not-run")
         return ""
 
+    def _every(self) -> list[tuple[Pack, Case]]:
+        return [(pack, case) for pack in self.selection.packs for case in pack.cases]
+
     def next(self) -> dict[str, Any] | None:
-        """The next message, or None when all cases were asked."""
+        """The next message, or None when all cases were asked, and some again as controls."""
+        if not self.waiting and self.controls is None:
+            self.controls = {"caught": 0, "missed": 0}
+            passed = [(p, c) for p, c in self._every() if self.results[c.id].result == "pass"]
+            wrong = [corrupted(*pc) for pc in shuffled(passed, 1)]
+            self.waiting = [one for one in wrong if one][:CONTROLS]
         if not self.waiting:
             return None
         self.asked = self.waiting.pop(0)
@@ -82,13 +91,18 @@ class Session:
         if data.get("seq") != self.number or data.get("outcome") not in OUTCOMES:
             reply = Reply("protocol-error", detail="an answer with another seq or outcome")
         written = _written(case, data.get("out", {}))
-        self.results[case.id] = judge(pack, case, reply, written, self.hello)
+        result = judge(pack, case, reply, written, self.hello)
+        if self.controls is None:
+            self.results[case.id] = result
+        else:
+            self.controls["caught" if result.result == "fail" else "missed"] += 1
 
     def report(self) -> Report:
         """What is known by now."""
         results = tuple(self.results.values())
         hello = self.hello or Hello("nobody")
-        problems = [] if len(results) == self.selection.expected else ["no engine came"]
+        controls = self.controls or {"caught": 0, "missed": 0}
+        problems = why_no_evidence(results, self.selection.expected, controls)
         engine = {"name": hello.name, "version": hello.version, "language": hello.language}
         report = Report(
             "refquant.conformance-report/1",
@@ -100,7 +114,7 @@ class Session:
             self.selection.partial,
             results,
             tuple(problems),
-            {},
+            dict(controls),
             int((dt.datetime.now(tz=dt.UTC) - self.began).total_seconds()),
             1,
             counted(results),

@@ -1,7 +1,8 @@
 // The line protocol of conformance/SPEC.md for Node 20, without dependencies.
 //
-// An engine is a function of { op, params, inputs, outputs } that returns its outputs by name, each a
-// typed array or a DataView; inputs are Uint8Array by name. It throws Unsupported for what it does not
+// An engine is a function of { op, params, inputs, outputs, shapes } that returns its outputs by name,
+// each a typed array or a DataView, or a promise of them; inputs are Uint8Array by name, shapes their
+// types and shapes. It throws Unsupported for what it does not
 // know, and Rejected with a rule's code for input that breaks a rule.
 import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -28,12 +29,14 @@ function write(path, array) {
   writeFileSync(path, new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
 }
 
-function answer(message, run) {
+async function answer(message, run) {
   if (message.cmd !== "run") return { outcome: "unsupported" };
   try {
     const inputs = Object.fromEntries(message.in.map((one) => [one.name, read(one)]));
     const outputs = Object.fromEntries(message.out.map((one) => [one.name, one]));
-    const written = run({ op: message.op, params: message.params, inputs, outputs });
+    const shapes = Object.fromEntries(message.in.map((one) => [one.name, one]));
+    const task = { op: message.op, params: message.params, inputs, outputs, shapes };
+    const written = await run(task);
     for (const one of message.out) write(one.path, written[one.name]);
   } catch (error) {
     if (error instanceof Unsupported) return { outcome: "unsupported" };
@@ -43,14 +46,16 @@ function answer(message, run) {
   return { outcome: "ok" };
 }
 
-export async function serve(name, features, run) {
+/** `engine` is a name, or an object of name, version and language. */
+export async function serve(engine, features, run) {
+  const known = typeof engine === "string" ? { name: engine, language: "JavaScript" } : engine;
   for await (const line of createInterface({ input: process.stdin })) {
     const message = JSON.parse(line);
     if (message.cmd === "bye") break;
     const said =
       message.cmd === "hello"
-        ? { engine: { name, language: "JavaScript" }, features }
-        : { seq: message.seq, ...answer(message, run) };
+        ? { engine: known, features }
+        : { seq: message.seq, ...(await answer(message, run)) };
     process.stdout.write(`@rq ${JSON.stringify(said)}\n`);
   }
   process.exitCode = 0;
