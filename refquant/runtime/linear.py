@@ -30,6 +30,7 @@ __all__ = [
     "dense",
     "linear",
     "pack_rows",
+    "takes_bias",
     "tiled",
 ]
 
@@ -261,6 +262,13 @@ def tile_bounds(outputs: int, inputs: int, weights: int) -> tuple[int, ...]:
     return (*range(0, outputs, step), outputs)
 
 
+def takes_bias(w: Tiled) -> bool:
+    """Whether a bias goes into the products themselves, as contracts have it, not on top."""
+    if isinstance(w, StackedTiles):
+        return any(takes_bias(part) for part in w.parts)
+    return isinstance(w, SingleTile)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StackedTiles:
     """The tiles of matrices with the same inputs, one matrix after the other."""
@@ -288,6 +296,8 @@ class StackedTiles:
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """The products of every row of x with every row of the matrix, and the bias added."""
+        if takes_bias(self):
+            return StackedMatrix(self.shape, self.parts).product(x, bias)
         return whole_product(self, x, bias)
 
 

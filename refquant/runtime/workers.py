@@ -16,7 +16,7 @@ import numpy as np
 
 from refquant.errors import UsageError
 from refquant.runtime.blas import limit_blas_threads
-from refquant.runtime.linear import Matrix, Tiled, tiled
+from refquant.runtime.linear import Matrix, Tiled, takes_bias, tiled
 from refquant.runtime.ops import Floats
 from refquant.runtime.team import Team
 
@@ -62,6 +62,8 @@ class SharedMatrix:
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """The products of every row of x with every row of the matrix, and the bias added."""
+        if bias is not None and takes_bias(self.matrix):
+            return self.matrix.product(x, bias)
         y = self.crew.product(self.index, x)
         return y if bias is None else np.add(y, bias, out=y)
 
