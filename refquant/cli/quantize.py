@@ -73,6 +73,7 @@ def quantize(
       refquant quantize model.gguf -o model.rq --recipe Q4_K_M --imatrix model.imatrix
       refquant quantize ./hf-folder -o m.rq --recipe Q4_K_M --workers 2 --resume
       refquant quantize ./hf-folder -o m.rq --target-size 90MB --dry-run
+      refquant quantize ./hf-folder -o m.rq --scheme q4_k --report errors.html
     """
     from refquant.cli.source import open_source
     from refquant.library import resolve
@@ -82,6 +83,7 @@ def quantize(
     shown = printing or Printing()
     working = work or Work()
     working.check()
+    shown.check(dry_run=dry_run)
     recipe_for = prepare(wanted or Wanted(), quiet=shown.quiet)
     arguments = (form or Form()).arguments
     path = resolve(source)
@@ -104,6 +106,8 @@ def quantize(
     check_room(output, sum(one.nbytes for one in assignments))
     knowledge = learn(checkpoint, assignments, learning, quiet=shown.quiet)
     result = job.run(knowledge, working, form=arguments, quiet=shown.quiet)
+    if shown.report:
+        job.write_reports(shown.report, knowledge, result, quiet=shown.quiet)
     if shown.json:
         emit_json("quantize", _facts(job, result))
     elif not shown.quiet:
@@ -196,6 +200,37 @@ class _Job:
             except OSError as error:
                 raise explained(error, self.output) from error
         return _Result(root, stored_bytes(self.output), time.perf_counter() - began)
+
+    def write_reports(
+        self, paths: Sequence[Path], knowledge: "Knowledge", result: _Result, *, quiet: bool
+    ) -> None:
+        """Compare the file with its source, and write what was found in each form."""
+        from json import dumps
+
+        from refquant.formats import open_checkpoint
+        from refquant.formats.rq import atomic_file
+        from refquant.quantization.errors_of import errors_of, report_data
+        from refquant.quantization.report_page import report_page
+
+        total = sum(one.weights for one in self.assignments)
+        with progress("measuring", total, quiet=quiet) as meter:
+
+            def measured(name: str, weights: int) -> None:
+                meter.start(name)
+                meter.advance(weights)
+
+            made = open_checkpoint(self.output)
+            found = errors_of(self.checkpoint, made, self.assignments, knowledge.folds, measured)
+            errors = list(found)
+        facts = {"output": self.output.name, "source": self.source.name, "root": result.root}
+        data = report_data(errors, self.recipe, facts)
+        for path in paths:
+            if path.suffix.lower() == ".html":
+                text = report_page(data, errors)
+            else:
+                text = dumps({"schema": "refquant.quantize-report/1", **data}, indent=1) + "\n"
+            with atomic_file(path) as file:
+                file.write(text.encode())
 
 
 @contextmanager

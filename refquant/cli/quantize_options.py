@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -23,6 +24,20 @@ class Printing:
 
     json: Annotated[bool, Parameter(help="Print one JSON object instead of a table.")] = False
     quiet: Annotated[bool, Parameter(help="Print neither progress nor table.")] = False
+    report: Annotated[
+        tuple[Path, ...],
+        Parameter(help="Measure errors and write them to this .html or .json; may be repeated."),
+    ] = ()
+
+    def check(self, *, dry_run: bool) -> None:
+        """Refuse reports that could not be written."""
+        if self.report and dry_run:
+            raise UsageError("--report measures what was written, and --dry-run writes nothing")
+        for path in self.report:
+            if path.suffix.lower() not in (".html", ".json"):
+                raise UsageError(f"--report {path}: expected a name that ends in .html or .json")
+            if not path.parent.is_dir():
+                raise UsageError(f"--report {path}: there is no folder {path.parent}")
 
 
 @Parameter(name="*")

@@ -48,8 +48,11 @@ class Wanted:
             help="Choose schemes by measured errors so that the raw file has at most this size."
         ),
     ] = None
-    target_bpw: Annotated[
-        float | None, Parameter(help="The same with bits per weight over all tensors, such as 4.5.")
+    target_bits_per_weight: Annotated[
+        float | None,
+        Parameter(
+            name="--target-bpw", help="The same with bits per weight over all tensors, such as 4.5."
+        ),
     ] = None
     candidates: Annotated[
         tuple[str, ...],
@@ -78,7 +81,7 @@ def prepare(wanted: Wanted, *, quiet: bool = False) -> Prepared:
             ("--quantize", wanted.quantize),
             ("--compression-method", wanted.compression_method),
             ("--target-size", wanted.target_size),
-            ("--target-bpw", wanted.target_bpw),
+            ("--target-bpw", wanted.target_bits_per_weight),
         )
         if value is not None
     ]
@@ -93,8 +96,8 @@ def prepare(wanted: Wanted, *, quiet: bool = False) -> Prepared:
         raise UsageError(f"--embedding-scheme goes with --scheme; {given[0]} says what ends get")
     if wanted.compression_registry and wanted.compression_method is None:
         raise UsageError("--compression-registry goes with --compression-method")
-    if wanted.target_size is not None or wanted.target_bpw is not None:
-        target = target_of(wanted.target_size, wanted.target_bpw)
+    if wanted.target_size is not None or wanted.target_bits_per_weight is not None:
+        target = target_of(wanted.target_size, wanted.target_bits_per_weight)
         rules = override_rules(wanted.tensor_type)
         return lambda checkpoint: targeted_recipe(
             checkpoint, target, wanted.candidates, rules, quiet=quiet
