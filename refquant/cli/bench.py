@@ -51,10 +51,11 @@ def bench(
     """Measure how quick a model is on this machine.
 
     Prints the rates of reading a prompt and of writing after it, the time to load, memory of all
-    its processes beyond what the interpreter takes before, and what share of a token's time each
-    operation takes. Two limits are measured on the spot: how fast memory is read, which bounds
-    writing, and how fast BLAS multiplies, which bounds reading a prompt. The prompt is made of
-    token ids drawn with a fixed seed. Whatever else runs on the machine makes all of it slower.
+    its processes beyond what the interpreter takes before (and the peak with pages of files), and
+    what share of a token's time each operation takes. Two limits are measured on the spot: how fast
+    memory is read, which bounds writing, and how fast BLAS multiplies, which bounds reading a
+    prompt. The prompt is made of token ids drawn with a fixed seed. Whatever else runs on the
+    machine makes all of it slower.
 
     For example:
       refquant bench demo

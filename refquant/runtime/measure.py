@@ -136,12 +136,14 @@ def _by_operation(profile: cProfile.Profile) -> dict[str, float]:
 def held_memory(model: Model | None = None) -> int | None:
     """Bytes of memory that this process and a model's workers hold; None where nobody tells.
 
-    What they share counts once, pages of files too.
+    What they share counts once. Pages of files do not count: the system has them in any case, and
+    takes them back when it likes.
     """
     try:
-        total = _kilobytes(Path("/proc/self/status"), "VmRSS:")
+        status = Path("/proc/self/status")
+        total = _kilobytes(status, "RssAnon:") + _kilobytes(status, "RssShmem:")
         for pid in () if model is None or model.crew is None else model.crew.pids:
-            total += _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Private_")
+            total += _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Private_Dirty:")
     except OSError:
         return None
     return 1024 * total
