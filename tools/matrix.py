@@ -9,6 +9,9 @@ or an environment of `tools/oracles.py`. One that is not there is listed with th
 
 import argparse
 import json
+import platform
+import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -36,13 +39,21 @@ ADAPTERS = ROOT / "conformance" / "engines"
 
 @dataclass(frozen=True)
 class Adapter:
-    """A file of `conformance/engines`, its arguments, and the oracle whose interpreter runs it."""
+    """A file of `conformance/engines`, its arguments, and the oracle whose interpreter runs it.
+
+    With `npm`, a package and its version, the file is run by Node, and the package is installed
+    into the folder of the oracle when it is first asked for.
+    """
 
     file: str
     oracle: str = ""
+    npm: str = ""
 
     def command(self) -> str:
         """What starts it from the root of the repository."""
+        if self.npm:
+            modules = Path(".oracles", self.oracle, "node_modules")
+            return f"env REFQUANT_NODE_MODULES={modules} node conformance/engines/{self.file}"
         python = (
             Path(".oracles", self.oracle, "bin", "python") if self.oracle else ".venv/bin/python"
         )
@@ -50,14 +61,47 @@ class Adapter:
 
     def started(self) -> str:
         """What starts it from anywhere."""
+        if self.npm:
+            modules = oracles.folder() / self.oracle / "node_modules"
+            return f"env REFQUANT_NODE_MODULES={modules} node {ADAPTERS}/{self.file}"
         python = oracles.python_of(self.oracle) if self.oracle else Path(sys.executable)
         return f"{python} {ADAPTERS}/{self.file}"
 
+    def environment(self) -> str:
+        """What it runs in: the versions of the interpreter and of NumPy."""
+        if self.npm:
+            return f"Node {_said(['node', '--version']).removeprefix('v')}"
+        code = (
+            "import platform, numpy; "
+            "print(platform.python_implementation(), platform.python_version() + ',', "
+            "'NumPy', numpy.__version__)"
+        )
+        return _said([self.started().split()[0], "-c", code])
+
     def missing(self) -> str:
         """Why it cannot be run, or an empty text."""
+        if self.npm:
+            return self._install()
         if not self.oracle or oracles.python_of(self.oracle).exists():
             return ""
         return f"no environment {self.oracle}; `make oracles` builds it"
+
+    def _install(self) -> str:
+        """Install the package of npm where it is missing; why that cannot be, or an empty text."""
+        place = oracles.folder() / self.oracle
+        if (place / "node_modules" / self.npm.rpartition("@")[0]).is_dir():
+            return ""
+        if not shutil.which("npm"):
+            return f"npm is not on this machine; {self.npm} needs it"
+        place.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--ignore-scripts", "--no-save", "--prefix", str(place)]
+        done = subprocess.run([*command, self.npm], capture_output=True, text=True, check=False)
+        return "" if done.returncode == 0 else f"npm: {done.stderr.strip().splitlines()[-1]}"
+
+
+def _said(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 ENGINES = {
@@ -74,7 +118,13 @@ ENGINES = {
     "mlx": Adapter("mlx_engine.py", "mlx"),
     "onnx": Adapter("onnx_engine.py reference", "onnx"),
     "onnxruntime": Adapter("onnx_engine.py runtime", "onnx"),
+    "litert": Adapter("litert_engine.py builtin", "aeq"),
+    "litert_reference": Adapter("litert_engine.py reference", "aeq"),
     "tract": Adapter("tract_engine.py", "tract"),
+    "onnxruntime_web": Adapter(
+        "onnxruntime_web.mjs", "onnxruntime_web", npm="onnxruntime-web@1.30.0"
+    ),
+    "safetensors": Adapter("safetensors_engine.py"),
 }
 
 
@@ -99,6 +149,7 @@ def measured(name: str, chosen: Selection) -> dict[str, Any]:
     return {
         "id": name,
         **{key: report.engine[key] for key in ("name", "version", "language")},
+        "environment": ENGINES[name].environment(),
         "command": ENGINES[name].command(),
         "counts": report.counts,
         "problems": list(report.problems),
@@ -155,6 +206,21 @@ def _entry(
     }
 
 
+def _machine() -> dict[str, str]:
+    """Where the engines ran."""
+    libc = " ".join(platform.libc_ver()).strip()
+    return {"Run on": f"{platform.system()} {platform.machine()}", "with": libc or "its own libc"}
+
+
+def _schemes(chosen: Selection) -> dict[str, str]:
+    """The names of schemes by the ends of the features that speak of them."""
+    cases = [case for pack in chosen.packs for case in pack.cases if "scheme" in case.params]
+    return {
+        case.features[0].partition(".")[2]: str(case.params["scheme"])
+        for case in sorted(cases, key=lambda case: case.id)
+    }
+
+
 def main() -> int:
     """Run, print, and write unless only some were named."""
     parser = argparse.ArgumentParser(description="the suite put to every engine that is there")
@@ -172,8 +238,14 @@ def main() -> int:
             print(f"  {deviation['kind']}: {deviation['why']}\n    {deviation['replay']}")
         engines.append(one)
     if not names:
-        found = {"schema": "refquant.matrix/1", "suite": chosen.suite.suite, "engines": engines}
-        found["suite_sha256"] = chosen.sha256
+        found = {
+            "schema": "refquant.matrix/1",
+            "suite": chosen.suite.suite,
+            "suite_sha256": chosen.sha256,
+            "environment": _machine(),
+            "schemes": _schemes(chosen),
+            "engines": engines,
+        }
         folder = ROOT / "conformance"
         (folder / "matrix.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         (folder / "matrix.html").write_text(page(found), "utf-8")

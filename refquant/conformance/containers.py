@@ -8,10 +8,16 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.conformance.operations import Arrays, Task
 from refquant.formats.rq import read
 from refquant.formats.safetensors import read_safetensors
 
-__all__ = ["file_digests", "in_order", "names_text"]
+__all__ = ["file_digests", "in_order", "names_text", "perform"]
+
+
+def perform(task: Task) -> Arrays:
+    """The answer to a `container` case."""
+    return file_digests(Path(task.params["file"]), task.params["verify"])
 
 
 def file_digests(path: Path, verify: str) -> Mapping[str, NDArray[Any]]:

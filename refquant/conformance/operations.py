@@ -140,9 +140,17 @@ def _linear(task: Task) -> Arrays:
     return {"y": task.inputs["x"] @ weights.T}
 
 
+OF_FILES: Final[Mapping[str, str]] = {
+    "container": "containers",
+    "model": "file_models",
+    "tokenize": "file_texts",
+    "detokenize": "file_texts",
+}
+"""Modules of the operations on files: each needs much that the others' start need not wait for."""
+
+
 def _of_file(task: Task) -> Arrays:
-    """Operations on files need much of the package, which the others' start need not wait for."""
-    found: Arrays = import_module("refquant.conformance.file_operations").perform(task)
+    found: Arrays = import_module(f"refquant.conformance.{OF_FILES[task.op]}").perform(task)
     return found
 
 
@@ -161,10 +169,7 @@ OPERATIONS: Final[Mapping[str, Callable[[Task], Arrays]]] = {
     "integer_matmul": _integer_matmul,
     "requantize": _requantize,
     "linear": _linear,
-    "container": _of_file,
-    "model": _of_file,
-    "tokenize": _of_file,
-    "detokenize": _of_file,
+    **dict.fromkeys(OF_FILES, _of_file),
 }
 """By the names of `conformance/SPEC.md`."""
 
