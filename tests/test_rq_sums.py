@@ -47,8 +47,11 @@ def test_writing_back_early_is_no_more_than_a_wish(tmp_path):
         early = Writeback(file)
         early.reached(9 << 20)
         early.reached(20 << 20)
+        early.arrive(20 << 20)
     # Of a file that is none of this kind nothing comes either.
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb"), os.fdopen(writer, "wb") as pipe:
-        Writeback(pipe).reached(9 << 20)
+        early = Writeback(pipe)
+        early.reached(9 << 20)
+        early.arrive(9 << 20)
     assert (tmp_path / "a").read_bytes() == bytes(20 << 20)

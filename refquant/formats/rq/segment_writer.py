@@ -129,6 +129,7 @@ class SegmentWriter:
 
     def finish(self) -> bytes:
         """Write the table, then the preamble, and return the root digest."""
+        self._writeback.arrive(self.position)
         self._summer.finish()
         table = self._table(0)
         features = self.features | (FEATURE_ZSTD if self.has_frames else 0)

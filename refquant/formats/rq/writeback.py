@@ -15,8 +15,11 @@ __all__ = ["Writeback"]
 _STEP: Final = 8 << 20
 """Bytes that are sent off together: enough for the disk to be busy with."""
 
-_SYNC_FILE_RANGE_WRITE: Final = 2
-"""`linux/fs.h`: begin to write dirty pages of the range, and wait for none."""
+_WRITE: Final = 2
+"""`linux/fs.h`, SYNC_FILE_RANGE_WRITE: begin to write dirty pages, and wait for none."""
+
+_WRITE_AND_WAIT: Final = 7
+"""The same between WAIT_BEFORE and WAIT_AFTER: until all pages are written."""
 
 
 @cache
@@ -46,8 +49,17 @@ class Writeback:
         length = position - self._sent
         if length < _STEP:
             return
+        self._sync(self._sent, length, _WRITE)
+        self._sent = position
+
+    def arrive(self, position: int) -> None:
+        """Wait for everything before `position`, if it was worth beginning; the sums go on."""
+        if self._sent:
+            self._file.flush()
+            self._sync(0, position, _WRITE_AND_WAIT)
+
+    def _sync(self, start: int, length: int, how: int) -> None:
         begin = _sync_file_range()
         if begin is not None:
             # A failure shows again in `fsync`, and there it counts.
-            begin(self._file.fileno(), self._sent, length, _SYNC_FILE_RANGE_WRITE)
-        self._sent = position
+            begin(self._file.fileno(), start, length, how)
