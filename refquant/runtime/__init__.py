@@ -4,7 +4,8 @@ Read in this order: `ops.py` and `linear.py` (arithmetic), `attention.py`, `rope
 (the parts of a layer), `decoder.py` (the whole forward pass), `cache.py`, `weights.py`, `parts.py`,
 `decoder_weights.py` and `model.py` (from a file to something that runs), `sampling.py` and
 `generate.py` (the loop), `text_stream.py` and `tokenizer.py` (text). Beside them `encoder.py`
-(text to vectors) and `diffusion.py` (filling in masks).
+(text to vectors), `diffusion.py` (filling in masks), `speculate.py` (several tokens at once), and
+`workers.py` and `team.py` (products by several processes).
 """
 
 from refquant.runtime.diffusion import DiffusionOptions
