@@ -19,6 +19,7 @@ code, pre { font: 13px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: #f4f4f2; padding: .6rem; overflow-x: auto; }
 details { border-top: 1px solid #ddd; padding: .4rem 0; } summary { cursor: pointer; }
 .bad { color: #b3261e; font-weight: 600; } .good { color: #2c7a3f; } .grey { color: #6b6b6b; }
+pre.wrap { white-space: pre-wrap; overflow-wrap: anywhere; }
 mark { background: #ffd9d4; } .named { background: #fff6d6; padding: .3rem .6rem; }
 """
 MOST_SHOWN = 200
@@ -78,10 +79,10 @@ def _packs(report: Report) -> str:
     rows = []
     for pack, counts in packs.items():
         bad = sum(count for name, count in counts.items() if name in BAD)
-        kind = "bad" if bad else "good" if counts["pass"] else "grey"
+        kind = "good" if counts["pass"] else "grey"
         rows.append(
             f'<tr><td>{escape(pack)}</td><td class="n {kind}">{counts["pass"]}</td>'
-            f'<td class="n">{bad or ""}</td>'
+            f'<td class="n bad">{bad or ""}</td>'
             f'<td class="n grey">{counts["unsupported"] or ""}</td></tr>'
         )
     head = (
@@ -99,7 +100,8 @@ def _failure(one: CaseResult, option: str) -> str:
         f'<details><summary><span class="bad">{escape(one.result)}</span> <code>{escape(one.id)}'
         f'@{one.digest}</code><br><span class="grey">{escape(one.detail)}</span></summary>'
         f"<p>{escape(one.why)}</p>{named}"
-        f"{''.join(map(_difference, one.differences))}<pre>{escape(replay)}</pre></details>"
+        f"{''.join(map(_difference, one.differences))}"
+        f'<pre class="wrap">{escape(replay)}</pre></details>'
     )
 
 
