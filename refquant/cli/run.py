@@ -1,7 +1,10 @@
 """`refquant run`: write text with a model, as it comes."""
 
+import gc
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from refquant.cli.chat import Chatting, converse, spelling
+from refquant.cli.checked import checked_meanwhile
 from refquant.cli.computing import Computing, loaded
 from refquant.cli.logit_bias import read_biases
 from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
@@ -121,7 +125,7 @@ def run(
     text = _read_prompt(prompt, file)
     check_saving(chosen, path)
     began = time.perf_counter()
-    with status(f"loading {model}"):
+    with _loading(model):
         begun = _begin(path, text, chosen, options, trace)
     begun.load_seconds = time.perf_counter() - began
     if shown.json:
@@ -150,6 +154,23 @@ class _Begun:
     load_seconds: float = 0.0
 
 
+@contextmanager
+def _loading(name: Path | str) -> Iterator[None]:
+    """Show that a model is being loaded.
+
+    What loading makes stays for the most part, and going through it time and again to find garbage
+    took a seventh of the time to the first token.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with status(f"loading {name}"):
+            yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 def _check_alone(
     option: str, shown: Printing, computing: Computing, given: dict[str, bool]
 ) -> None:
@@ -173,8 +194,7 @@ def _each(path: Path | str, computing: Computing, options: Any, prompts: Path) -
     from refquant.runtime import Tokenizer, generate
 
     texts = read_prompts(prompts)
-    with status(f"loading {path}"):
-        checkpoint = _opened(path)
+    with _loading(path), _opened(path) as checkpoint:
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
         model = loaded(checkpoint, computing)
 
@@ -199,8 +219,7 @@ def _chat(path: Path | str, computing: Computing, options: Any, talk: Chatting) 
     from refquant.runtime import Tokenizer
     from refquant.runtime.chat import ChatSession
 
-    with status(f"loading {path}"):
-        checkpoint = _opened(path)
+    with _loading(path), _opened(path) as checkpoint:
         spell, system = spelling(checkpoint, path, talk)
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
         model = loaded(checkpoint, computing)
@@ -244,10 +263,10 @@ def _begin(
     from refquant.runtime import Tokenizer, generate
     from refquant.runtime.decoder import watch_nothing
 
-    checkpoint = _opened(path)
-    tokenizer = Tokenizer(checkpoint.need_tokenizer())
-    ids = tokenizer.encode(text)
-    model = loaded(checkpoint, computing)
+    with _opened(path) as checkpoint:
+        tokenizer = Tokenizer(checkpoint.need_tokenizer())
+        ids = tokenizer.encode(text)
+        model = loaded(checkpoint, computing)
     chosen = _fitting(options, tokenizer, model.context - len(ids))
     watch = watch_nothing if computing.trace is None else trace.watch
     cache = opened_cache(computing, model, ids, len(ids) + chosen.max_tokens)
@@ -256,19 +275,21 @@ def _begin(
     return _Begun(ids, generation, model, cache, cached)
 
 
-def _opened(path: Path | str) -> "Checkpoint":
-    """A model that can read text and run."""
+@contextmanager
+def _opened(path: Path | str) -> Iterator["Checkpoint"]:
+    """A model that can read text and run; when the `with` ends it has been checked."""
     from refquant.formats import open_checkpoint
-    from refquant.formats.rq import check_runnable
     from refquant.formats.rq.read import StoredDocuments
 
     checkpoint = open_checkpoint(path)
     checkpoint.need_architecture()
     if checkpoint.tokenizer is None:
         raise UnsupportedError(f"{path} holds no tokenizer, so it cannot read a prompt")
-    if isinstance(checkpoint.documents, StoredDocuments):
-        check_runnable(checkpoint)
-    return checkpoint
+    if not isinstance(checkpoint.documents, StoredDocuments):
+        yield checkpoint
+        return
+    with checked_meanwhile(checkpoint):
+        yield checkpoint
 
 
 def _stream(generation: "Generation", opening: str) -> list[int]:
