@@ -126,6 +126,12 @@ ORACLES = {
         reason="words and values of AutoGPTQ's linear layers, with act-order",
         minutes=4,
     ),
+    "autoround": Oracle(
+        requirements=("torch==2.13.0", "auto-round==0.16.1", "numpy"),
+        probe="from auto_round_extension.torch import qlinear_torch, qlinear_torch_zp",
+        reason="words and values of GPTQ layers whose zero points are stored as they are",
+        minutes=4,
+    ),
     "quanto": Oracle(
         requirements=("torch==2.13.0", "optimum-quanto==0.2.7", "numpy"),
         probe="import optimum.quanto",
