@@ -159,9 +159,12 @@ def _has_special_codes(scheme: Scheme) -> bool:
 
 
 def _lacks_zero(scheme: Scheme) -> bool:
-    """Whether codes are powers of two, so that zeros and negative weights may become NaN."""
+    """Whether zeros may become NaN: codes are powers of two, or the scale of zeros is 0."""
     elements = (scheme.layout.fields[name].element for name in code_fields(scheme.layout))
-    return any(isinstance(e, Minifloat) and e.specials == "e8m0" for e in elements)
+    if any(isinstance(e, Minifloat) and e.specials == "e8m0" for e in elements):
+        return True
+    zeros = quantize(np.zeros(fitting_shape(scheme, 1), np.float32), scheme)
+    return not np.isfinite(zeros.dequantize()).all()
 
 
 def _shape(scheme: Scheme, kind: str) -> tuple[int, ...]:
