@@ -8,7 +8,8 @@ matrices of attention and the networks take the scheme, the ends of the model st
 first half of the text that demo's training left out is what algorithms learn from, the second half
 is what models are judged on, in windows of 512 tokens whose second half is scored. The divergence
 is that of Kullback and Leibler from the unquantized model, in nats a token; its gain is the mean of
-the difference from RTN at each token, with its standard error.
+the difference from RTN at each token, with its standard error. `hadamard` is RTN of the rotated
+model.
 """
 
 import argparse
@@ -28,9 +29,11 @@ from refquant.evaluate import Divergence, Recorded, divergence
 from refquant.formats import Checkpoint, open_checkpoint
 from refquant.library import resolve
 from refquant.quantization import Knowledge, quantized_plan
+from refquant.quantization.algorithms import LEARNING
 from refquant.quantization.folding import folded, folded_importance, folds_of
 from refquant.quantization.inputs import InputMoments, collect_inputs, cut_windows
 from refquant.quantization.ranges import calibrated, collect_ranges, needs_ranges
+from refquant.quantization.rotation import rotated_checkpoint
 from refquant.recipe import Assignment, Recipe, Rule, assign
 from refquant.runtime import Model, Tokenizer, load_model
 from refquant.schemes import scheme as find_scheme
@@ -47,6 +50,7 @@ class Case:
     algorithms: Sequence[str]
     compute: str = "weight-only"
     activation: str = ""
+    layers: str = ""
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
@@ -59,8 +63,8 @@ CASES = (
     Case("int/affine[bits=4,channel]", ("rtn", "percentile", "mse", "octav", "gptq")),
     Case("ggml/q4_0", ("rtn", "mse", "imatrix", "gptq", "awq")),
     Case("ggml/q3_k", ("rtn", "mse", "imatrix", "gptq", "awq")),
-    Case("aeq/int8", ("rtn", "smoothquant"), "static", "int8_static"),
-    Case("aeq/int8", ("rtn", "smoothquant"), "dynamic", "litert_symmetric"),
+    Case("aeq/int8", ("rtn", "smoothquant", "hadamard"), "static", "int8_static"),
+    Case("aeq/int8", ("rtn", "smoothquant", "hadamard"), "dynamic", "litert_symmetric"),
 )
 
 
@@ -94,8 +98,11 @@ class Bench:
 
     def judged(self, case: Case, algorithm: str) -> tuple[Divergence, float]:
         """The divergence of a quantized model, and its bits per weight of what was quantized."""
-        decided = assign(self.checkpoint, _recipe(case, algorithm))
-        made = quantized(self.checkpoint, decided, self._knowledge(decided))
+        source = self.checkpoint
+        if algorithm == "hadamard":
+            source, algorithm = rotated_checkpoint(source), "rtn"
+        decided = assign(source, _recipe(case, algorithm))
+        made = quantized(source, decided, self._knowledge(source, decided))
         model = load_model(made)
         found = divergence(
             model, self.recorded, self.judge, window=WINDOW, windows=self.windows, bos=self._bos
@@ -109,13 +116,14 @@ class Bench:
         spec = self.checkpoint.need_tokenizer()
         return spec.bos if spec.add_bos else None
 
-    def _knowledge(self, decided: Sequence[Assignment]) -> Knowledge:
-        moments = self.moments
-        folds = folds_of(self.checkpoint, decided, moments)
+    def _knowledge(self, source: Checkpoint, decided: Sequence[Assignment]) -> Knowledge:
+        learns = any(one.algorithm in LEARNING for one in decided)
+        moments = self.moments if learns else {}
+        folds = folds_of(source, decided, moments)
         names = needs_ranges(decided)
         static = {}
         if names:
-            model: Model = load_model(folded(self.checkpoint, folds), compute="weight-only")
+            model: Model = load_model(folded(source, folds), compute="weight-only")
             batches = cut_windows(model, self.learn, WINDOW, self.learned)
             ranges = collect_ranges(model, batches, RangeRule(), names=names)
             static = calibrated(decided, ranges)
@@ -130,6 +138,7 @@ def _recipe(case: Case, algorithm: str) -> Recipe:
         role=("attention", "feedforward"),
         compute=case.compute,  # type: ignore[arg-type]  # a word of the recipe's
         activation=case.activation,
+        layers=case.layers,
         algorithm=algorithm,  # type: ignore[arg-type]
         options=dict(case.options.get(algorithm, {})),  # type: ignore[arg-type]
     )
@@ -182,6 +191,7 @@ def main() -> None:
     parser.add_argument("--calibration-windows", type=int, default=32)
     parser.add_argument("--only", default="", help="schemes whose name contains this")
     parser.add_argument("--algorithms", nargs="*", default=(), help="only these")
+    parser.add_argument("--layers", default="", help="quantize these only, such as 0-9")
     options = parser.parse_args()
     bench = Bench(options.model, options.windows, options.calibration_windows)
     print(
@@ -191,7 +201,7 @@ def main() -> None:
     for case in CASES:
         chosen = [one for one in case.algorithms if one in (options.algorithms or case.algorithms)]
         if options.only in case.scheme and len(chosen) > 1 and bench.fits(case):
-            rows(bench, replace(case, algorithms=chosen))
+            rows(bench, replace(case, algorithms=chosen, layers=options.layers))
 
 
 if __name__ == "__main__":
