@@ -18,6 +18,7 @@ from bench.codecs import decode_rows, encode_rows, fit_rows, missing_peers
 from bench.commands import command_rows
 from bench.container import container_facts, container_rows
 from bench.products import product_rows
+from bench.quantizing import quantizing_facts, quantizing_rows
 from bench.timing import print_table
 
 GROUPS = {
@@ -27,10 +28,15 @@ GROUPS = {
     "products": (product_rows, "ns per 1000 products"),
     "commands": (command_rows, "microseconds"),
     "container": (container_rows, "microseconds"),
+    "quantize": (quantizing_rows, "milliseconds"),
 }
 
 # What a group measures beside times, as (what, how much).
-FACTS = {"container": container_facts, "fits": missing_peers}
+FACTS = {
+    "container": container_facts,
+    "fits": missing_peers,
+    "quantize": quantizing_facts,
+}
 
 
 def main() -> None:

@@ -3,11 +3,14 @@ import os
 import pickle
 import struct
 import zipfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from refquant.errors import FormatError, RefquantError, UnsupportedError, UsageError
 from refquant.formats import open_checkpoint
+from refquant.formats.mapped import let_go, map_file
 from tests import gguf_bytes, safetensors_bytes
 
 
@@ -89,3 +92,30 @@ def test_a_file_that_ends_behind_its_magic_is_damaged(tmp_path, magic):
 
 def test_a_directory_without_a_configuration_is_unsupported(tmp_path):
     assert isinstance(failure(tmp_path), UnsupportedError)
+
+
+def test_what_is_let_go_is_read_again(tmp_path):
+    data = np.arange(1 << 20, dtype=np.uint8)
+    (tmp_path / "x").write_bytes(data.tobytes())
+    mapped = map_file(tmp_path / "x")
+    part = mapped[5000:900_001].reshape(1, -1)
+    for array in (part, mapped, part[:, 7:], data, np.zeros(4)):
+        let_go(array)
+    assert np.array_equal(mapped, data)
+    assert np.array_equal(part[0], data[5000:900_001])
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux")
+def test_what_is_let_go_is_no_longer_in_memory(tmp_path):
+    (tmp_path / "x").write_bytes(bytes(64 << 20))
+    mapped = map_file(tmp_path / "x")
+
+    def resident():
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Rss:"))
+
+    before = resident()
+    assert mapped.sum() == 0
+    assert resident() - before > 60_000
+    let_go(mapped[: 48 << 20])
+    assert resident() - before < 20_000

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from refquant.errors import UsageError
 
-__all__ = ["map_file", "shown"]
+__all__ = ["let_go", "map_file", "shown"]
 
 
 def map_file(path: str | os.PathLike[str], *, use_mmap: bool = True) -> NDArray[np.uint8]:
@@ -28,6 +28,23 @@ def map_file(path: str | os.PathLike[str], *, use_mmap: bool = True) -> NDArray[
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"cannot open {os.fspath(path)}: {reason}") from error
+
+
+def let_go(part: NDArray[np.uint8]) -> None:
+    """Give the memory of a mapped part back to the system, which reads it again if it is asked for.
+
+    Pages of a mapping count as a process's own from their first touch on; who goes through a large
+    file once lets go of what is behind. Arrays that are no part of a mapping are left alone.
+    """
+    whole: object = part
+    while isinstance(whole, np.ndarray) and isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    mapped = getattr(getattr(whole, "base", None), "obj", getattr(whole, "base", None))
+    if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
+        return
+    first = part.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+    start = first // mmap.PAGESIZE * mmap.PAGESIZE
+    mapped.madvise(mmap.MADV_DONTNEED, start, first + part.nbytes - start)
 
 
 def shown(name: str) -> str:

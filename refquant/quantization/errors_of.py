@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from refquant.errors import SchemeError
 from refquant.formats.checkpoint import Checkpoint
+from refquant.formats.mapped import let_go
 from refquant.quantization.folding import Fold
 from refquant.recipe import Assignment, Recipe, layer_of, role_of
 from refquant.tensor import QuantizedTensor
@@ -76,6 +77,9 @@ def errors_of(
     for one in assignments:
         fold = (folds or {}).get(one.tensor)
         yield tensor_errors(one, source.tensors[one.tensor], made.tensors[one.tensor], fold)
+        for checkpoint in (source, made):
+            for plane in checkpoint.tensors[one.tensor].planes.values():
+                let_go(plane)
         if progress is not None:
             progress(one.tensor, one.weights)
 

@@ -10,6 +10,7 @@ from refquant.arithmetic.static import StaticParameters
 from refquant.driver import Scheme
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.compute import COMPUTE_EXTENSION
+from refquant.formats.mapped import let_go
 from refquant.formats.rq import Plan, PlannedTensor
 from refquant.formats.rq.plan import Buffer
 from refquant.quantization.algorithms import encoded
@@ -166,6 +167,8 @@ def planned_tensor(
         if kept:
             return source.planes
         weights = source.dequantize(threads=threads)
+        for plane in source.planes.values():
+            let_go(plane)
         if assignment.precision:
             weights = quantize(weights, assignment.precision, threads=threads).dequantize()
         if fold is not None:
