@@ -1,8 +1,10 @@
 """Units, tables, escapes and progress."""
 
 import io
+import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +113,11 @@ def test_a_terminal_gets_a_bar_unless_quiet(monkeypatch, quiet):
         meter.start("some.tensor")
         meter.advance(500)
     assert ("some.tensor" in screen.getvalue()) is not quiet
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the fault is Linux's")
+def test_peak_memory_is_not_that_of_the_program_before():
+    held = bytearray(300 << 20)
+    asked = "from refquant.cli.output import peak_memory; print(peak_memory())"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True)
+    assert 1 << 20 < int(done.stdout) < len(held)

@@ -5,6 +5,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, TextIO
 
 __all__ = [
@@ -134,6 +135,11 @@ def print_pairs(
 
 def peak_memory() -> int | None:
     """Most bytes that this process has held at once; None where the system does not tell."""
+    # What getrusage says on Linux begins with the peak of the program that started this one.
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text("ascii", "replace").splitlines()
+        return next((int(s.split()[1]) << 10 for s in lines if s.startswith("VmHWM:")), None)
     try:
         import resource
     except ImportError:
