@@ -33,7 +33,6 @@ OTHERS = {
     "onnx_engine.py runtime": ("onnx", "encode/onnx"),
     "tract_engine.py": ("tract", "decode/tract"),
     "litert_engine.py reference": ("aeq", "decode/tflite"),
-    "litert_engine.py builtin": ("aeq", "bytes/float"),
 }
 
 

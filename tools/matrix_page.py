@@ -48,7 +48,8 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere }
   tbody th { position: static; width: auto; border: 0; padding-bottom: 0 }
   td { border: 0; padding: .1rem .6rem } td:empty { display: none }
   td::before { content: attr(data-engine) " "; display: inline-block; min-width: 9rem;
-    color: var(--soft); margin-right: .4rem } tr { border-bottom: 1px solid var(--line); padding: .2rem 0 }
+    color: var(--soft); margin-right: .4rem }
+  tr { border-bottom: 1px solid var(--line); padding: .2rem 0 }
 }
 """
 SCRIPT = """
