@@ -191,3 +191,24 @@ def test_zero_points_that_do_not_fit(contract, zero, ends):
     for parameters in (StaticParameters(1.0, zero, 1.0, 0), StaticParameters(1.0, 0, 1.0, zero)):
         with pytest.raises(SchemeError, match=ends):
             static_layer(contract, parameters, weights, scale)
+
+
+@pytest.mark.parametrize(
+    ("contract", "inputs", "outputs"),
+    [
+        ("int8_static", [1, 2, -1], [1, -1]),
+        ("int8_static_optimized", [0, 2, 0], [1, 0]),
+        ("int8_static_xnnpack", [0, 2, 0], [0, 0]),
+        ("int8_static_double", [1, 2, -1], [1, -1]),
+        ("int8_static_single", [1, 2, -1], [1, 0]),
+        ("int16_static", [1, 2, -1], [1, -1]),
+        ("int16_static_optimized", [0, 2, 0], [1, 0]),
+    ],
+)
+def test_contracts_differ_in_ties(contract, inputs, outputs):
+    halves = np.float32([0.5, 1.5, -0.5])
+    assert static_codes(contract, halves, 1.0, 0).tolist() == inputs
+    known = StaticParameters(1.0, 0, 2.0, 0)
+    layer = static_layer(contract, known, np.ones((1, 1), np.int8), np.ones(1, np.float32))
+    dtype = STATIC[contract].limits.dtype
+    assert layer.codes(np.array([[1], [-1]], dtype))[:, 0].tolist() == outputs
