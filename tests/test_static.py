@@ -199,7 +199,8 @@ def test_zero_points_that_do_not_fit(contract, zero, ends):
         ("int8_static", [1, 2, -1], [1, -1]),
         ("int8_static_optimized", [0, 2, 0], [1, 0]),
         ("int8_static_xnnpack", [0, 2, 0], [0, 0]),
-        ("int8_static_double", [1, 2, -1], [1, -1]),
+        # The doubling high product sends a negative tie up; the shift behind it would not.
+        ("int8_static_double", [1, 2, -1], [1, 0]),
         ("int8_static_single", [1, 2, -1], [1, 0]),
         ("int16_static", [1, 2, -1], [1, -1]),
         ("int16_static_optimized", [0, 2, 0], [1, 0]),
