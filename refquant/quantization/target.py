@@ -30,6 +30,7 @@ from refquant.formats.rq.preamble import ENTRY_BYTES, PREAMBLE_BYTES
 from refquant.recipe import KEEP, Assignment, Recipe, Rule, assign
 from refquant.recipe.assignment import subject
 from refquant.schemes import scheme as find_scheme
+from refquant.schemes.storage import layout_of
 from refquant.tensor import quantize
 
 __all__ = ["CANDIDATES", "Choice", "Reach", "Target", "target_recipe"]
@@ -132,7 +133,7 @@ UNTOUCHED: Final = (
 def _least(one: Assignment, candidates: Sequence[str]) -> int:
     """The fewest bytes that a matrix can take."""
     fitting = (
-        scheme.layout.nbytes(one.shape)
+        layout_of(scheme).nbytes(one.shape)
         for scheme in map(find_scheme, candidates)
         if scheme.why_not(one.shape) is None
     )
@@ -160,9 +161,9 @@ def _choices(checkpoint: Checkpoint, name: str, candidates: Sequence[str]) -> li
     choices = [Choice(KEEP, stay, 0.0, 0.0)]
     for candidate in candidates:
         scheme = find_scheme(candidate)
-        if scheme.digest == found.scheme.digest or scheme.why_not(found.shape) is not None:
+        if layout_of(scheme) == layout_of(found.scheme) or scheme.why_not(found.shape) is not None:
             continue
-        if (nbytes := scheme.layout.nbytes(found.shape)) >= stay:
+        if (nbytes := layout_of(scheme).nbytes(found.shape)) >= stay:
             continue
         error = _energy(rows - quantize(rows, scheme).dequantize()) / energy if energy else 0.0
         choices.append(Choice(scheme.name, nbytes, importance * weights * error, error))
