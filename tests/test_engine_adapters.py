@@ -1,5 +1,8 @@
 """The adapters of `conformance/engines` start, and their engines pass what they should."""
 
+import json
+import os
+import shlex
 import sys
 import tomllib
 from fnmatch import fnmatchcase
@@ -7,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from refquant.cli import main
 from refquant.conformance.line_engine import LineEngine
 from refquant.conformance.replies import Limits
 from refquant.conformance.runner import Options, run
 from refquant.conformance.selection import find_suite, select
+from tests.conftest import REPOSITORY
 
 ADAPTERS = Path(__file__).parent.parent / "conformance" / "engines"
 WHEELS = {
@@ -76,6 +81,19 @@ def test_the_package_of_npm_passes():
     report = run(LineEngine(ENGINES["onnxruntime_web"].started(), limits), chosen.packs, options)
     assert report.passed, [one for one in report.results if one.result == "fail"]
     assert report.counts["pass"] > 15
+
+
+@pytest.mark.differential
+def test_each_deviation_of_the_page_is_repeated_by_its_command(monkeypatch, capsys):
+    if Path(os.environ.get("REFQUANT_ORACLES", "")) != REPOSITORY / ".oracles":
+        pytest.skip("the commands of the page name the environments of this checkout")
+    monkeypatch.chdir(REPOSITORY)
+    engines = json.loads((ADAPTERS.parent / "matrix.json").read_text("utf-8"))["engines"]
+    replays = [one["replay"] for engine in engines for one in engine.get("deviations", ())]
+    assert len(replays) > 5
+    for words in map(shlex.split, replays):
+        assert main(words[1:]) == 1, words
+        assert "result  fail" in capsys.readouterr().out, words
 
 
 def test_deviations_say_what_they_have_to():

@@ -4,11 +4,11 @@
 // REFQUANT_NODE_MODULES names the folder in which it is installed.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { serve, Unsupported } from "../kits/javascript/rq_adapter.mjs";
 
 const modules = process.env.REFQUANT_NODE_MODULES;
-const require = createRequire(join(modules ?? process.cwd(), "any.js"));
+const require = createRequire(resolve(modules ?? ".", "any.js"));
 const ort = require("onnxruntime-web");
 ort.env.wasm.numThreads = 1;
 ort.env.logLevel = "fatal";
