@@ -49,7 +49,10 @@ def test_loss_is_stated_and_can_be_refused(capsys, model, tmp_path):
     refused = call(capsys, "convert", eight, output, "--lossless-only")
     assert refused.status == 5
     assert "token_embd.weight: ggml/q8_0, relative error 0.0" in refused.err
+    assert "--scheme float/f32 keeps every value" in refused.err
     assert not output.exists()
+    kept = ("convert", eight, output, "--lossless-only", "--scheme", "float/f32")
+    assert call(capsys, *kept).status == 0
     done = call(capsys, "convert", eight, output, "--json").json
     lost = {one["name"]: one for one in done["tensors"] if one["verdict"] == "requantized"}
     before, after = open_checkpoint(eight).tensors, open_checkpoint(output).tensors

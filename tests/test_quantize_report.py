@@ -124,3 +124,13 @@ def test_reports_that_cannot_be(capsys, made, options, message):
     found = run(capsys, made, *options)
     assert found.status == 2
     assert message in found.err
+
+
+def test_rows_that_cannot_be_taken_apart_are_compared_whole(monkeypatch):
+    x = np.random.default_rng(4).normal(size=(64, 64)).astype(np.float32)
+    made = quantize(x, "gptq/int4[group=32,order=act]")
+    one = Assignment("w", x.shape, "float/f32", made.scheme.name, "", 0)
+    whole = tensor_errors(one, quantize(x, "f32"), made)
+    assert whole.max_error == np.abs(made.dequantize().astype(np.float64) - x).max()
+    monkeypatch.setattr("refquant.quantization.errors_of.CHUNK", 64 * 7)
+    assert tensor_errors(one, quantize(x, "f32"), made).max_error == whole.max_error

@@ -86,7 +86,7 @@ def write_foreign(job: Job, *, quiet: bool) -> dict[str, Any]:
     plan = _planned(job)
     check_room(job.output, plan.nbytes)
     if job.form.lossless_only:
-        _refuse_loss(plan, quiet=quiet)
+        _refuse_loss(plan, job.form.scheme, quiet=quiet)
     moves: list[dict[str, Any]] = []
     with progress("writing", plan.nbytes, quiet=quiet) as meter:
 
@@ -136,7 +136,7 @@ def _written(job: Job, plan: Export, advance: "Callable[[str, Moved], None]") ->
         return plan.write(folder / "model.safetensors", advance) + sum(map(len, texts.values()))
 
 
-def _refuse_loss(plan: Export, *, quiet: bool) -> None:
+def _refuse_loss(plan: Export, scheme: str | None, *, quiet: bool) -> None:
     """Raise LossError with the tensors whose weights would change."""
     lost = []
     with progress("checking", len(plan.targets), quiet=quiet) as meter:
@@ -152,6 +152,7 @@ def _refuse_loss(plan: Export, *, quiet: bool) -> None:
             f"{len(lost)} of {len(plan.targets)} tensors cannot be written without loss: "
             + "; ".join(lost[:SHOWN])
             + more
+            + ("" if scheme else ". --scheme float/f32 keeps every value, in more bytes")
         )
 
 

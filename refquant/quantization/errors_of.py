@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.errors import SchemeError
+from refquant.errors import SchemeError, UnsupportedError
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.mapped import let_go
 from refquant.quantization.folding import Fold
@@ -170,8 +170,8 @@ def _rows(tensor: QuantizedTensor, start: int, stop: int, *, whole: bool) -> F32
         return tensor.dequantize()
     try:
         return tensor.rows(start, stop).dequantize()
-    except SchemeError:
-        # Rows that share records cannot be taken apart.
+    except (SchemeError, UnsupportedError):
+        # Rows that share records, or lie behind operators, cannot be taken apart.
         return tensor.dequantize()[start:stop]
 
 
