@@ -83,8 +83,10 @@ def _changes(before: Any, now: Any, place: str) -> Iterator[tuple[str, Any, Any]
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in sorted(before.keys() | now.keys()):
             yield from _changes(before.get(key), now.get(key), f"{place}.{key}")
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for index, pair in enumerate(zip(before, now, strict=True)):
+    elif isinstance(before, list) and isinstance(now, list):
+        if len(before) != len(now):
+            yield place, f"{len(before)} entries", f"{len(now)} entries"
+        for index, pair in enumerate(zip(before, now, strict=False)):
             yield from _changes(*pair, f"{place}[{index}]")
     elif before != now:
         yield place, before, now
