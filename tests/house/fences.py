@@ -32,6 +32,8 @@ _MARK = re.compile(r"<!-- (not run|test-all)(?:: *(.*?))? *-->\s*")
 _OPEN = re.compile(r"( *)(`{3,}|~{3,})(.*)")
 _SECONDS = 300
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+# Lines that a command prints only where a machine is slow.
+_PROGRESS = re.compile(r"^.*: +\d+ % of .* s left, .*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def _run_console(page: Page, fence: Fence) -> None:
         place = f"{page.name}:{line}: $ {command}"
         assert answer.returncode == 0, f"{place}\nstatus {answer.returncode}\n{answer.stdout}"
         if expected:
-            same = doctest.OutputChecker().check_output(expected, answer.stdout, _OPTIONS)
+            printed = _PROGRESS.sub("", answer.stdout)
+            same = doctest.OutputChecker().check_output(expected, printed, _OPTIONS)
             assert same, f"{place}\nshown:\n{expected}\nprinted:\n{answer.stdout}"
 
 
