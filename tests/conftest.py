@@ -1,6 +1,7 @@
 """What all tests share: paths, the environments of others' implementations, real checkpoints."""
 
 import os
+import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,11 @@ PULLED = library.cached_path("smollm2-135m")
 # A loaded machine is slow, not wrong: no example has a deadline.
 hypothesis.settings.register_profile("refquant", deadline=None)
 hypothesis.settings.load_profile("refquant")
+
+# A shell starts what it puts into the background with interrupts ignored, and so would be every
+# program that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 cached_reason = cache(oracles.why_not)
 
