@@ -227,8 +227,8 @@ def answered(message, turned):
     """The reference's answer to a message that carries its arrays; `turned`, with a wrong byte."""
     import numpy as np
 
+    from refquant.conformance.dtypes import DTYPES
     from refquant.conformance.operations import Task, fitted, perform
-    from refquant.conformance.packs import DTYPES
 
     inputs = {
         one["name"]: np.frombuffer(bytes.fromhex(one["hex"]), DTYPES[one["dtype"]]).reshape(

@@ -4,7 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from refquant.conformance import Array, Case, Comparison, Pack, compare
+from refquant.conformance.compare import compare
+from refquant.conformance.packs import Array, Case, Comparison, Pack
 
 F32_ONE = np.float32(1)
 

@@ -26,10 +26,11 @@ from conformance.generators.equivalents import EQUIVALENT
 from conformance.mutants import rivals
 from conformance.mutants.every import OPERATION_MUTANTS
 from refquant.conformance.diagnosis import KillMatrix, likely
+from refquant.conformance.dtypes import DTYPES
 from refquant.conformance.exchange import Written
 from refquant.conformance.judge import judge
 from refquant.conformance.operations import Arrays, Task, fitted, perform
-from refquant.conformance.packs import DTYPES, Case, Pack, read_suite
+from refquant.conformance.packs import Case, Pack, read_suite
 from refquant.conformance.replies import Hello, Reply
 from refquant.conformance.results import CaseResult
 from refquant.driver import Scheme

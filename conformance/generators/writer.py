@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.conformance import Array, Case, Comparison, Pack
-from refquant.conformance.packs import DTYPES, case_digest
+from refquant.conformance.dtypes import DTYPES
+from refquant.conformance.packs import Array, Case, Comparison, Pack, case_digest
 
 __all__ = ["BITS", "NAN_FREE", "PackWriter", "Values"]
 

@@ -90,20 +90,19 @@ def run_engine(  # noqa: PLR0913 - the options of a command
     quiet: bool,
 ) -> int:
     """The work of `run`: select, run, diagnose, write, print."""
-    from refquant.conformance.diagnosis import diagnosed
-    from refquant.conformance.runner import Options
-    from refquant.conformance.runner import run as run_cases
-    from refquant.conformance.selection import find_suite, select
-    from refquant.conformance.waivers import read_waivers
-
     reports.check()
     bounds = limits_of(*limits)
     engine = engine_of(commands, bounds)
-    waivers = read_waivers(expect) if expect else ()
-    root = find_suite(suite)
-    engine.begin()
+    engine.begin()  # it starts while the runner is being imported
     try:
-        found = select(root, ids, smoke=smoke)
+        from refquant.conformance.diagnosis import diagnosed
+        from refquant.conformance.runner import Options
+        from refquant.conformance.runner import run as run_cases
+        from refquant.conformance.selection import find_suite, select
+        from refquant.conformance.waivers import read_waivers
+
+        waivers = read_waivers(expect) if expect else ()
+        found = select(find_suite(suite), ids, smoke=smoke)
         options = Options(
             suite=found.suite.suite,
             suite_sha256=found.sha256,

@@ -6,6 +6,7 @@ exists beforehand, has the right size, and is filled with a pattern of this requ
 
 import hashlib
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,11 +17,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.conformance.packs import DTYPES, Array, Case, Pack
+from refquant.conformance.dtypes import DTYPES
+from refquant.conformance.packs import Array, Case, Pack
 
-__all__ = ["Exchange", "Request", "Written"]
+__all__ = ["Exchange", "Request", "Written", "folder_in_memory"]
 
 ALIGNMENT = 64
+IN_MEMORY = "/dev/shm"  # noqa: S108 - the runner makes a folder of a random name in it
+ROOM = 4 << 30
+"""Bytes that have to be free in memory for files: several times what an engine may write."""
+
+
+def folder_in_memory() -> str | None:
+    """A folder whose files never reach a disk; None where there is none, or another was asked for.
+
+    A case writes and reads files of a few hundred bytes, over and over; disks are slow at that.
+    """
+    asked_for = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    if asked_for or not os.access(IN_MEMORY, os.W_OK | os.X_OK):
+        return None
+    return IN_MEMORY if shutil.disk_usage(IN_MEMORY).free >= ROOM else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,14 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from refquant.conformance.child import Child
-from refquant.conformance.exchange import Request
 from refquant.conformance.replies import Hello, Limits, Reply
 from refquant.errors import UsageError
+
+if TYPE_CHECKING:
+    from refquant.conformance.exchange import Request
 
 __all__ = ["ExecEngine", "case_text"]
 
@@ -38,7 +40,7 @@ class ExecEngine:
         name = Path(shlex.split(self.command)[0]).name
         return Hello(name, features=self.features or ("*",), declared=bool(self.features))
 
-    def run(self, request: Request) -> Reply:
+    def run(self, request: "Request") -> Reply:
         """Write `case.txt` and run the command."""
         self.starts += 1
         folder = Path(self._folder.name)
@@ -74,7 +76,7 @@ class ExecEngine:
         return Reply("answer", {"outcome": STATUSES[status], "code": said})
 
 
-def case_text(request: Request) -> str:
+def case_text(request: "Request") -> str:
     """The lines of `case.txt`."""
     lines = [f"op {request.op}"]
     for name, value in request.params.items():

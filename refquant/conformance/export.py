@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.conformance.packs import DTYPES, Array, Case, Pack
+from refquant.conformance.dtypes import DTYPES
+from refquant.conformance.packs import Array, Case, Pack
 from refquant.conformance.selection import Selection
 
 __all__ = ["ENDINGS", "FORMS", "exported"]

@@ -4,12 +4,14 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from refquant.conformance.child import Child
-from refquant.conformance.exchange import Request
 from refquant.conformance.replies import OUTCOMES, Hello, Limits, Reply, hello_of
 from refquant.errors import ConformanceError
+
+if TYPE_CHECKING:
+    from refquant.conformance.exchange import Request
 
 __all__ = ["LineEngine"]
 
@@ -55,7 +57,7 @@ class LineEngine:
             raise ConformanceError(f"engine {self.command!r}: {hello}")
         return hello
 
-    def run(self, request: Request) -> Reply:
+    def run(self, request: "Request") -> Reply:
         """Ask for one case. After anything but an answer a new process is started for the next."""
         if self._child is None:
             self.start()

@@ -6,7 +6,6 @@ suite that is read wrongly passes wrong engines.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -15,10 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.conformance.dtypes import DTYPES
 from refquant.errors import FormatError
 
 __all__ = [
-    "DTYPES",
     "Array",
     "Case",
     "Comparison",
@@ -30,22 +29,6 @@ __all__ = [
     "read_smoke",
     "read_suite",
 ]
-
-DTYPES: Final[Mapping[str, str]] = {
-    "u8": "<u1",
-    "i8": "<i1",
-    "u16": "<u2",
-    "i16": "<i2",
-    "u32": "<u4",
-    "i32": "<i4",
-    "u64": "<u8",
-    "i64": "<i8",
-    "f16": "<f2",
-    "bf16": "<u2",
-    "f32": "<f4",
-    "f64": "<f8",
-}
-"""NumPy's spelling of each type of element; bfloat16 is kept as its 16 bits."""
 
 ALIGNMENT: Final = 64
 

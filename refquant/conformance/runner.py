@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from refquant.conformance.exchange import Exchange, Request
+from refquant.conformance.exchange import Exchange, Request, folder_in_memory
 from refquant.conformance.judge import corrupted, judge, result_of
 from refquant.conformance.packs import Case, Pack
 from refquant.conformance.replies import Hello, Limits, Reply
@@ -79,7 +79,8 @@ def run(engine: Engine, packs: Sequence[Pack], options: Options) -> Report:
     """Every case of `packs` put to an engine. Raises ConformanceError if it cannot be started."""
     began = time.monotonic()
     cases = [(pack, case) for pack in packs for case in pack.cases]
-    with tempfile.TemporaryDirectory(prefix="refquant-conformance-") as folder:
+    place = folder_in_memory()
+    with tempfile.TemporaryDirectory(prefix="refquant-conformance-", dir=place) as folder:
         exchange = Exchange(Path(folder), options.root, options.seed)
         state = _Run(engine, engine.start(), exchange, options)
         found = {}

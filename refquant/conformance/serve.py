@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 
 from refquant.conformance.diagnosis import diagnosed
+from refquant.conformance.dtypes import DTYPES
 from refquant.conformance.exchange import Written
 from refquant.conformance.judge import corrupted, judge, result_of
-from refquant.conformance.packs import DTYPES, Array, Case, Pack
+from refquant.conformance.packs import Array, Case, Pack
 from refquant.conformance.replies import OUTCOMES, Hello, Reply, hello_of
 from refquant.conformance.results import CaseResult, Report, counted
 from refquant.conformance.runner import CONTROLS, applies, shuffled, why_no_evidence
