@@ -24,13 +24,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-U = 2.0**-24
+from tests.roundings import SINGLE as U
+from tests.roundings import gamma
+
 UNDERFLOW = 2.0**-150
 EXP_ULPS = 4
-
-
-def gamma(n):
-    return n * U / (1 - n * U)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,3 +234,14 @@ class Llama:
         one = self.f32.constant(np.ones(len(gate)))
         silu = self.f32.divide(gate, self.f32.add(one, self.f32.exp(-gate)))
         return self.f32.linear(self.f32.multiply(silu, up), self.tensors[f"{block}ffn_down.weight"])
+
+
+def exact_logits(checkpoint, tokens):
+    """Values and bounds, f64[t, v] each."""
+    tensors = {name: tensor.dequantize() for name, tensor in checkpoint.tensors.items()}
+    fields = checkpoint.architecture.fields
+    lengths = fields["width"] + fields["heads"] * fields["head_width"] + fields["feedforward_width"]
+    # Every element of a layer takes part in about ten operations.
+    slow = Llama(tensors, fields, capacity=12 * lengths * len(tokens) * fields["layers"])
+    rows = slow.forward(tokens)
+    return np.array([row.value for row in rows]), np.array([row.radius for row in rows])

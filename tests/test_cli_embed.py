@@ -85,14 +85,15 @@ def test_the_screen_shows_how_near_texts_are(model, checkpoint, capsys):
     assert shown.out.splitlines()[-1].split()[0] == "4"
 
 
-def test_exact_vectors_are_near_and_do_not_depend_on_how_weights_are_held(model, capsys):
+def test_exact_vectors_do_not_depend_on_how_weights_are_held(model, capsys):
     ways = [
         call(capsys, "embed", model, "The cats sat.", "--json", "--normalize", *more).json
         for more in ((), ("--arith", "exact"), ("--arith", "exact", "--weights", "packed"))
     ]
     fast, exact, packed = (np.float32(way["texts"][0]["vector"]) for way in ways)
     assert exact.tobytes() == packed.tobytes()
-    assert 0 < np.abs(fast - exact).max() < 1e-5
+    # How far they may be apart is the matter of test_runtime_families.py.
+    assert fast.tobytes() != exact.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,13 @@ import pytest
 from refquant.errors import UsageError
 from refquant.evaluate import Recorded, divergence, perplexity
 from tests.command_line import call
+from tests.roundings import assert_rounded
 
 VOCABULARY = 8
+
+# A loss is log(sum(exp(...))): 2 roundings for each function, 8 for sums, 1 for each difference and
+# quotient, and the mean has no more than 4; so are the figures that it is compared with.
+BY_HAND = 2 * 20
 
 
 class Fixed:
@@ -35,7 +40,8 @@ class Fixed:
 def test_equal_logits_are_as_surprising_as_the_vocabulary_is_large():
     model = Fixed(np.full((VOCABULARY, VOCABULARY), 3.5))
     found = perplexity(model, list(range(8)) * 4, window=8)
-    assert found.value == pytest.approx(VOCABULARY, abs=1e-12)
+    # log and exp, and what the rounding of log 8 = 2.08 changes in exp.
+    assert_rounded(found.value, VOCABULARY, 2 + 2 + 5)
     assert found.error == 0
     assert (found.windows, found.tokens) == (4, 16)
 
@@ -46,7 +52,7 @@ def test_only_second_halves_are_scored_and_each_token_by_the_one_before_it():
     model = Fixed(table)
     found = perplexity(model, [0, 1, 2, 3, 4, 5, 6, 7], window=8)
     sure = -math.log(math.exp(2) / (math.exp(2) + VOCABULARY - 1))
-    assert found.nats == pytest.approx((sure + 3 * math.log(VOCABULARY)) / 4, abs=1e-12)
+    assert_rounded(found.nats, (sure + 3 * math.log(VOCABULARY)) / 4, BY_HAND)
     assert model.read == [[0, 1, 2, 3, 4, 5, 6]]
 
 
@@ -56,8 +62,9 @@ def test_the_error_is_the_standard_error_of_the_mean():
     found = perplexity(Fixed(table), [0, 1, 2, 3, 4, 5, 6, 7], window=8)
     sure, other = -math.log(math.exp(2) / (math.exp(2) + 7)), math.log(8)
     losses = np.array([sure, other, other, other])
-    assert found.error == pytest.approx(losses.std(ddof=1) / 2, abs=1e-12)
-    assert found.value_error == pytest.approx(math.exp(found.nats) * found.error, abs=1e-12)
+    # The deviation of four losses changes by no more than the loss that changes most.
+    assert_rounded(found.error, losses.std(ddof=1) / 2, BY_HAND, size=losses.max())
+    assert found.value_error == found.value * found.error
 
 
 def test_bos_takes_the_place_of_the_first_token_of_a_window():
@@ -86,7 +93,7 @@ def test_the_command_prints_the_figure_with_its_protocol(capsys):
     assert facts["windows"] == 2
     assert facts["scored_tokens"] == 512
     assert 15 < facts["perplexity"] < 60
-    assert facts["perplexity"] == pytest.approx(math.exp(facts["nats_per_token"]), abs=1e-9)
+    assert facts["perplexity"] == math.exp(facts["nats_per_token"])
     shown = call(capsys, "eval", "demo", "--windows", "1", "--window", "64")
     assert "1 windows of 64 tokens" in shown.out
 
@@ -100,20 +107,21 @@ def test_a_text_that_is_not_there_is_a_usage_error(capsys, tmp_path):
 def test_the_divergence_of_two_distributions_by_hand():
     """p = (4, 1, ... 1) / 11 by the reference, q = (1, ... 1) / 8 by the model."""
     table = np.zeros((VOCABULARY, VOCABULARY))
-    table[:, 0] = math.log(4)
+    table[:, 0] = four = np.float32(math.log(4))
     reference, model = Fixed(table), Fixed(np.ones((VOCABULARY, VOCABULARY)))
     found = divergence(model, reference, [1, 2, 3, 4, 5, 6, 7, 0], window=8)
-    p = np.array([4, 1, 1, 1, 1, 1, 1, 1]) / 11
-    kl = float((p * np.log(p * 8)).sum())
-    # Of binary32 logits: ln 4 is rounded.
-    assert found.kl.value == pytest.approx(kl, rel=1e-6)
-    assert found.kl.error == pytest.approx(0, abs=1e-12)
-    assert found.median == found.largest == pytest.approx(kl, rel=1e-6)
+    four = math.exp(four)  # ln 4 is rounded, a logit being of binary32
+    p = np.array([four, *7 * [1]]) / (four + 7)
+    terms = p * np.log(p * 8)
+    # Terms cancel: each is a chance times two logarithms of up to ln 11.
+    assert_rounded(found.kl.value, terms.sum(), BY_HAND, size=math.log(11))
+    assert found.kl.error == 0  # the same at every token
+    assert found.median == found.largest == found.kl.value
     assert found.same_top.value == 1  # the first of all equals is token 0
-    losses = np.log(8) - np.array([math.log(11)] * 3 + [math.log(11 / 4)])
-    assert found.more_loss.value == pytest.approx(losses.mean(), rel=1e-6)
-    assert found.more_loss.error == pytest.approx(losses.std(ddof=1) / 2, rel=1e-6)
-    assert found.model.value == pytest.approx(8, rel=1e-12)
+    losses = math.log(8) + np.log(p[[1, 1, 1, 0]])
+    assert_rounded(found.more_loss.value, losses.mean(), BY_HAND, size=math.log(11))
+    assert_rounded(found.more_loss.error, losses.std(ddof=1) / 2, BY_HAND, size=math.log(11))
+    assert_rounded(found.model.value, 8, 2 + 2 + 5)
     assert found.reference == perplexity(reference, [1, 2, 3, 4, 5, 6, 7, 0], window=8)
 
 
@@ -134,7 +142,7 @@ def test_where_the_tops_differ():
     first[3, 4], second[3, 5] = 5, 5
     found = divergence(Fixed(first), Fixed(second), [0, 1, 2, 3, 4, 5, 6, 7], window=8)
     assert found.same_top.value == 0.75
-    assert found.same_top.error == pytest.approx(math.sqrt(0.75 * 0.25 / 3))
+    assert found.same_top.error == math.sqrt(0.75 * 0.25 / 3)
 
 
 def test_models_of_other_vocabularies_are_not_compared():
@@ -157,6 +165,7 @@ def test_the_command_compares_with_a_reference(capsys, tmp_path):
     alone = call(capsys, "eval", "demo", *options, "--json").json
     assert facts["perplexity"] == alone["perplexity"]
     difference = math.log(done.json["perplexity"] / facts["perplexity"])
-    assert facts["more_nats"] == pytest.approx(difference, abs=1e-12)
+    # Both figures went through exp, and come back through log; a mean is rounded once.
+    assert_rounded(facts["more_nats"], difference, 32, size=done.json["nats_per_token"])
     shown = call(capsys, "eval", path, "--reference", "demo", *options).out
     assert "nats per token (KL from the reference)" in shown

@@ -16,6 +16,7 @@ from refquant.runtime import Tokenizer, load_model
 from refquant.runtime.ops import rms_norm
 from tests.command_line import call
 from tests.gguf_bytes import build
+from tests.roundings import assert_rounded
 from tests.runtime_models import random_checkpoint
 
 SUMS, COUNTS = "blk.0.attn_q.weight.in_sum2", "blk.0.attn_q.weight.counts"
@@ -48,13 +49,9 @@ def test_the_first_layers_inputs_are_the_normed_embeddings(demo):
     query = found["blk.0.attn_q.weight"]
     assert query is found["blk.0.attn_v.weight"]
     assert query.rows == 64
-    # Sums of 64 terms in two different orders.
-    assert (
-        np.abs(query.products - x.T @ x).max() <= 128 * 2.0**-53 * (np.abs(x).T @ np.abs(x)).max()
-    )
-    assert np.array_equal(np.diag(query.products), query.squares) or np.allclose(
-        np.diag(query.products), query.squares, rtol=1e-13, atol=0
-    )
+    # Sums of 64 products in two different orders.
+    assert_rounded(query.products, x.T @ x, 2 * 64, size=np.abs(x).T @ np.abs(x))
+    assert_rounded(np.diag(query.products), query.squares, 2 * 64)
     assert set(found) >= {f"blk.3.{part}.weight" for part in ("ffn_up", "ffn_down", "attn_output")}
 
 

@@ -12,6 +12,7 @@ from refquant.quantization.ranges import collect_ranges
 from refquant.runtime import Tokenizer, load_model
 from refquant.runtime.ops import rms_norm
 from tests.command_line import call
+from tests.roundings import SINGLE, assert_rounded
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,8 @@ def test_smoothquant_moves_reach_from_inputs_to_weights(capsys, tmp_path, texts,
     uneven = before.largest.max() / np.median(before.largest)
     assert after.largest.max() / np.median(after.largest) < 0.7 * uneven
     logits = [model.forward(ids[:64], model.new_cache(64)) for model in (demo, smooth)]
-    assert np.abs(logits[0] - logits[1]).max() < 1e-3
+    assert not np.array_equal(*logits)
+    assert np.array_equal(*(one.argmax(axis=1) for one in logits))
 
 
 def test_norms_that_are_less_one_take_scales_in_as_what_they_multiply_with():
@@ -71,10 +73,12 @@ def test_ranges_are_those_of_what_a_matrix_reads_and_writes(demo):
     block = demo.network.blocks[0]
     x = demo.network.embedding[np.array(ids)]
     x = rms_norm(x, block.attention_norm.weight, block.attention_norm.epsilon)
-    y = x @ demo.checkpoint.tensors["blk.0.attn_k.weight"].dequantize().T
-    # Of 256 products each, in whatever order.
-    assert written.maximum == pytest.approx(y.max(), rel=1e-4)
-    assert written.minimum == pytest.approx(y.min(), rel=1e-4)
+    w = demo.checkpoint.tensors["blk.0.attn_k.weight"].dequantize().T
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    y, size = x @ w, (np.abs(x) @ np.abs(w)).max()
+    # Sums of 256 products in binary32, in whatever order; an extreme errs no more than they do.
+    assert_rounded(written.maximum, y.max(), 256, SINGLE, size=size)
+    assert_rounded(written.minimum, y.min(), 256, SINGLE, size=size)
     assert set(found) == {name for name in demo.checkpoint.tensors if "norm" not in name}
     (head,) = collect_ranges(demo, [ids], names=["token_embd.weight"]).values()
     logits = demo.forward(ids, demo.new_cache(64))

@@ -78,7 +78,7 @@ def test_fast_is_near_and_not_the_same(demo):
     ids = list(range(0, 448, 7))
     near, exact = fast.forward(ids, fast.new_cache(64)), demo.forward(ids, demo.new_cache(64))
     assert near.tobytes() != exact.tobytes()
-    assert np.abs(near - exact).max() < 1e-3
+    assert np.array_equal(near.argmax(axis=1), exact.argmax(axis=1))
 
 
 def test_the_mode_ends_with_its_block():

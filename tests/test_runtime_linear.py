@@ -6,7 +6,7 @@ import pytest
 from refquant.runtime import linear as module
 from refquant.runtime.linear import Scratch, linear, pack_rows
 from refquant.tensor import quantize
-from tests.runtime_oracle import gamma
+from tests.roundings import gamma
 
 
 def matrix(rows, columns, scheme="ggml/q4_0", seed=0):

