@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from refquant.cli.chat_strings import with_told_chat
-from refquant.cli.convert_formats import Form, Job, print_moves, write_foreign
-from refquant.cli.destination import check_output, check_room, explained, parse_bytes
+from refquant.cli.convert_formats import Job, Target, print_moves, write_foreign
+from refquant.cli.destination import check_output, check_room, explained
+from refquant.cli.file_form import FileForm
 from refquant.cli.output import emit_json, format_bytes, print_pairs
 from refquant.cli.progress import Meter, progress
 from refquant.errors import ConformanceError, UsageError
@@ -32,7 +33,8 @@ def convert(
         Literal["rq", "gguf", "nnef", "safetensors"] | None,
         Parameter(help="The format, where the ending does not say it."),
     ] = None,
-    form: Form | None = None,
+    form: FileForm | None = None,
+    target: Target | None = None,
     json: Annotated[bool, Parameter(help="Print one JSON object instead of text.")] = False,
     quiet: Annotated[bool, Parameter(help="Print neither progress nor result.")] = False,
 ) -> int:
@@ -59,13 +61,12 @@ def convert(
     from refquant.library import locate
 
     began = time.perf_counter()
-    wanted = form or Form()
-    kind = _kind(output, to)
-    _check_options(wanted, kind)
+    form, target, kind = form or FileForm(), target or Target(), _kind(output, to)
+    _check_options(form, target, kind)
     place = locate(source)
     check_output(output, _files_of(place))
-    job = Job(place, output, open_checkpoint(place), kind, wanted)
-    facts = _write_rq(job, quiet) if kind == "rq" else write_foreign(job, quiet=quiet)
+    job = Job(place, output, open_checkpoint(place), kind, target)
+    facts = _write_rq(job, form, quiet) if kind == "rq" else write_foreign(job, quiet=quiet)
     facts["seconds"] = time.perf_counter() - began
     if json:
         emit_json("convert", facts)
@@ -89,13 +90,13 @@ def _kind(output: Path, to: str | None) -> str:
     return to or ENDINGS[ending]
 
 
-def _check_options(form: Form, kind: str) -> None:
+def _check_options(form: FileForm, target: Target, kind: str) -> None:
     """Refuse options that the format has no use for."""
     given = {
         "--compression": (form.compression != "none", ("rq",)),
         "--shard-size": (form.shard_size is not None, ("rq",)),
-        "--legacy": (form.legacy, ("nnef",)),
-        "--scheme": (form.scheme is not None, ("gguf", "nnef", "safetensors")),
+        "--legacy": (target.legacy, ("nnef",)),
+        "--scheme": (target.scheme is not None, ("gguf", "nnef", "safetensors")),
     }
     for option, (is_given, kinds) in given.items():
         if is_given and kind not in kinds:
@@ -111,7 +112,7 @@ def _files_of(place: Path | str) -> list[Path]:
     return [place, *(place.parent / name for name in listed_shards(place))]
 
 
-def _write_rq(job: Job, quiet: bool) -> dict[str, Any]:
+def _write_rq(job: Job, form: FileForm, quiet: bool) -> dict[str, Any]:
     from refquant.formats.rq import (
         plan_checkpoint,
         read,
@@ -124,21 +125,13 @@ def _write_rq(job: Job, quiet: bool) -> dict[str, Any]:
 
     stored = isinstance(job.checkpoint.tensors, StoredTensors)
     plan = plan_checkpoint(job.checkpoint) if stored else _imported(job, quiet)
-    compression = None if job.form.compression == "none" else job.form.compression
-    shard_size = None if job.form.shard_size is None else parse_bytes(job.form.shard_size)
     total = sum(one.layout.nbytes(one.shape) for one in plan.tensors)
     check_room(job.output, total)
     with progress("reading", total, quiet=quiet) as meter:
         expected = tensors_digest(job.checkpoint, _advancing(meter))
     with progress("writing", total, quiet=quiet) as meter:
         try:
-            root = write(
-                job.output,
-                plan,
-                compression=compression,
-                shard_size=shard_size,
-                progress=_advancing(meter),
-            )
+            root = write(job.output, plan, **form.arguments, progress=_advancing(meter))
         except OSError as error:
             raise explained(error, job.output) from error
     with progress("comparing", total, quiet=quiet) as meter:

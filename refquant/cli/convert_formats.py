@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from cyclopts import Parameter
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from refquant.formats import Checkpoint
     from refquant.formats.transfer import Moved
 
-__all__ = ["Form", "Job", "print_moves", "write_foreign"]
+__all__ = ["Job", "Target", "print_moves", "write_foreign"]
 
 SHOWN = 20
 """Tensors that an error lists by name."""
@@ -27,16 +27,9 @@ SHOWN = 20
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class Form:
-    """How the output is stored, as options."""
+class Target:
+    """What another format is written like, as options."""
 
-    compression: Annotated[
-        Literal["none", "zstd"], Parameter(help=".rq: store segments as zstd frames where smaller.")
-    ] = "none"
-    shard_size: Annotated[
-        str | None,
-        Parameter(help=".rq: split between tensors into files of at most this size, such as 2GB."),
-    ] = None
     scheme: Annotated[
         str | None,
         Parameter(
@@ -44,11 +37,11 @@ class Form:
             "[default: GGUF ggml/q8_0, the others float/f32]."
         ),
     ] = None
-    legacy: Annotated[
-        bool, Parameter(negative="", help="NNEF: Q40 in the older item type, 0x2040.")
-    ] = False
     lossless_only: Annotated[
         bool, Parameter(negative="", help="Write nothing if a weight would change.")
+    ] = False
+    legacy: Annotated[
+        bool, Parameter(negative="", help="NNEF: Q40 in the older item type, 0x2040.")
     ] = False
 
 
@@ -72,21 +65,21 @@ class Export(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One conversion: what is read, where it goes, in which form."""
+    """One conversion: what is read, where it goes, in which format."""
 
     source: Path | str
     output: Path
     checkpoint: "Checkpoint"
     kind: str
-    form: Form
+    target: Target
 
 
 def write_foreign(job: Job, *, quiet: bool) -> dict[str, Any]:
     """Write the model and say what became of each tensor."""
     plan = _planned(job)
     check_room(job.output, plan.nbytes)
-    if job.form.lossless_only:
-        _refuse_loss(plan, job.form.scheme, quiet=quiet)
+    if job.target.lossless_only:
+        _refuse_loss(plan, job.target.scheme, quiet=quiet)
     moves: list[dict[str, Any]] = []
     with progress("writing", plan.nbytes, quiet=quiet) as meter:
 
@@ -116,10 +109,10 @@ def _planned(job: Job) -> Export:
     from refquant.formats.nnef_export import plan_nnef
 
     if job.kind == "gguf":
-        return plan_gguf(job.checkpoint, job.form.scheme or "ggml/q8_0")
-    wanted = job.form.scheme or "float/f32"
+        return plan_gguf(job.checkpoint, job.target.scheme or "ggml/q8_0")
+    wanted = job.target.scheme or "float/f32"
     if job.kind == "nnef":
-        return plan_nnef(job.checkpoint, wanted, legacy=job.form.legacy)
+        return plan_nnef(job.checkpoint, wanted, legacy=job.target.legacy)
     return plan_safetensors(job.checkpoint, wanted)
 
 

@@ -13,9 +13,10 @@ from cyclopts import Parameter
 from refquant.cli.calibration_options import Calibrating, learn, with_algorithm
 from refquant.cli.chat_strings import with_told_chat
 from refquant.cli.destination import check_output, check_room, explained
+from refquant.cli.file_form import FileForm
 from refquant.cli.output import emit_json, format_bits, format_bytes, print_table, printable
 from refquant.cli.progress import progress
-from refquant.cli.quantize_options import Form, Printing, Work
+from refquant.cli.quantize_options import Printing, Work
 from refquant.cli.recipe_options import Wanted, prepare
 from refquant.errors import UsageError
 
@@ -44,7 +45,7 @@ def quantize(
     dry_run: Annotated[
         bool, Parameter(negative="", help="Print what would be done to each tensor, and stop.")
     ] = False,
-    form: Form | None = None,
+    form: FileForm | None = None,
     work: Work | None = None,
     printing: Printing | None = None,
 ) -> int:
@@ -85,7 +86,7 @@ def quantize(
     working.check()
     shown.check(dry_run=dry_run)
     recipe_for = prepare(wanted or Wanted(), quiet=shown.quiet)
-    arguments = (form or Form()).arguments
+    arguments = (form or FileForm()).arguments
     path = resolve(source)
     _check_ending(output)
     check_output(output, [path])

@@ -1,20 +1,19 @@
-"""Options of `refquant quantize` beside those of schemes: layout, work, and what is printed."""
+"""Options of `refquant quantize` beside schemes and form: who works, and what is printed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from refquant.cli.destination import parse_bytes
 from refquant.errors import UsageError
 
 if TYPE_CHECKING:
     from refquant.quantization.executors import Crew
 
-__all__ = ["Form", "Printing", "Work"]
+__all__ = ["Printing", "Work"]
 
 
 @Parameter(name="*")
@@ -38,28 +37,6 @@ class Printing:
                 raise UsageError(f"--report {path}: expected a name that ends in .html or .json")
             if not path.parent.is_dir():
                 raise UsageError(f"--report {path}: there is no folder {path.parent}")
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How the file is laid out, as options."""
-
-    compression: Annotated[
-        Literal["none", "zstd"], Parameter(help="Store segments as zstd frames where smaller.")
-    ] = "none"
-    shard_size: Annotated[
-        str | None,
-        Parameter(help="Split between tensors into files of at most this size, such as 2GB."),
-    ] = None
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The same for the writer."""
-        return {
-            "compression": None if self.compression == "none" else self.compression,
-            "shard_size": None if self.shard_size is None else parse_bytes(self.shard_size),
-        }
 
 
 @Parameter(name="*")
