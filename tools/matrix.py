@@ -2,6 +2,7 @@
 
     python tools/matrix.py              run all, write conformance/matrix.json and matrix.html
     python tools/matrix.py mlx torch    run these alone and print, write nothing
+    python tools/matrix.py --build      build the environments that are missing first
 
 An engine is an adapter of `conformance/engines` and the interpreter that has its package: this one,
 or an environment of `tools/oracles.py`. One that is not there is listed with the reason.
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -52,11 +53,9 @@ class Adapter:
     def command(self) -> str:
         """What starts it from the root of the repository."""
         if self.npm:
-            modules = Path(".oracles", self.oracle, "node_modules")
+            modules = _nearby(oracles.folder() / self.oracle / "node_modules")
             return f"env REFQUANT_NODE_MODULES={modules} node conformance/engines/{self.file}"
-        python = (
-            Path(".oracles", self.oracle, "bin", "python") if self.oracle else ".venv/bin/python"
-        )
+        python = _nearby(oracles.python_of(self.oracle)) if self.oracle else ".venv/bin/python"
         return f"{python} conformance/engines/{self.file}"
 
     def started(self) -> str:
@@ -82,9 +81,7 @@ class Adapter:
         """Why it cannot be run, or an empty text."""
         if self.npm:
             return self._install()
-        if not self.oracle or oracles.python_of(self.oracle).exists():
-            return ""
-        return f"no environment {self.oracle}; `make oracles` builds it"
+        return oracles.why_not(self.oracle) if self.oracle else ""
 
     def _install(self) -> str:
         """Install the package of npm where it is missing; why that cannot be, or an empty text."""
@@ -97,6 +94,12 @@ class Adapter:
         command = ["npm", "install", "--ignore-scripts", "--no-save", "--prefix", str(place)]
         done = subprocess.run([*command, self.npm], capture_output=True, text=True, check=False)
         return "" if done.returncode == 0 else f"npm: {done.stderr.strip().splitlines()[-1]}"
+
+
+def _nearby(path: Path) -> Path:
+    """A path as it is written from the root of the repository."""
+    whole = path.absolute()
+    return whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else whole
 
 
 def _said(command: list[str]) -> str:
@@ -126,6 +129,14 @@ ENGINES = {
     ),
     "safetensors": Adapter("safetensors_engine.py"),
 }
+
+
+def build_missing(names: Iterable[str]) -> None:
+    """Build the environments of these engines that are not there; what fails is said by its run."""
+    wanted = {ENGINES[name].oracle for name in names} & set(oracles.ORACLES)
+    for oracle in sorted(wanted, key=lambda one: oracles.ORACLES[one].minutes):
+        if oracles.why_not(oracle):
+            oracles.build(oracle)
 
 
 def measured(name: str, chosen: Selection) -> dict[str, Any]:
@@ -225,9 +236,13 @@ def main() -> int:
     """Run, print, and write unless only some were named."""
     parser = argparse.ArgumentParser(description="the suite put to every engine that is there")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ENGINES)}")
-    names = parser.parse_args().names
+    parser.add_argument("--build", action="store_true", help="build missing environments first")
+    arguments = parser.parse_args()
+    names = arguments.names
     if unknown := set(names) - set(ENGINES):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(ENGINES)}")
+    if arguments.build:
+        build_missing(names or ENGINES)
     chosen = select(find_suite(None))
     engines = []
     for name in names or ENGINES:
