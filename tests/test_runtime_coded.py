@@ -155,9 +155,55 @@ def test_ggml_products(kind, tokens, monkeypatch):
         assert np.array_equal(y[token], one_by_one(kind, w, repeated))
 
 
+def rounded_as_by_x86(x):
+    """One block of 32, number by number: 127 / amax, ties to even."""
+    amax = max(abs(one) for one in x)
+    factor = np.float32(127) / amax if amax else np.float32(0)
+    codes = [round(float(np.float32(one * factor))) for one in x]
+    scale = amax / np.float32(127)
+    return codes, np.float16(scale), np.float16(scale * np.float32(sum(codes)))
+
+
+def test_blocks_of_x86():
+    x = values(8, 32, 2)
+    x[1] = 0
+    x[2] = np.arange(32) - 15.5
+    x[2, 0] = 127  # all others are ties
+    found = arithmetic.ggml_x86_blocks(x.reshape(2, 128))
+    expected = [rounded_as_by_x86(row) for row in x]
+    for row, (codes, scale, total) in enumerate(expected):
+        assert found.codes.reshape(8, 32)[row].tolist() == codes
+        assert found.scale.reshape(8)[row] == scale
+        assert found.total.reshape(8)[row] == total
+    assert found.codes.reshape(8, 32)[2, 15:18].tolist() == [0, 0, 2]
+    assert quantize(x, "ggml/q8_0").planes["blocks"][2, 0, 17:20].view(np.int8).tolist() == [
+        -1,
+        1,
+        2,
+    ]
+
+
+@pytest.mark.parametrize("kind", ["q4_0", "q4_1", "q5_0", "q8_0", "q4_k"])
+def test_products_of_x86(kind):
+    x = values(3, 256, 2)
+    x[0] = np.round(x[0] * 40) / 2  # ties
+    x[0, ::32] = 127
+    tensor, y = under("ggml_x86", f"ggml/{kind}", x)
+    if kind == "q4_k":
+        assert np.array_equal(y, under("ggml_block", f"ggml/{kind}", x)[1])
+        return
+    found, w = arithmetic.ggml_x86_blocks(x), fields(tensor)
+    halves = found.total.astype(np.float16).view(np.uint16)
+    for token in range(3):
+        a = {"q": found.codes.astype(np.int32), "d": found.scale, "s": halves}
+        repeated = {n: np.repeat(v[token : token + 1], 40, axis=0) for n, v in a.items()}
+        assert np.array_equal(y[token], one_by_one(kind, w, repeated))
+    assert not np.array_equal(y, under("ggml_block", f"ggml/{kind}", x)[1])
+
+
 @pytest.mark.parametrize("contract", DYNAMIC)
 def test_not_finite_activations_show(contract):
-    scheme = "ggml/q8_0" if contract == "ggml_block" else "aeq/int8"
+    scheme = "ggml/q8_0" if contract.startswith("ggml") else "aeq/int8"
     x = values(2, 64)
     x[1, 3] = np.nan
     with np.errstate(invalid="ignore"):
@@ -173,6 +219,7 @@ UNFIT = [
     ("xnnpack_asymmetric", "int/affine[bits=4,asym,group=32]", "zero points"),
     ("torchao_per_token", "ggml/mxfp4", "not integers times a scale"),
     ("ggml_block", "aeq/int8", "those of ggml/q4_0"),
+    ("ggml_x86", "aeq/int8", "those of ggml/q4_0"),
 ]
 
 

@@ -15,6 +15,7 @@ from refquant.arithmetic.block_dot import (
     ggml_super_dot,
 )
 from refquant.arithmetic.fused import fused_multiply_add
+from refquant.arithmetic.ggml_rows import BlockRows, ggml_x86_blocks
 from refquant.arithmetic.integer import block_sums, integer_matmul, saturating_cast
 from refquant.arithmetic.layers import (
     litert_block_layer,
@@ -43,6 +44,7 @@ from refquant.arithmetic.static import (
 )
 
 __all__ = [
+    "BlockRows",
     "FixedPoint",
     "QuantizedRows",
     "StaticLayer",
@@ -56,6 +58,7 @@ __all__ = [
     "ggml_q4_0_dot",
     "ggml_scaled_dot",
     "ggml_super_dot",
+    "ggml_x86_blocks",
     "integer_matmul",
     "litert_asymmetric",
     "litert_block_layer",

@@ -37,6 +37,10 @@ ACTIVATIONS: Final[Mapping[str, ActivationContract]] = {
         "int8 a block, in the type that ggml's product with the weights takes",
         ("dynamic",),
     ),
+    "ggml_x86": ActivationContract(
+        "the same as ggml's kernels for x86-64 round: where llama.cpp runs on such a processor",
+        ("dynamic",),
+    ),
     "int8_static": ActivationContract(
         "int8 with one calibrated scale and zero point a tensor: LiteRT's A8W8, reference kernels",
         ("static",),

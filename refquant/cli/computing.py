@@ -51,7 +51,8 @@ class Computing:
         Parameter(
             help="Multiply under this contract, or weight-only, in place of what the file says: "
             "litert_symmetric, litert_asymmetric, xnnpack_asymmetric, torchao_per_token, "
-            "ggml_block; int8_static, int16_static and the like where the file has their scales."
+            "ggml_block, ggml_x86; int8_static, int16_static and the like where the file has "
+            "their scales."
         ),
     ] = None
     precision: Precisions = None

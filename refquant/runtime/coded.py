@@ -18,7 +18,7 @@ from refquant.arithmetic.activations import QuantizedRows
 from refquant.errors import UnsupportedError
 from refquant.formats.compute import MatrixContract
 from refquant.runtime.factors import Factors, factors_of
-from refquant.runtime.ggml_product import GGML_SCHEMES, GgmlMatrix, ggml_matrix
+from refquant.runtime.ggml_product import GGML_CONTRACTS, GGML_SCHEMES, GgmlMatrix, ggml_matrix
 from refquant.runtime.linear import Matrix, linear
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor
@@ -129,11 +129,11 @@ def coded_matrix(
     Raises UnsupportedError, with the scheme and the contract, where they do not go together.
     """
     contract = own.name
-    if contract == "ggml_block":
+    if contract in GGML_CONTRACTS:
         if tensor.scheme.name not in GGML_SCHEMES or tensor.axis != 1:
             known = ", ".join(GGML_SCHEMES)
             raise _unfit(tensor, name, contract, f"ggml's products here are those of {known}")
-        return ggml_matrix(tensor)
+        return ggml_matrix(tensor, contract)
     factors = factors_of(tensor)
     if factors is None or factors.minimum is not None:
         raise _unfit(tensor, name, contract, "its weights are not integers times a scale")

@@ -5,18 +5,19 @@ it in every bit. The integer sums of all blocks are products of small matrices, 
 magnitudes exceeds 2**24. So weights are held by block, a block's codes one below the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.arithmetic import BlockRows, ggml_x86_blocks
 from refquant.layout import Minifloat, field_codes, numbers
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor, quantize
 
-__all__ = ["GGML_SCHEMES", "GgmlMatrix", "ggml_matrix"]
+__all__ = ["GGML_CONTRACTS", "GGML_SCHEMES", "GgmlMatrix", "ggml_matrix"]
 
 GGML_SCHEMES: Final[Mapping[str, str]] = {
     "ggml/q4_0": "ggml/q8_0",
@@ -59,19 +60,23 @@ class GgmlMatrix:
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """Dot products of all rows in the order of ggml's scalar C."""
-        activations = _fields(quantize(x, GGML_SCHEMES[self.scheme], threads=1))
         y = np.empty((len(x), self.shape[0]), np.float32)
         step = max(_TILE // self.shape[1], 16)
-        combined = _super_blocks if self.dmin is not None or self.scheme == "ggml/q6_k" else _blocks
-        for start in range(0, self.shape[0], step):
-            part = slice(start, start + step)
-            combined(self, activations, part, y[:, part])
+        parts = [slice(start, start + step) for start in range(0, self.shape[0], step)]
+        if GGML_SCHEMES[self.scheme] == "ggml/q8_k":
+            super_blocks = _fields(quantize(x, "ggml/q8_k", threads=1))
+            for part in parts:
+                _super_blocks(self, super_blocks, part, y[:, part])
+        else:
+            blocks = GGML_CONTRACTS[self.contract](x)
+            for part in parts:
+                _blocks(self, blocks, part, y[:, part])
         # Codes of a NaN look like others; a model whose states grew beyond bounds must not go on.
         y[~np.isfinite(x).all(axis=1)] = np.nan
         return y if bias is None else np.add(y, bias, out=y)
 
 
-def ggml_matrix(tensor: QuantizedTensor) -> GgmlMatrix:
+def ggml_matrix(tensor: QuantizedTensor, contract: str) -> GgmlMatrix:
     """The fields of a tensor whose scheme is in `GGML_SCHEMES`, arranged for products."""
     fields, name = _fields(tensor), tensor.scheme.name
     rows, columns = tensor.shape
@@ -88,7 +93,7 @@ def ggml_matrix(tensor: QuantizedTensor) -> GgmlMatrix:
         mins = by_block.transpose(1, 2, 0).astype(np.float32)
     return GgmlMatrix(
         shape=(rows, columns),
-        contract="ggml_block",
+        contract=contract,
         scheme=name,
         codes=np.ascontiguousarray(arranged),
         d=np.ascontiguousarray(fields["d"].T),
@@ -114,22 +119,36 @@ def _sums(codes: NDArray[np.integer], pieces: Floats) -> Floats:
     return sums
 
 
-def _blocks(w: GgmlMatrix, a: Mapping[str, NDArray[np.generic]], part: slice, y: Floats) -> None:
+def _reference_blocks(x: Floats) -> BlockRows:  # f32[t, k] -> rows
+    """Blocks of 32 by ggml's C; those of Q8_0 are those of Q8_1 without the sums."""
+    found = _fields(quantize(x, "ggml/q8_1", threads=1))
+    total = np.asarray(found["s"], np.uint16).view(np.float16)
+    return BlockRows(
+        found["q"].astype(np.int8), np.asarray(found["d"], np.float32), total.astype(np.float32)
+    )
+
+
+GGML_CONTRACTS: Final[Mapping[str, Callable[[Floats], BlockRows]]] = {
+    "ggml_block": _reference_blocks,
+    "ggml_x86": ggml_x86_blocks,
+}
+"""How activations get into blocks of 32, by contract; super-blocks have one way in all."""
+
+
+def _blocks(w: GgmlMatrix, a: BlockRows, part: slice, y: Floats) -> None:
     """Schemes with blocks of 32; `y` f32[t, n] is overwritten."""
     tokens, count = len(y), len(w.codes)
-    pieces = a["q"].astype(np.float32).reshape(tokens, count, -1).swapaxes(0, 1)
+    pieces = a.codes.astype(np.float32).reshape(tokens, count, -1).swapaxes(0, 1)
     sums = _sums(w.codes[:, :, part], pieces)
-    stored = None if w.m is None else np.asarray(a["s"], np.uint16).view(np.float16)
     y[:] = 0
     for block in range(count):
-        d, dy = w.d[block, part], np.asarray(a["d"][:, block, None], np.float32)
+        d, dy = w.d[block, part], a.scale[:, block, None]
         if w.scheme == "ggml/q4_0":
             y += (sums[block] * d) * dy
-        elif stored is None or w.m is None:
+        elif w.m is None:
             y += (d * dy) * sums[block]
         else:
-            offset = w.m[block, part] * stored[:, block, None].astype(np.float32)
-            y += (d * dy) * sums[block] + offset
+            y += (d * dy) * sums[block] + w.m[block, part] * a.total[:, block, None]
 
 
 def _super_blocks(

@@ -1,5 +1,6 @@
 """Block dot products and ggml's C: scalar functions bit for bit, vector ones within a bound."""
 
+import platform
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from refquant.layout import field_codes, numbers
 
 pytestmark = pytest.mark.differential
 
-WORKER = Path(__file__).parent / "workers" / "ggml_dot_worker.py"
+WORKERS = Path(__file__).parent / "workers"
 ROWS = 64
 ZERO = {"q4_0": 8, "q5_0": 16, "q6_k": 32}
 SIMPLE = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0")
@@ -106,7 +107,11 @@ def test_dot_products(kind, blocks, oracle, tmp_path):
         x=weights.planes["blocks"].reshape(ROWS, -1),
         y=activations.planes["blocks"].reshape(ROWS, -1),
     )
-    subprocess.run([oracle("ggml"), WORKER, question, answer], check=True, capture_output=True)
+    subprocess.run(
+        [oracle("ggml"), WORKERS / "ggml_dot_worker.py", question, answer],
+        check=True,
+        capture_output=True,
+    )
     with np.load(answer) as found:
         theirs = dict(found)
     w, a = fields(weights), fields(activations)
@@ -125,3 +130,36 @@ def test_dot_products(kind, blocks, oracle, tmp_path):
     bound = roundings * 2.0**-24 / (1 - roundings * 2.0**-24) * sizes
     for result in (ours, theirs["processor"]):
         assert (abs(result - exact(kind, w, a)) <= bound).all()
+
+
+def awkward_rows():
+    """Rows of many sizes, and rows where most codes are ties: halves of a 127th."""
+    generator = np.random.default_rng(5)
+    x = generator.normal(size=(400, 96)) * 2.0 ** generator.integers(-140, 100, (400, 1))
+    ties = generator.integers(-253, 254, (200, 96)) / 2
+    ties[:, ::32] = 127
+    ties *= 2.0 ** generator.integers(-90, 90, (200, 1))
+    x[::50, 32:64] = 0
+    return np.concatenate([x, ties]).astype(np.float32)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors round otherwise")
+def test_rows_on_x86(oracle, tmp_path):
+    x = awkward_rows()
+    question, answer = tmp_path / "request.npz", tmp_path / "answer.npz"
+    np.savez(question, x=x)
+    worker = WORKERS / "ggml_rows_worker.py"
+    subprocess.run([oracle("ggml"), worker, question, answer], check=True, capture_output=True)
+    ours = arithmetic.ggml_x86_blocks(x)
+    with np.load(answer) as found:
+        for name, start in (("q8_0", 2), ("q8_1", 4)):
+            blocks = found[name].reshape(len(x), 3, -1)
+            scale = np.ascontiguousarray(blocks[..., :2]).view(np.float16)[..., 0]
+            assert np.array_equal(ours.scale, scale.astype(np.float32)), name
+            codes = blocks[..., start:].view(np.int8)
+            kept = scale > 0  # of a block whose scale is 0, C leaves any codes
+            assert np.array_equal(ours.codes.reshape(codes.shape)[kept], codes[kept]), name
+        total = np.ascontiguousarray(blocks[..., 2:4]).view(np.float16)[..., 0]
+    assert np.array_equal(ours.total, total.astype(np.float32))
+    plain = refquant.quantize(x, "ggml/q8_0").planes["blocks"].reshape(len(x), 3, -1)
+    assert (plain[..., 2:].view(np.int8) != codes).sum() > 1000
