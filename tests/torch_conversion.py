@@ -6,6 +6,7 @@ Every check compares bits. Prints one line for each, and fails on the first that
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,10 @@ from refquant.upstream.diffulex import (
     QuantizationConfig,
     QuantizationDtype,
     get_model_compression_ratio,
+    is_fp16_available,
     is_int4_available,
+    is_int8_available,
+    quantize_model,
 )
 
 OWN = {
@@ -172,6 +176,21 @@ def check_pickles(folder: Path) -> None:
         raise AssertionError("a pickled class was loaded")
 
 
+def refuse_diffulex(module: torch.nn.Module) -> None:
+    """What its quantizers do not know is named."""
+    wrong = [{"dtype": "int5"}, {"mode": "sometimes"}, {"group_size": 48}]
+    for call in (
+        *(partial(QuantizationConfig, **one) for one in wrong),
+        partial(quantize_model, module, "fp32"),
+    ):
+        try:
+            call()
+        except UsageError as error:
+            print(f"refused: {error}")
+        else:
+            raise AssertionError(f"{call} was accepted")
+
+
 def check_diffulex() -> None:
     """The examples of DiffuLex Edge's page, their import lines changed; sizes by hand."""
     module = torch.nn.Sequential()
@@ -209,13 +228,14 @@ def check_diffulex() -> None:
     result = INT4Quantizer().quantize(module, config)
     assert not result.warnings
     assert result.compression_ratio == total / (total - 4 * 8192 + 8192 // 2 + 256 * 4)
-    for wrong in ({"dtype": "int5"}, {"mode": "sometimes"}, {"group_size": 48}):
-        try:
-            QuantizationConfig(**wrong)
-        except UsageError as error:
-            print(f"refused: {error}")
-        else:
-            raise AssertionError(f"{wrong} was accepted")
+    assert is_fp16_available()
+    assert is_int8_available()
+    # The package's quick start: a model and no result, whatever the case of its dtype.
+    for dtype in ("fp16", "FP16", QuantizationDtype.FP16):
+        assert quantize_model(module, dtype).up.weight.dtype == torch.float16
+    assert quantize_model(module, "INT8").up.weight.dtype == torch.int8
+    assert get_model_compression_ratio(module, quantize_model(module, "int4")) > 1
+    refuse_diffulex(module)
     print("DiffuLex: the page's examples")
 
 

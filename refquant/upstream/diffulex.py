@@ -170,21 +170,21 @@ class FP16Quantizer(_Quantizer):
         return copied, []
 
 
-QUANTIZERS: Final[Mapping[str, type[_Quantizer]]] = {
-    "fp16": FP16Quantizer,
-    "int8": INT8Quantizer,
-    "int4": INT4Quantizer,
+QUANTIZERS: Final[Mapping[QuantizationDtype | str, type[_Quantizer]]] = {
+    QuantizationDtype.FP16: FP16Quantizer,
+    QuantizationDtype.INT8: INT8Quantizer,
+    QuantizationDtype.INT4: INT4Quantizer,
 }
 
 
 def quantize_model(
-    model: Module, dtype: str = "int8", mode: str = "weight_only"
-) -> QuantizationResult:
-    """The model in another dtype, with the defaults of QuantizationConfig."""
+    model: Module, dtype: QuantizationDtype | str = "int8", mode: str = "weight_only"
+) -> Module:
+    """A copy of the model in FP16, INT8 or INT4, with the defaults of QuantizationConfig."""
     config = QuantizationConfig(dtype=dtype, mode=mode)
-    if dtype not in QUANTIZERS:
-        return _result(model, copy.deepcopy(model), [])
-    return QUANTIZERS[dtype]().quantize(model, config)
+    if config.dtype not in QUANTIZERS:
+        raise UsageError("dtype is 'fp32', which quantizes nothing; expected fp16, int8 or int4")
+    return QUANTIZERS[config.dtype]().quantize(model, config).model
 
 
 def get_model_compression_ratio(original: Module, quantized: Module) -> float:
