@@ -61,7 +61,7 @@ def test_chunks_do_not_change_the_clips(monkeypatch):
     x = np.random.default_rng(2).standard_normal((40, 64)).astype(np.float32)
     expected = refquant.quantize(x, "aeq/int4[channel,algorithm=octav]")
     monkeypatch.setattr(octav, "SLICE_WEIGHTS", 64)
-    monkeypatch.setattr("refquant.driver.CHUNK_WEIGHTS", 64)
+    monkeypatch.setattr("refquant.driver.chunks.CHUNK_WEIGHTS", 64)
     found = refquant.quantize(x, "aeq/int4[channel,algorithm=octav]")
     assert all((found.planes[name] == plane).all() for name, plane in expected.planes.items())
 

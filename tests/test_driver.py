@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refquant
-from refquant import driver
-from refquant.driver import Scheme, decode_planes, encode_planes
+from refquant.driver import Scheme, chunks, decode_planes, decoding, encode_planes
 from refquant.errors import LimitError, SchemeError
 from refquant.layout import Layout, Plane, Unsigned, field, program
 from tests.test_layout_values import DESIGN, assert_same_bits, gridded, random_planes
@@ -40,7 +39,7 @@ def test_chunks_and_threads_do_not_matter(name, chunk, threads, monkeypatch):
         planes = encode_planes(scheme, x, axis)
         values = refquant.QuantizedTensor(scheme, x.shape, planes, axis).dequantize()
         with monkeypatch.context() as patch:
-            patch.setattr(driver, "CHUNK_WEIGHTS", chunk)
+            patch.setattr(chunks, "CHUNK_WEIGHTS", chunk)
             assert same_planes(encode_planes(scheme, x, axis, threads), planes)
             layout = scheme.layout.along(axis, 3)
             assert_same_bits(decode_planes(layout, planes, x.shape, threads=threads), values)
@@ -52,7 +51,7 @@ def test_chunks_do_not_matter_for_any_layout(name, chunk, monkeypatch):
     layout, shape = DESIGN[name], (24, 512)
     planes = gridded(layout, random_planes(layout, shape), shape)
     values = decode_planes(layout, planes, shape)
-    monkeypatch.setattr(driver, "CHUNK_WEIGHTS", chunk)
+    monkeypatch.setattr(chunks, "CHUNK_WEIGHTS", chunk)
     assert_same_bits(decode_planes(layout, planes, shape, threads=2), values)
 
 
@@ -61,12 +60,12 @@ def test_chunks_never_cut_a_record_of_several_rows(rows, monkeypatch):
     layout, shape = DESIGN["q4_0"].along(0, 2), (rows, 3)
     planes = gridded(layout, random_planes(layout, shape), shape)
     values = decode_planes(layout, planes, shape)
-    monkeypatch.setattr(driver, "CHUNK_WEIGHTS", 1)
+    monkeypatch.setattr(chunks, "CHUNK_WEIGHTS", 1)
     assert_same_bits(decode_planes(layout, planes, shape), values)
 
 
 def test_one_scale_stays_one_scale_however_long_the_tensor(monkeypatch):
-    monkeypatch.setattr(driver, "CHUNK_WEIGHTS", 16)
+    monkeypatch.setattr(chunks, "CHUNK_WEIGHTS", 16)
     for name in ("int8", "int/affine[bits=4,asym,tensor]"):
         x = weights(100)
         x[-1] = 50
@@ -192,8 +191,8 @@ def test_no_two_threads_decode_into_the_same_rows(count, monkeypatch):
         together.extend(rows)
 
     monkeypatch.setattr(program.Program, "run", noted)
-    monkeypatch.setattr(driver, "_for_each", one_by_one)
-    monkeypatch.setattr(driver, "TILE_WEIGHTS", 3 * 32)
+    monkeypatch.setattr(decoding, "for_each", one_by_one)
+    monkeypatch.setattr(decoding, "TILE_WEIGHTS", 3 * 32)
     assert_same_bits(tensor.dequantize(threads=2), expected)
     assert len(set(together)) == len(together) > 0
     assert set(rows) == set(range(count))

@@ -9,8 +9,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 import refquant
-from refquant import driver
-from refquant.driver import decode_planes
+from refquant.driver import decode_planes, decoding
 from refquant.layout import Layout, Minifloat, Plane, Unsigned, evaluate, field
 from refquant.layout.program import compile_program, compiled, has_program, is_faster
 from refquant.layout.shortcuts import code_table, moved_bits
@@ -83,8 +82,8 @@ def test_tiles_and_threads_do_not_matter(threads, rows, monkeypatch):
     layout, shape = refquant.scheme("ggml/q5_0").layout, (5, 20, 64)
     planes = gridded(layout, random_planes(layout, shape), shape)
     expected = evaluate(layout, planes, shape)
-    monkeypatch.setattr(driver, "PROGRAM_WEIGHTS", 0)
-    monkeypatch.setattr(driver, "TILE_WEIGHTS", 32 * rows)
+    monkeypatch.setattr(decoding, "PROGRAM_WEIGHTS", 0)
+    monkeypatch.setattr(decoding, "TILE_WEIGHTS", 32 * rows)
     assert_identical(decode_planes(layout, planes, shape, threads=threads), expected)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import refquant
 from conformance.oracle import layout as oracle
-from refquant import driver
+from refquant.driver import chunks
 from refquant.layout import Digits, Layout, field_codes, pack_codes
 from refquant.schemes import (
     ALIASES,
@@ -130,7 +130,7 @@ def test_chunks_and_threads_change_no_byte(name, threads, monkeypatch):
     x = np.random.default_rng(10).normal(size=(5 * first, *others)).astype(np.float32)
     whole = refquant.quantize(x, scheme, threads=1)
     values = whole.dequantize(threads=1)
-    monkeypatch.setattr(driver, "CHUNK_WEIGHTS", 1)
+    monkeypatch.setattr(chunks, "CHUNK_WEIGHTS", 1)
     pieces = refquant.quantize(x, scheme, threads=threads)
     for plane, records in whole.planes.items():
         assert np.array_equal(pieces.planes[plane], records), plane

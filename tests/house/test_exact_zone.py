@@ -21,7 +21,7 @@ ZONE = (
     "refquant/schemes/",
     "refquant/formats/",
     "refquant/numerics.py",
-    "refquant/driver.py",
+    "refquant/driver/",
     "refquant/tensor.py",
     "refquant/mp1.py",
 )
