@@ -3,14 +3,8 @@
 import numpy as np
 import pytest
 
-from refquant.calibrate.activations import (
-    ActivationRange,
-    Histogram,
-    RangeRule,
-    entropy_range,
-    extremes,
-    percentile_range,
-)
+from refquant.calibrate.activations import ActivationRange, RangeRule, extremes
+from refquant.calibrate.histograms import Histogram, entropy_range, percentile_range
 from refquant.errors import UsageError
 
 

@@ -5,7 +5,8 @@ from threading import Lock
 
 from refquant.errors import FormatError, RefquantError
 from refquant.formats.rq.contents import Contents, examine, is_remote
-from refquant.formats.rq.header import Header, plane_bytes
+from refquant.formats.rq.header import Header
+from refquant.formats.rq.header_tensors import plane_bytes
 from refquant.formats.rq.records import Pieces, TensorRecord
 from refquant.formats.rq.segment_reader import Joined, SegmentReader, Verify
 from refquant.formats.rq.shards import PlaneUse, check_uses, find_shard
