@@ -84,7 +84,7 @@ def test_attention_reads_the_group_of_its_head():
 def test_results_stay_float32():
     x = np.ones((3, 4), np.float32)
     assert ops.rms_norm(x, x[0], 1e-5).dtype == np.float32
-    assert ops.swiglu(x).dtype == np.float32
+    assert ops.swiglu(x, x).dtype == np.float32
     assert ops.softmax(x).dtype == np.float32
     assert (
         ops.rotate(x[:, None], ops.rope_table(0, 3, frequencies(1e4, 4)), "halves").dtype

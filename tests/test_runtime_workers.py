@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from refquant.errors import UsageError
-from refquant.runtime import grouped, linear, load_model, team
-from refquant.runtime.arithmetic_mode import arithmetic_of, using
+from refquant.runtime import blocks, grouped, linear, load_model, team
+from refquant.runtime.arithmetic_mode import arithmetic, arithmetic_of, using
+from refquant.runtime.gated import gated_tiles
 from refquant.runtime.workers import why_alone
 from tests.runtime_models import random_checkpoint
 
@@ -68,6 +70,28 @@ def test_any_number_gives_the_same_bits(scheme, mode, arith):
     # A process alone sums in another order, which exact arithmetic does not show.
     assert np.array_equal(found[0], plain) or arith == "fast"
     assert np.array_equal(found[0].argsort(axis=1), plain.argsort(axis=1))
+
+
+@pytest.mark.parametrize("arith", ["fast", "exact"])
+@pytest.mark.parametrize("tokens", [1, 10])
+def test_what_workers_bend_is_what_one_bends_afterwards(tokens, arith):
+    model = load_model(checkpoint(), "u8", arith, workers=2)
+    network = model.network.blocks[0].feed_forward
+    x = np.random.default_rng(4).standard_normal((tokens, 64)).astype(np.float32)
+    matrix = network.gate_up.matrix
+    assert matrix.gated.shape == (96, 64)
+    assert len(matrix.gated.matrix.bounds) > 3
+    apart = replace(network, gate_up=blocks.Affine(replace(matrix, gated=None)))
+    with arithmetic(arith):
+        assert np.array_equal(blocks.feed_forward(x, network), blocks.feed_forward(x, apart))
+        biased = replace(network, gate_up=blocks.Affine(matrix, np.ones(192, np.float32)))
+        assert not np.array_equal(blocks.feed_forward(x, biased), blocks.feed_forward(x, apart))
+
+
+def test_gate_and_up_that_are_cut_in_other_columns_stay_apart():
+    columns = [np.ones((rows, 64), np.float32) for rows in (192, 2 * 40)]
+    assert gated_tiles(linear.dense(columns[0]), "silu").bounds[-1] == 96
+    assert gated_tiles(linear.dense(columns[1]), "silu") is None
 
 
 def test_contracts_too():

@@ -5,6 +5,7 @@ Query head q reads the keys and values of head q // (heads / key_value_heads).
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -14,9 +15,9 @@ from refquant.runtime.ops import Floats, products, soft_cap, softmax
 
 __all__ = ["Sight", "attend"]
 
-# Queries are taken 128 at a time, so that the scores of a long prompt stay small, and so that an
-# early tile never multiplies the keys that it must not see.
-QUERY_TILE: Final = 128
+# Queries are taken so many at a time, so that scores stay in a cache, and so that an early tile
+# never multiplies the keys that it must not see.
+QUERY_TILE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def attend(
         tile = slice(start, min(start + QUERY_TILE, tokens))
         first, last = length - tokens + tile.start, length - tokens + tile.stop - 1
         seen = slice(sight.start(first), sight.stop(last, length))
-        blind = _blind(first, last, seen, sight, length)
+        blind = _blind(first, last, sight, length)
         for group in range(groups):
             mixed[tile, group] = _attend_tile(
                 by_group[tile, group],
@@ -81,15 +82,18 @@ def attend(
     return mixed.reshape(tokens, heads * width)
 
 
+@lru_cache(maxsize=64)
 def _blind(
-    first: int, last: int, seen: slice, sight: Sight, length: int
-) -> Floats:  # int, int, slice, sight, int -> f32[t, m]
+    first: int, last: int, sight: Sight, length: int
+) -> Floats:  # int, int, sight, int -> f32[t, m]
     """Minus infinity where a query from `first` to `last` does not see a key, else zero.
 
-    It is for the last m of the keys `seen`; all of these queries see the ones before.
+    It is for the last m of the keys that any of these queries sees; all of them see the ones
+    before. Every layer asks for the same ones.
     """
-    nearest = seen.start if sight.window is not None else sight.stop(first, length)
-    places = np.arange(min(nearest, seen.stop), seen.stop)
+    start, stop = sight.start(first), sight.stop(last, length)
+    nearest = start if sight.window is not None else sight.stop(first, length)
+    places = np.arange(min(nearest, stop), stop)
     positions = range(first, last + 1)
     starts = np.array([sight.start(position) for position in positions])
     stops = np.array([sight.stop(position, length) for position in positions])

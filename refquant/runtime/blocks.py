@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from refquant.runtime.attention import Sight, attend
 from refquant.runtime.linear import Matrix, linear
 from refquant.runtime.ops import GATES, Floats, gelu, gelu_tanh, layer_norm, rms_norm, softmax
-from refquant.runtime.precision import rounded
+from refquant.runtime.precision import is_rounding, rounded
 from refquant.runtime.rope import Rope
+from refquant.runtime.workers import SharedMatrix
 
 __all__ = [
     "Affine",
@@ -119,7 +120,10 @@ def attention(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gated:
-    """A gated network: gate and up stacked into one map, and the way back down."""
+    """A gated network: gate and up stacked into one map, and the way back down.
+
+    A shared map computes the gated vector in one step if it has been told of the activation.
+    """
 
     gate_up: Affine
     down: Affine
@@ -155,11 +159,21 @@ FeedForward = Gated | Plain | Experts
 def feed_forward(x: Floats, w: FeedForward) -> Floats:  # f32[t, d], weights -> f32[t, d]
     """What each token computes by itself."""
     if isinstance(w, Gated):
-        return affine(rounded(GATES[w.activation](affine(x, w.gate_up))), w.down)
+        return affine(_gated(x, w), w.down)
     if isinstance(w, Plain):
         bend = gelu if w.activation == "gelu" else gelu_tanh
         return affine(rounded(bend(affine(x, w.up))), w.down)
     return _experts(x, w)
+
+
+def _gated(x: Floats, w: Gated) -> Floats:  # f32[t, d], weights -> f32[t, n]
+    matrix = w.gate_up.matrix
+    together = matrix.gated if isinstance(matrix, SharedMatrix) else None
+    if together is not None and w.gate_up.bias is None and not is_rounding():
+        return linear(x, together)
+    both = affine(x, w.gate_up)
+    half = both.shape[1] // 2
+    return rounded(GATES[w.activation](both[:, :half], both[:, half:]))
 
 
 def _experts(x: Floats, w: Experts) -> Floats:  # f32[t, d], weights -> f32[t, d]

@@ -9,7 +9,7 @@ import math
 from refquant.architectures import Architecture
 from refquant.formats.checkpoint import Checkpoint
 from refquant.runtime.attention import Sight
-from refquant.runtime.blocks import Attention, Experts, FeedForward, Gated, Plain
+from refquant.runtime.blocks import Attention, Experts, FeedForward, Plain
 from refquant.runtime.decoder import Block, Decoder
 from refquant.runtime.linear import Matrix
 from refquant.runtime.ops import Floats
@@ -132,7 +132,6 @@ def _sight_block(parts: Parts) -> int | None:
 
 
 def _feed_forward(parts: Parts, block: str) -> FeedForward:
-    activation = str(parts.facts["activation"])
     down = f"{block}.ffn_down"
     if parts.has(f"{block}.ffn_gate_inp.weight"):
         return Experts(
@@ -143,9 +142,9 @@ def _feed_forward(parts: Parts, block: str) -> FeedForward:
         )
     if parts.has(f"{block}.ffn_gate.weight"):
         both = parts.affine(f"{block}.ffn_gate", f"{block}.ffn_up")
-        return Gated(both, parts.affine(down), activation)
+        return parts.gated(both, parts.affine(down))
     up = parts.affine(f"{block}.ffn_up")
     # Phi-3 stores gate and up as one matrix, which is what we make of them in any case.
     if parts.facts.get("gate") == "in up":
-        return Gated(up, parts.affine(down), activation)
-    return Plain(up, parts.affine(down), activation)
+        return parts.gated(up, parts.affine(down))
+    return Plain(up, parts.affine(down), str(parts.facts["activation"]))

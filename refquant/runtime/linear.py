@@ -252,14 +252,16 @@ def dense(rows: Floats) -> DenseMatrix:  # f32[n, k] -> tiled
 def tile_bounds(outputs: int, inputs: int, weights: int) -> tuple[int, ...]:
     """Where tiles of at most so many weights begin, and the end.
 
-    There is an even number of about the same height, so that two processes have equal work. Each
-    but the last holds a multiple of 16 outputs, as many as fill the registers of today's
-    processors.
+    The second half of the outputs is cut as the first is, so that two processes have equal work
+    and so that gate and up, stacked, have tiles of the same columns. Each but the last of a half
+    holds a multiple of 16 outputs, as many as fill the registers of today's processors.
     """
-    count = max(-(-outputs * inputs // weights), 2)
-    count += count % 2
-    step = max(-(-outputs // (16 * count)) * 16, 16)
-    return (*range(0, outputs, step), outputs)
+    half = -(-outputs // 32) * 16
+    count = max(-(-half * inputs // weights), 1)
+    step = -(-half // (16 * count)) * 16
+    starts = range(0, half, step)
+    again = (half + start for start in starts if half + start < outputs)
+    return (*starts, *again, outputs)
 
 
 def takes_bias(w: Tiled) -> bool:

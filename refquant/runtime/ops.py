@@ -91,11 +91,10 @@ def silu(x: Floats) -> Floats:  # f32[...] -> f32[...]
     return np.divide(x, denominator, out=denominator)
 
 
-def swiglu(gate_up: Floats) -> Floats:  # f32[t, 2 * d] -> f32[t, d]
-    """The gated vector silu(gate) * up, for a row that holds gate and up side by side."""
-    half = gate_up.shape[-1] // 2
-    gated = silu(gate_up[..., :half])
-    return np.multiply(gated, gate_up[..., half:], out=gated)
+def swiglu(gate: Floats, up: Floats) -> Floats:  # f32[..., d], f32[..., d] -> f32[..., d]
+    """The gated vector silu(gate) * up."""
+    gated = silu(gate)
+    return np.multiply(gated, up, out=gated)
 
 
 def gelu_tanh(x: Floats) -> Floats:  # f32[...] -> f32[...]
@@ -115,18 +114,16 @@ def gelu(x: Floats) -> Floats:  # f32[...] -> f32[...]
     return share
 
 
-def geglu(gate_up: Floats) -> Floats:  # f32[t, 2 * d] -> f32[t, d]
-    """The gated vector gelu_tanh(gate) * up, for a row that holds gate and up side by side."""
-    half = gate_up.shape[-1] // 2
-    gated = gelu_tanh(gate_up[..., :half])
-    return np.multiply(gated, gate_up[..., half:], out=gated)
+def geglu(gate: Floats, up: Floats) -> Floats:  # f32[..., d], f32[..., d] -> f32[..., d]
+    """The gated vector gelu_tanh(gate) * up."""
+    gated = gelu_tanh(gate)
+    return np.multiply(gated, up, out=gated)
 
 
-def clamped_swiglu(gate_up: Floats) -> Floats:  # f32[t, 2 * d] -> f32[t, d]
+def clamped_swiglu(gate: Floats, up: Floats) -> Floats:  # f32[..., d], f32[..., d] -> f32[..., d]
     """gpt-oss's gate: g / (1 + exp(-1.702 g)) * (u + 1), g at most 7 and u within 7 of zero."""
-    half = gate_up.shape[-1] // 2
-    gate = np.minimum(gate_up[..., :half], CLAMPED_LIMIT)
-    up: Floats = np.clip(gate_up[..., half:], -CLAMPED_LIMIT, CLAMPED_LIMIT)
+    gate = np.minimum(gate, CLAMPED_LIMIT)
+    up = np.clip(up, -CLAMPED_LIMIT, CLAMPED_LIMIT)
     denominator: Floats = gate * -CLAMPED_STEEPNESS
     with np.errstate(over="ignore"):  # exp = inf far below zero gives the right limit, -0.
         primitives().exp(denominator)
@@ -136,12 +133,12 @@ def clamped_swiglu(gate_up: Floats) -> Floats:  # f32[t, 2 * d] -> f32[t, d]
     return np.multiply(gate, up, out=up)
 
 
-GATES: Final[Mapping[str, Callable[[Floats], Floats]]] = {
+GATES: Final[Mapping[str, Callable[[Floats, Floats], Floats]]] = {
     "silu": swiglu,
     "gelu_tanh": geglu,
     "clamped_silu": clamped_swiglu,
 }
-"""From gate and up side by side to the gated vector, by the name of the activation."""
+"""From gate and up to the gated vector, by the name of the activation."""
 
 
 def soft_cap(x: Floats, cap: float) -> Floats:  # f32[...] -> f32[...]

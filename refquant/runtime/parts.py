@@ -1,6 +1,7 @@
 """A checkpoint's tensors as the parts of `blocks.py`, by the names its architecture gives them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -58,6 +59,12 @@ class Parts:
             matrix, np.concatenate([self.reader.vector(f"{name}.bias") for name in names])
         )
 
+    def gated(self, both: Affine, down: Affine) -> Gated:
+        """A network of gate and up, stacked, and the way back down."""
+        activation = str(self.facts["activation"])
+        matrix = self.reader.gated(both.matrix, activation)
+        return Gated(replace(both, matrix=matrix), down, activation)
+
     def norm(self, name: str) -> Norm:
         """A LayerNorm if there is a bias of this name, else an RmsNorm."""
         weight = self.reader.vector(f"{name}.weight")
@@ -84,7 +91,7 @@ class Parts:
             for expert in range(len(inner))
         ]
         return tuple(
-            Gated(
+            self.gated(
                 Affine(
                     both,
                     None
@@ -92,7 +99,6 @@ class Parts:
                     else np.concatenate([gate_bias, up_bias]),
                 ),
                 Affine(back, down_bias),
-                str(self.facts["activation"]),
             )
             for both, back, (gate_bias, up_bias, down_bias) in zip(
                 inner, outer, biases, strict=True

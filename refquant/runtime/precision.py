@@ -19,7 +19,7 @@ from refquant.formats.checkpoint import Checkpoint
 from refquant.runtime.ops import Floats
 from refquant.tensor import QuantizedTensor, quantize
 
-__all__ = ["in_precision", "rounded", "rounding"]
+__all__ = ["in_precision", "is_rounding", "rounded", "rounding"]
 
 _IN_FORCE: Final[ContextVar[Precision]] = ContextVar("precision in force", default="float32")
 
@@ -36,6 +36,11 @@ def rounding(name: Precision) -> Iterator[None]:
         yield
     finally:
         _IN_FORCE.reset(token)
+
+
+def is_rounding() -> bool:
+    """Whether states are rounded further than to float32."""
+    return _IN_FORCE.get() != "float32"
 
 
 def rounded(x: Floats) -> Floats:  # f32[...] -> f32[...]

@@ -21,7 +21,7 @@ from refquant.runtime.grouped import grouped
 from refquant.runtime.linear import Matrix, Scratch, StackedMatrix, pack_rows
 from refquant.runtime.memory import forget_file_pages
 from refquant.runtime.ops import Floats
-from refquant.runtime.workers import Crew
+from refquant.runtime.workers import Crew, SharedMatrix
 from refquant.tensor import QuantizedTensor, quantize
 
 __all__ = ["WeightMode", "WeightReader", "require_finite"]
@@ -85,6 +85,12 @@ class WeightReader:
     def shared(self, matrix: Matrix) -> Matrix:
         """The same matrix, multiplied by all of the workers if there are any."""
         return matrix if self.crew is None else self.crew.share(matrix)
+
+    def gated(self, matrix: Matrix, activation: str) -> Matrix:
+        """A matrix of gate and up that workers, if there are any, also bend and multiply."""
+        if self.crew is None or not isinstance(matrix, SharedMatrix):
+            return matrix
+        return self.crew.share_gated(matrix, activation)
 
     def _together(self, parts: list[QuantizedTensor], names: Sequence[str]) -> Matrix:
         """Matrices in one, held as the mode has it."""

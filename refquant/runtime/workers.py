@@ -9,13 +9,14 @@ computes with one thread of BLAS. Which process computes which tiles does not ma
 import os
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from refquant.errors import UsageError
 from refquant.runtime.blas import limit_blas_threads
+from refquant.runtime.gated import gated_tiles
 from refquant.runtime.linear import Matrix, Tiled, takes_bias, tiled
 from refquant.runtime.ops import Floats
 from refquant.runtime.team import Team
@@ -49,11 +50,15 @@ def why_alone() -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedMatrix:
-    """A matrix that a crew multiplies; `index` is its number there."""
+    """A matrix that a crew multiplies; `index` is its number there.
+
+    `gated` gives the gated vector at once, if the matrix holds gate and up and can do so.
+    """
 
     matrix: Tiled
     crew: "Crew"
     index: int
+    gated: "SharedMatrix | None" = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,6 +101,11 @@ class Crew:
         self._matrices.append(one)
         self._steps.append(_rows_at_once(one))
         return SharedMatrix(one, self, len(self._matrices) - 1)
+
+    def share_gated(self, matrix: SharedMatrix, activation: str) -> SharedMatrix:
+        """The same matrix of gate and up, and the step that bends them; only before the start."""
+        together = gated_tiles(matrix.matrix, activation)
+        return matrix if together is None else replace(matrix, gated=self.share(together))
 
     def start(self) -> None:
         """Fork the other processes; from here on BLAS has one thread in each."""

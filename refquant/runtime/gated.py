@@ -1,0 +1,54 @@
+"""Gate and up with what bends them, as one step that processes can share.
+
+A tile of the gated vector needs the tiles of gate and up in the same columns and no other. Whoever
+has computed these two bends and multiplies them while they are in its cache, and hands on half as
+many numbers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from refquant.runtime.linear import Tiled, takes_bias, whole_product
+from refquant.runtime.ops import GATES, Floats
+
+__all__ = ["GatedTiles", "gated_tiles"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GatedTiles:
+    """The gated vectors [outputs / 2, inputs] of a matrix that holds gate and up, stacked."""
+
+    matrix: Tiled
+    activation: str
+    bounds: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Gated outputs, and inputs."""
+        return self.bounds[-1], self.matrix.shape[1]
+
+    def fill(self, x: Floats, y: Floats, first: int, last: int) -> None:  # f32[t, k], f32[t, n]
+        """Write the outputs of tiles `first` to `last`."""
+        half, tiles = self.bounds[-1], len(self.bounds) - 1
+        both = np.empty((len(x), 2 * half), np.float32)
+        for tile in range(first, last):
+            for part in (tile, tiles + tile):
+                self.matrix.fill(x, both, part, part + 1)
+            start, stop = self.bounds[tile : tile + 2]
+            gate, up = both[:, start:stop], both[:, half + start : half + stop]
+            y[:, start:stop] = GATES[self.activation](gate, up)
+
+    def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
+        """The gated vectors of every row of x, and the bias added."""
+        return whole_product(self, x, bias)
+
+
+def gated_tiles(matrix: Tiled, activation: str) -> GatedTiles | None:
+    """The same as one step, or None unless gate and up have tiles of the same columns."""
+    bounds, half = matrix.bounds, matrix.shape[0] // 2
+    tiles = (len(bounds) - 1) // 2
+    first, second = bounds[: tiles + 1], bounds[tiles:]
+    if takes_bias(matrix) or second != tuple(half + bound for bound in first):
+        return None
+    return GatedTiles(matrix, activation, first)
