@@ -1,5 +1,6 @@
 """The layout algebra: one declaration of a scheme's bytes, from which everything else derives."""
 
+from refquant.layout.codes import field_codes, pack_codes
 from refquant.layout.declare import (
     Digits,
     Element,
@@ -24,7 +25,7 @@ from refquant.layout.explain import (
 from refquant.layout.expression import Expression, show
 from refquant.layout.layout import Layout
 from refquant.layout.records import pack_field, unpack_field
-from refquant.layout.values import evaluate, field_codes, numbers, pack_codes
+from refquant.layout.values import evaluate, numbers
 
 __all__ = [
     "BlockReading",

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.errors import SchemeError
+from refquant.layout.codes import field_codes
 from refquant.layout.declare import Element
 from refquant.layout.expression import OPERATORS, Expression
 from refquant.layout.layout import Layout, aligned
 from refquant.layout.records import Bytes, Codes
 from refquant.layout.tiles import row_unit, tile_planes
-from refquant.layout.values import evaluate, field_codes, numbers
+from refquant.layout.values import evaluate, numbers
 
 __all__ = [
     "BlockReading",

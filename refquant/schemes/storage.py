@@ -24,7 +24,8 @@ from refquant.driver import Scheme
 from refquant.errors import FormatError
 from refquant.layout import Field, Layout, Plane
 from refquant.layout.operators import Operator, stored_shapes
-from refquant.schemes.level2 import Flattened, Gathered, Interleaved, WordRows
+from refquant.schemes.interleaved import Interleaved
+from refquant.schemes.level2 import Flattened, Gathered, WordRows
 
 __all__ = ["AnyLayout", "StoredLayout", "inner_shape", "layout_of", "parse_layout", "stored_layout"]
 

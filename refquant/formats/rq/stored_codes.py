@@ -13,7 +13,8 @@ from refquant.errors import FormatError
 from refquant.formats.rq import codes
 from refquant.layout import Layout, unpack_field
 from refquant.layout.layout import aligned
-from refquant.schemes.level2 import Gathered, Interleaved, WordRows
+from refquant.schemes.interleaved import Interleaved
+from refquant.schemes.level2 import Gathered, WordRows
 from refquant.schemes.storage import AnyLayout, StoredLayout
 
 __all__ = ["check_codes", "checked_codes", "has_laws"]

@@ -21,7 +21,7 @@ from refquant.layout import Expression, Layout, Minifloat, Plane, Unsigned, fiel
 from refquant.numerics import float16_bits
 from refquant.schemes.floats import FLOAT16, FLOAT32
 from refquant.schemes.hqq.solver import Solver
-from refquant.schemes.level2 import Interleaved
+from refquant.schemes.interleaved import Interleaved
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes
 

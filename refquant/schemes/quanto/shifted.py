@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, Minifloat, Plane, Unsigned, field
-from refquant.schemes.level2 import Interleaved
+from refquant.schemes.interleaved import Interleaved
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quanto.dtypes import DTYPE, DTYPES
 
