@@ -1,12 +1,9 @@
-"""ggml's C functions through ctypes, from ggml-python or llama-cpp-python."""
+"""ggml's encoders and decoders in C, from whichever package of the environment brings them."""
 
-import ctypes
-import importlib.util
-import os
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
+from ggml_library import Rows, base_library, distribution
 from protocol import Table, both, serve
 
 TYPES = {
@@ -17,45 +14,13 @@ TYPES = {
 }  # fmt: skip
 DECODED_ONLY = {"iq2_xxs", "iq2_xs", "iq3_xxs", "iq1_s", "iq3_s", "iq2_s", "iq1_m"}
 ACTIVATIONS = {"q8_1", "q8_k"}
-Rows = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-
-
-class Traits(ctypes.Structure):
-    """`struct ggml_type_traits`."""
-
-    _fields_ = (
-        ("type_name", ctypes.c_char_p),
-        ("blck_size", ctypes.c_int64),
-        ("blck_size_interleave", ctypes.c_int64),
-        ("type_size", ctypes.c_size_t),
-        ("is_quantized", ctypes.c_bool),
-        ("to_float", ctypes.c_void_p),
-        ("from_float_ref", ctypes.c_void_p),
-    )
-
-
-def library():
-    """The library, the package it came with, and that package's version."""
-    os.environ["GGML_NO_BACKTRACE"] = "1"
-    for package, distribution in (("ggml", "ggml-python"), ("llama_cpp", "llama-cpp-python")):
-        spec = importlib.util.find_spec(package)
-        if spec is not None and spec.origin is not None:
-            base = ctypes.CDLL(str(Path(spec.origin).parent / "lib" / "libggml-base.so"))
-            base.ggml_get_type_traits.restype = ctypes.POINTER(Traits)
-            base.ggml_quantize_chunk.restype = ctypes.c_size_t
-            pointer, count = ctypes.c_void_p, ctypes.c_int64
-            base.ggml_quantize_chunk.argtypes = (
-                ctypes.c_int, pointer, pointer, count, count, count, pointer,
-            )  # fmt: skip
-            return base, distribution
-    raise SystemExit("neither ggml-python nor llama-cpp-python is installed here")
 
 
 def main() -> None:
-    base, distribution = library()
+    base, package = base_library(), distribution()
     table: Table = {}
     for name, kind in TYPES.items():
-        if name == "q2_0" and distribution == "ggml-python":
+        if name == "q2_0" and package != "llama-cpp-python":
             continue  # It came after ggml 0.15, which has no traits at its number.
         traits = base.ggml_get_type_traits(kind).contents
         if not traits.type_name or traits.type_name.decode().lower() != name:
@@ -89,7 +54,7 @@ def main() -> None:
             decode if has_decode else None,
             None if name in DECODED_ONLY else encode,
         )
-    serve(f"ggml ({distribution})", version(distribution.replace("-", "_")), "C", table)
+    serve(f"ggml ({package})", version(package), "C", table)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,16 @@ The request holds `kind` (such as q4_0), `other` (q8_0, q8_1 or q8_K), `n`, and 
 """
 
 import ctypes
-import importlib.util
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
-os.environ["GGML_NO_BACKTRACE"] = "1"
-found = importlib.util.find_spec("ggml")
-folder = Path(found.origin).parent / "lib"
-ctypes.CDLL(str(folder / "libggml-base.so"), mode=ctypes.RTLD_GLOBAL)
-library = ctypes.CDLL(str(folder / "libggml-cpu.so"))
-library.ggml_cpu_init()  # fills the table of binary16 numbers
+sys.path.append(str(Path(__file__).resolve().parents[3] / "conformance" / "engines"))
 
+from ggml_library import processor_library
+
+library = processor_library()
 asked = dict(np.load(sys.argv[1]))
 name = f"ggml_vec_dot_{asked['kind']}_{asked['other']}"
 answer = {}

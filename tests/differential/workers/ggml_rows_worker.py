@@ -5,19 +5,16 @@ makes of it on this machine, as `q8_0` and `q8_1`.
 """
 
 import ctypes
-import importlib.util
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
-os.environ["GGML_NO_BACKTRACE"] = "1"
-folder = Path(importlib.util.find_spec("ggml").origin).parent / "lib"
-ctypes.CDLL(str(folder / "libggml-base.so"), mode=ctypes.RTLD_GLOBAL)
-library = ctypes.CDLL(str(folder / "libggml-cpu.so"))
-library.ggml_cpu_init()
+sys.path.append(str(Path(__file__).resolve().parents[3] / "conformance" / "engines"))
 
+from ggml_library import processor_library
+
+library = processor_library()
 x = np.ascontiguousarray(np.load(sys.argv[1])["x"], np.float32)
 answer = {}
 for name, size in (("q8_0", 34), ("q8_1", 36)):
