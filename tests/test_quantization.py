@@ -175,6 +175,13 @@ def test_awq_leaves_the_model_what_it_is(capsys, tmp_path, texts):
         (("--calibration", "nowhere.txt", "--algorithm", "gptq"), "there is no such file"),
         (("--calibration", "pyproject.toml"), "no rule has an algorithm that learns from it"),
         (("--imatrix", "nowhere"), "--imatrix nowhere: there is no such file"),
+        (
+            ("--imatrix", "pyproject.toml", "--algorithm", "gptq", "--calibration", "README.md"),
+            "no rule has the algorithm imatrix",
+        ),
+        (("--imatrix", "README.md", "--algorithm-option", "nothing=1"), "nothing"),
+        (("--activation-range", "entropy"), "no rule has static activations"),
+        (("--activation-percentile", "99"), "goes with --activation-range percentile"),
     ],
 )
 def test_contradictions(capsys, tmp_path, options, message):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +13,7 @@ from refquant.errors import UsageError
 
 if TYPE_CHECKING:
     from refquant.arithmetic.static import StaticParameters
+    from refquant.calibrate import RangeRule
     from refquant.formats import Checkpoint
     from refquant.quantization import Knowledge
     from refquant.quantization.folding import Fold
@@ -49,16 +50,32 @@ class Calibrating:
         Path | None, Parameter(help="llama.cpp's importance matrix, for imatrix.")
     ] = None
     rotation: Annotated[
-        Literal["", "hadamard"],
+        Literal["hadamard"] | None,
         Parameter(help="Turn what runs through the layers by Hadamard matrices first."),
-    ] = ""
+    ] = None
     activation_range: Annotated[
-        Literal["minmax", "moving_average", "percentile", "entropy"],
-        Parameter(help="How static scales of activations follow from what the model reads."),
-    ] = "moving_average"
+        Literal["minmax", "moving_average", "percentile", "entropy"] | None,
+        Parameter(
+            help="How static scales of activations follow from what the model reads. "
+            "[default: moving_average]"
+        ),
+    ] = None
     activation_percentile: Annotated[
-        float, Parameter(help="With --activation-range percentile: the share that stays inside.")
-    ] = 99.999
+        float | None,
+        Parameter(
+            help="With --activation-range percentile: how many percent stay inside. "
+            "[default: 99.999]"
+        ),
+    ] = None
+
+    @property
+    def range_rule(self) -> "RangeRule":
+        """How the range of an activation follows from samples of it."""
+        from refquant.calibrate import RangeRule
+
+        rule = RangeRule(self.activation_range or RangeRule().name)
+        given = self.activation_percentile
+        return rule if given is None else replace(rule, percentile=given)
 
 
 def with_algorithm(recipe: "Recipe", asked: Calibrating) -> "Recipe":
@@ -67,13 +84,13 @@ def with_algorithm(recipe: "Recipe", asked: Calibrating) -> "Recipe":
     The ends of a model have no inputs to learn from (a token's row is read as it is), or none
     that pay.
     """
-    from msgspec.structs import replace
+    from msgspec.structs import replace as changed
 
     from refquant.recipe import KEEP, check_recipe
 
-    recipe = replace(recipe, rotation=asked.rotation or recipe.rotation)
+    recipe = changed(recipe, rotation=asked.rotation or recipe.rotation)
     if asked.imatrix is not None and asked.algorithm is None:
-        return with_algorithm(recipe, Calibrating("imatrix"))
+        return with_algorithm(recipe, replace(asked, algorithm="imatrix"))
     if asked.algorithm is None:
         if asked.algorithm_option:
             raise UsageError("--algorithm-option goes with --algorithm")
@@ -85,10 +102,10 @@ def with_algorithm(recipe: "Recipe", asked: Calibrating) -> "Recipe":
         return rule.algorithm == "rtn" and rule.scheme != KEEP and not ends
 
     rules = tuple(
-        replace(rule, algorithm=asked.algorithm, options=options) if learns(rule) else rule
+        changed(rule, algorithm=asked.algorithm, options=options) if learns(rule) else rule
         for rule in recipe.rules
     )
-    found = replace(recipe, rules=rules)
+    found = changed(recipe, rules=rules)
     check_recipe(found, "--algorithm")
     return found
 
@@ -136,8 +153,10 @@ def learn(
     folds = _folds(checkpoint, assignments, moments, quiet=quiet) if algorithms & FOLDING else {}
     ranges = _static(checkpoint, assignments, folds, asked, quiet=quiet) if static else {}
     record = {**_source(asked.calibration), "windows": asked.calibration_windows}
+    if asked.imatrix is not None:
+        record["imatrix"] = _source(asked.imatrix)
     if static:
-        record["activation_range"] = asked.activation_range
+        record["activation_range"] = asked.range_rule.name
     importance = importance or {name: one.importance for name, one in moments.items()}
     return Knowledge(
         moments=moments,
@@ -175,6 +194,12 @@ def _check(algorithms: AbstractSet[str], asked: Calibrating, static: Sequence[st
             raise UsageError(f"{option} {path}: there is no such file")
         if path is not None and not algorithms and not static:
             raise UsageError(f"{option} is given, and no rule has an algorithm that learns from it")
+    if asked.imatrix is not None and "imatrix" not in algorithms:
+        raise UsageError("--imatrix is given, and no rule has the algorithm imatrix")
+    if asked.activation_range is not None and not static:
+        raise UsageError("--activation-range is given, and no rule has static activations")
+    if asked.activation_percentile is not None and asked.activation_range != "percentile":
+        raise UsageError("--activation-percentile goes with --activation-range percentile")
     if asked.calibration_windows < 1:
         raise UsageError(
             f"--calibration-windows is {asked.calibration_windows}, expected 1 or more"
@@ -229,14 +254,12 @@ def _static(
     quiet: bool,
 ) -> "dict[str, StaticParameters]":
     """The scales of activations, of the model as it is once scales are folded into it."""
-    from refquant.calibrate import RangeRule
     from refquant.quantization.folding import folded
     from refquant.quantization.inputs import cut_windows
     from refquant.quantization.ranges import calibrated, collect_ranges, needs_ranges
     from refquant.runtime import Tokenizer, load_model
 
     text, count = _read(asked), asked.calibration_windows
-    rule = RangeRule(asked.activation_range, percentile=asked.activation_percentile)
     model = load_model(folded(checkpoint, folds), compute="weight-only")
     ids = Tokenizer(checkpoint.need_tokenizer()).encode(text, add_bos=False)
     batches = cut_windows(model, ids, 512, count)
@@ -244,7 +267,7 @@ def _static(
         ranges = collect_ranges(
             model,
             batches,
-            rule,
+            asked.range_rule,
             names=needs_ranges(assignments),
             progress=lambda _done, _all: meter.advance(1),
         )

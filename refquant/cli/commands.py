@@ -51,7 +51,7 @@ _DESCRIPTION = "The reference implementation of quantization formats for languag
 
 _EPILOGUE = """\
 Examples
-  refquant run demo --prompt "It was a truth" -n 40
+  refquant run demo --prompt "It is a truth" -n 40
   refquant pull smollm2-135m
   refquant quantize smollm2-135m -o small.rq --scheme ggml/q4_0
   refquant inspect small.rq --tensors

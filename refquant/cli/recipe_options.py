@@ -20,7 +20,7 @@ __all__ = ["Wanted", "prepare"]
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which scheme for which tensor; one of the first four."""
+    """Which scheme for which tensor: a scheme, a recipe of whatever origin, or a target."""
 
     scheme: Annotated[
         str | None, Parameter(help="A scheme (see `refquant schemes`), or keep: convert only.")
@@ -40,8 +40,9 @@ class Wanted:
         ),
     ] = None
     compression_registry: Annotated[
-        str, Parameter(help="Where --compression-method is looked up: package.module.DICT.")
-    ] = ""
+        str | None,
+        Parameter(help="Where --compression-method is looked up: package.module.DICT."),
+    ] = None
     target_size: Annotated[
         str | None,
         Parameter(
@@ -124,7 +125,7 @@ def _made(wanted: Wanted) -> Prepared:
         return _named_or_read(wanted.recipe)
     else:
         name, registry = str(wanted.compression_method), wanted.compression_registry
-        return lambda checkpoint: compression_recipe(name, facts_of(checkpoint), registry)
+        return lambda checkpoint: compression_recipe(name, facts_of(checkpoint), registry or "")
     return lambda _checkpoint: fixed
 
 
