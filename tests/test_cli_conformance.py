@@ -175,7 +175,7 @@ MISTAKES = {
     "": "give the engine's command",
     "--engine ./nothing-here": "not found; it has to answer each line",
     "--engine 'true'": "did not introduce itself: ended with exit status 0",
-    "--engine a --engine-exec 'b {dir}'": "give the engine's command",
+    "--engine a --engine-exec 'b {dir}'": "give one engine",
     "--engine-exec a": "must hold {dir}",
     "nothing* --engine true": "no case and no pack is called 'nothing*'",
     "--engine true --suite nowhere": "no suite.json in nowhere",
@@ -201,6 +201,9 @@ def test_other_mistakes_are_told(said, tmp_path):
         (("diagnose", REPOSITORY / "pyproject.toml"), "no report of a run"),
         (("report", tmp_path / "none.json"), "No such file"),
         (("list", "nothing"), "no case and no pack is called 'nothing'"),
+        (("list", "decode/ggm"), "did you mean decode/ggml"),
+        (("list", "--feature", "decode.gml"), "no case needs the feature 'decode.gml'"),
+        (("serve", "--port", "80000"), "expected 0 to 65535"),
     ):
         assert said(*words)[0] in (2, 3)
         assert message in said.error

@@ -6,6 +6,7 @@ import sys
 import msgspec
 import pytest
 
+from refquant.conformance import exchange
 from refquant.conformance.line_engine import LineEngine
 from refquant.conformance.replies import Hello, Limits
 from refquant.conformance.results import read_report
@@ -138,6 +139,36 @@ def test_a_runner_that_judges_everything_right_is_found_out(monkeypatch):
     assert report.counts == {"pass": len(report.results)}
     assert not report.passed
     assert "corrupt controls were judged right" in report.problems[0]
+
+
+def test_a_control_without_an_answer_says_nothing_about_the_runner(monkeypatch):
+    from refquant.conformance import runner
+
+    found, asked = chosen(), runner._asked
+    own = {id(case) for pack in found.packs for case in pack.cases}
+
+    def losing(state, pack, case):
+        result = asked(state, pack, case)
+        return result if id(case) in own else msgspec.structs.replace(result, result="crash")
+
+    monkeypatch.setattr(runner, "_asked", losing)
+    report = outcome(LineEngine(REFERENCE, Limits()), found)
+    assert report.controls == {"caught": 0, "missed": 0}
+    assert report.problems == ("no control could be run",)
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "TEMP", "TMP"])
+def test_files_lie_in_memory_unless_another_folder_is_asked_for(name, monkeypatch, tmp_path):
+    for other in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setattr(exchange, "IN_MEMORY", str(tmp_path))
+    monkeypatch.setattr(exchange, "ROOM", 1)
+    assert exchange.folder_in_memory() == str(tmp_path)
+    monkeypatch.setattr(exchange, "ROOM", 1 << 60)
+    assert exchange.folder_in_memory() is None
+    monkeypatch.setattr(exchange, "ROOM", 1)
+    monkeypatch.setenv(name, "/elsewhere")
+    assert exchange.folder_in_memory() is None
 
 
 LINK = "https://example.org/1"

@@ -59,7 +59,9 @@ def engine_of(commands: Commands, limits: "Limits") -> "Engine":
     from refquant.conformance.line_engine import LineEngine
 
     lines, once, features = commands
-    if (lines is None) == (once is None):
+    if lines is not None and once is not None:
+        raise UsageError("give one engine: --engine 'CMD' or --engine-exec 'CMD {dir}', not both")
+    if lines is None and once is None:
         raise UsageError("give the engine's command: --engine 'CMD' or --engine-exec 'CMD {dir}'")
     if lines is not None:
         return LineEngine(lines, limits)

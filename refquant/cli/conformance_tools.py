@@ -135,8 +135,13 @@ def serve_cases(
     from refquant.conformance.selection import find_suite, select
     from refquant.conformance.serve import listen
 
+    if not 0 <= port < 1 << 16:
+        raise UsageError(f"--port {port}: expected 0 to 65535; 0 takes one that is free")
     found = select(find_suite(suite), ids, smoke=smoke)
-    server = listen(found, port, report)
+    try:
+        server = listen(found, port, report)
+    except OSError as error:
+        raise UsageError(f"--port {port}: {error.strerror or error}") from error
     print(f"{found.expected} cases at http://127.0.0.1:{server.server_port}/hello; Ctrl-C ends it")
     try:
         server.serve_forever()

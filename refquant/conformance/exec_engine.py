@@ -69,7 +69,7 @@ class ExecEngine:
             return Reply("protocol-error", detail="a line of more than 1 MiB")
         how = child.ended(max(deadline - time.monotonic(), 0.05))
         if not how:
-            return Reply("timeout", detail=f"it has not ended within {seconds:g} s")
+            return Reply("timeout", detail=f"it has not ended within {seconds:.3g} s")
         status = int(how.rsplit(" ", 1)[1]) if "status" in how else -1
         if status not in STATUSES:
             return Reply("crash", detail="; ".join(filter(None, [how, child.last_words()])))

@@ -1,5 +1,6 @@
 """A report as one page: nothing to load, readable on paper and without scripts."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -40,7 +41,7 @@ def html_page(report: Report) -> str:
         _likely(bad),
         _packs(report),
         f"<h2>Failures: {len(bad)}</h2>" if bad else "<h2>Nothing failed</h2>",
-        *(_failure(one, option) for one in bad[:MOST_SHOWN]),
+        *(_failure(one, option, opened=one is bad[0]) for one in bad[:MOST_SHOWN]),
     ]
     if len(bad) > MOST_SHOWN:
         parts.append(f"<p>{len(bad) - MOST_SHOWN} more stand in the JSON report.</p>")
@@ -53,7 +54,7 @@ def _facts(report: Report) -> str:
     smoke = " (smoke)" if report.smoke else ""
     return (
         f"<p>{counts}{selected}{smoke}. Suite {escape(report.suite)}, seed {report.seed}, "
-        f"{report.seconds} s, {report.starts} starts of the engine, "
+        f"{report.seconds} s, {report.starts} start{'s' * (report.starts != 1)} of the engine, "
         f"{report.controls.get('caught', 0)} of {sum(report.controls.values())} controls "
         "caught.</p>"
     )
@@ -65,7 +66,7 @@ def _likely(bad: Sequence[CaseResult]) -> str:
     if not named:
         return ""
     rows = "".join(
-        f'<tr><td class="n">{count}</td><td>{escape(words)}</td></tr>'
+        f'<tr><td class="n">{count}</td><td>{_linked(words)}</td></tr>'
         for words, count in named.most_common(20)
     )
     head = '<tr><th class="n">cases</th><th>known mistake</th></tr>'
@@ -91,14 +92,20 @@ def _packs(report: Report) -> str:
     return f"<h2>Packs</h2><table><thead><tr>{head}</tr></thead>{''.join(rows)}</table>"
 
 
-def _failure(one: CaseResult, option: str) -> str:
+def _linked(words: str) -> str:
+    """Text in which addresses can be followed."""
+    return re.sub(r"https://[^ ]+", r'<a href="\g<0>">\g<0></a>', escape(words))
+
+
+def _failure(one: CaseResult, option: str, *, opened: bool) -> str:
     named = "".join(
-        f'<p class="named">Looks like {escape(words)}</p>' for words in one.diagnosis[:1]
+        f'<p class="named">Looks like {_linked(words)}</p>' for words in one.diagnosis[:1]
     )
     replay = f"refquant conformance replay {one.id}@{one.digest} {option}"
     return (
-        f'<details><summary><span class="bad">{escape(one.result)}</span> <code>{escape(one.id)}'
-        f'@{one.digest}</code><br><span class="grey">{escape(one.detail)}</span></summary>'
+        f'<details{" open" * opened}><summary><span class="bad">{escape(one.result)}</span> '
+        f"<code>{escape(one.id)}@{one.digest}</code><br>"
+        f'<span class="grey">{escape(one.detail)}</span></summary>'
         f"<p>{escape(one.why)}</p>{named}"
         f"{''.join(map(_difference, one.differences))}"
         f'<pre class="wrap">{escape(replay)}</pre></details>'

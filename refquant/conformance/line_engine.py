@@ -90,7 +90,7 @@ class LineEngine:
             line = child.line(deadline)
             if line is None:
                 last = f"; the last line was {said[:80].decode('utf-8', 'replace')!r}"
-                return self._ended(f"no answer within {seconds:g} s{last if said else ''}")
+                return self._ended(f"no answer within {seconds:.3g} s{last if said else ''}")
             said = line
             budget -= len(line) + 1
             if line.startswith(MARK):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
@@ -53,12 +54,17 @@ def select(
     if partial:
         for pattern in patterns:
             if not any(_matches(pattern, pack, case) for pack in packs for case in pack.cases):
-                raise UsageError(f"no case and no pack is called {pattern!r}")
+                names = [pack.pack for pack in packs]
+                names += [case.id for pack in packs for case in pack.cases]
+                raise UsageError(
+                    f"no case and no pack is called {pattern!r}{_near(pattern, names)}"
+                )
         packs = tuple(_kept(pack, patterns, feature) for pack in packs)
         packs = tuple(pack for pack in packs if pack.cases)
         expected = sum(len(pack.cases) for pack in packs)
         if not expected:
-            raise UsageError("no case is left of the selection")
+            which = f" needs the feature {feature!r}" if feature else " is left of the selection"
+            raise UsageError(f"no case{which}")
     digest = sha256((folder / "suite.json").read_bytes()).hexdigest()
     return Selection(suite, digest, packs, expected, partial, folder)
 
@@ -72,7 +78,17 @@ def find_case(packs: Sequence[Pack], name: str) -> tuple[Pack, Case]:
                 if not case.digest.startswith(digest):
                     raise UsageError(f"{wanted} is {case.digest[:8]} in this suite, not {digest}")
                 return pack, case
-    raise UsageError(f"no case is called {wanted!r} (`refquant conformance list` shows them)")
+    near = _near(wanted, [case.id for pack in packs for case in pack.cases])
+    raise UsageError(f"no case is called {wanted!r}{near or LISTED}")
+
+
+LISTED = " (`refquant conformance list` shows them)"
+
+
+def _near(wanted: str, names: Sequence[str]) -> str:
+    """What was probably meant, as the end of a message."""
+    near = get_close_matches(wanted, names, n=3, cutoff=0.75)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _kept(pack: Pack, patterns: Sequence[str], feature: str | None) -> Pack:
