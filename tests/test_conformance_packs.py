@@ -7,12 +7,12 @@ import sys
 import msgspec
 import pytest
 
-from conformance import disagreements
+from conformance import disagreements, reports
 from conformance.generators.__main__ import FOLDER, contents_of
 from conformance.generators.kill_matrix import ledger_line, named, survivors
 from conformance.generators.smoke import smoke_contents
+from conformance.mutants import builds, rivals, shipped
 from conformance.mutants.every import OPERATION_MUTANTS
-from conformance.mutants.rivals import MUTANTS as RIVALS
 from refquant.conformance.diagnosis import read_matrix
 from refquant.conformance.packs import read_pack, read_smoke, read_suite
 
@@ -54,7 +54,8 @@ def test_every_known_mistake_is_told_in_two_groups(packs):
     weak = survivors(found, packs)
     assert weak == []
     assert len(found) >= 600
-    assert set(found) >= {one.id for one in (*RIVALS, *OPERATION_MUTANTS)}
+    ours = (*rivals.MUTANTS, *builds.MUTANTS, *shipped.MUTANTS, *OPERATION_MUTANTS)
+    assert set(found) >= {one.id for one in ours}
     assert "(100 %)" in ledger_line(found, weak)
 
 
@@ -81,6 +82,12 @@ def test_every_disagreement_has_a_mutant_or_a_reason():
     assert disagreements.wrong(matrix()) == []
     assert len(disagreements.read()) >= 36
     assert disagreements.wrong({})[0] == "1: no mutant rival-q4_0-positive-zero is told by any case"
+
+
+def test_every_report_is_of_a_known_mistake():
+    assert reports.wrong(matrix()) == []
+    assert sum(bool(one.get("link")) for one in matrix().values()) >= 50
+    assert reports.wrong({})[0] == "no mutant is called shipped-f8-e4m3fn-480"
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def main() -> None:
         ),
         lambda x, _: {"values": stored_bf16(x)},
     )
-    serve("gguf-py", version("gguf"), "Python", table)
+    serve("gguf-py", version("gguf"), "Python", table, {"ggml.nan": "spreads"})
 
 
 def stored_bf16(x):

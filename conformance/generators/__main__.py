@@ -70,7 +70,9 @@ def differing(files: dict[Path, bytes], *, check: bool) -> list[Path]:
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="refquant conformance gen", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("packs", nargs="*", metavar="PACK")
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args()
@@ -78,24 +80,32 @@ def main() -> int:
         parser.error(f"no pack is called {min(unknown)}")
     makers = {**models.FILES, **safetensors_files.FILES}
     files = {FOLDER / path: make() for path, make in makers.items()}
-    different = differing(files, check=options.check)
-    for name in options.packs or PACKS:
-        different += differing(contents_of(name), check=options.check)
-    kept = {
-        path.with_suffix("").relative_to(FOLDER / "packs").as_posix()
-        for path in (FOLDER / "packs").rglob("*.json")
-    }
-    for name in sorted(kept - set(PACKS) - {"smoke"}):
-        different.append(FOLDER / "packs" / f"{name}.json")
-        if not options.check:
-            for ending in (".json", ".bin"):
-                (FOLDER / "packs" / f"{name}{ending}").unlink()
+    different = differing(files, check=options.check)  # packs are about these files
+    packs = [contents_of(name) for name in options.packs or PACKS]
+    # Written together at the end, so that whoever runs the suite meanwhile finds one that fits.
+    for files in packs:
+        different += differing(files, check=options.check)
+    different += stray(check=options.check)
     different += differing(smoke_files(), check=options.check)
     different += differing({FOLDER / "suite.json": suite_contents()}, check=options.check)
     verb = "differs" if options.check else "written"
     for path in different:
         print(f"{verb}: {path.relative_to(FOLDER).as_posix()}")
     return 1 if different and options.check else 0
+
+
+def stray(*, check: bool) -> list[Path]:
+    """Packs that no generator makes any more; they are removed unless only checked."""
+    kept = {
+        path.with_suffix("").relative_to(FOLDER / "packs").as_posix()
+        for path in (FOLDER / "packs").rglob("*.json")
+    }
+    found = [FOLDER / "packs" / f"{name}.json" for name in sorted(kept - set(PACKS) - {"smoke"})]
+    if not check:
+        for path in found:
+            path.unlink()
+            path.with_suffix(".bin").unlink()
+    return found
 
 
 if __name__ == "__main__":

@@ -29,9 +29,17 @@ WHY = {
     "scale bytes again": "every scale byte about which implementations differ, other codes",
     "any bytes": "random bytes: scales of every kind, NaN and infinities among them",
 }
+POWER_BYTES = (0, 1, 2, 126, 127, 128, 200, 254, 255)
+FLOAT_BYTES = (0, 1, 3, 7, 8, 126, 127, 128, 129, 254, 255)
 SCALE_BYTES: Mapping[str, tuple[str, Sequence[int]]] = {
     "ggml/mxfp4": ("e", (0, 1, 2, 126, 128, 253, 254, 255)),
     "ggml/nvfp4": ("s", (0, 1, 8, 126, 127, 128, 254, 255)),
+    "mx/mxfp4[scale=floor]": ("s", POWER_BYTES),
+    "ct/mxfp4": ("s", POWER_BYTES),
+    "mlx/mxfp4[scale=ceil]": ("s", POWER_BYTES),
+    "mx/nvfp4[convention=modelopt]": ("s", FLOAT_BYTES),
+    "ct/nvfp4": ("s", FLOAT_BYTES),
+    "mlx/nvfp4": ("s", FLOAT_BYTES),
 }
 """The field of scales that are bytes, and the bytes about whose meaning implementations differ."""
 
@@ -71,15 +79,27 @@ def _add_scale_bytes(writer: PackWriter, scheme: Scheme, seed: int) -> None:
     if scheme.name not in SCALE_BYTES:
         return
     name, odd = SCALE_BYTES[scheme.name]
-    plane, random = scheme.planes["blocks"], SplitMix64(seed)
-    over = scheme.layout.fields[name].over[-1]
-    shape = (1, over * len(odd))
-    raw = np.frombuffer(random.data(shape[1] // plane.block[0] * plane.bytes), np.uint8)
-    records = raw.reshape(1, -1, plane.bytes).copy()
-    records[..., : plane.block[0] // over] = np.reshape(odd, (1, records.shape[1], -1))
-    tensor = QuantizedTensor(scheme, shape, {"blocks": records})
-    kind = "scale bytes" if seed == 115 else "scale bytes again"
+    plane = scheme.layout.fields[name].plane
+    shape = (1, scheme.layout.fields[name].over[-1] * len(odd))
+    again = seed != 115
+    if plane == "blocks":
+        planes = _within(scheme, name, odd, seed)
+    else:
+        scales = np.array(odd[::-1] if again else odd, np.uint8)
+        planes = {**_every_code(scheme.layout, shape), plane: scales.reshape(1, -1, 1)}
+    tensor = QuantizedTensor(scheme, shape, planes)
+    kind = "scale bytes again" if again else "scale bytes"
     _add_decode(writer, kind, tensor, "SpecialScale")
+
+
+def _within(scheme: Scheme, name: str, odd: Sequence[int], seed: int) -> dict[str, Bytes]:
+    """Blocks of random codes that begin with these scales."""
+    plane, over = scheme.planes["blocks"], scheme.layout.fields[name].over[-1]
+    count = over * len(odd) // plane.block[0]
+    raw = np.frombuffer(SplitMix64(seed).data(count * plane.bytes), np.uint8)
+    records = raw.reshape(1, -1, plane.bytes).copy()
+    records[..., : plane.block[0] // over] = np.reshape(odd, (1, count, -1))
+    return {"blocks": records}
 
 
 def _add_decode(writer: PackWriter, kind: str, tensor: QuantizedTensor, flag: str) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import refquant
 from conformance.generators.agreement import check_codes
 from conformance.generators.crafted import crafted
+from conformance.generators.freedoms import freed
 from conformance.generators.names import feature, slug
 from conformance.generators.searches import Encoder, encoder_of, is_search
 from conformance.generators.writer import PackWriter
@@ -57,9 +58,9 @@ LARGE = 512
 def left_out(scheme: Scheme) -> frozenset[str]:
     """Kinds for which the clauses, and so the scalar oracle, define nothing.
 
-    ggml's encoders are defined for finite weights, and its searches for sums that do not overflow;
-    MXFP4's exponent of an amax beyond 2^127 is the conversion of a number that does not fit, which
-    C leaves open.
+    NaN and infinities in ggml's formats are in `freedoms.py`, as far as clauses fix them; its
+    searches are defined for sums that do not overflow, and MXFP4's exponent of an amax beyond 2^127
+    is the conversion of a number that does not fit, which C leaves open.
     """
     if not scheme.name.startswith("ggml/"):
         return frozenset()
@@ -76,6 +77,7 @@ def encoded(writer: PackWriter, scheme: Scheme) -> None:
     shape = fitting_shape(scheme, _rows(scheme))
     for label, x, why in crafted(scheme, 1):
         _add(writer, scheme, oracle, x, -1, f"encode.{label}", why, "TieRounding")
+    freed(writer, scheme, 1)
     for name, (kinds, why) in SETS.items():
         if (name == "non-finite" and not scheme.non_finite) or name in left_out(scheme):
             continue
@@ -95,6 +97,7 @@ def mixed(writer: PackWriter, scheme: Scheme) -> None:
         return
     for label, x, why in crafted(scheme, 2):
         _add(writer, scheme, oracle, x, -1, f"encode.{label}-again", why, "TieRounding")
+    freed(writer, scheme, 2)
     shape = fitting_shape(scheme, _mixed_rows(scheme))
     kinds = [kind for kind in KINDS if kind not in ("non-finite", "overflow")]
     if prod(shape) > LARGE:

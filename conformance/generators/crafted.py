@@ -30,27 +30,6 @@ def _halves(scheme: Scheme, random: SplitMix64) -> F32:
     return np.resize(row[order], (2, 32)).astype(np.float32)
 
 
-def _contracted(scheme: Scheme, random: SplitMix64) -> F32:
-    """Weights whose code is another one where a product and a sum are rounded once, not twice."""
-    middle = np.float32(8.5 if scheme.name.endswith("q4_0") else 16.5)
-    rows = []
-    while len(rows) < 2:
-        extreme = -np.float32(1 + abs(float(random.bell(1)[0])))
-        inverse = np.float32(1) / (extreme / -np.floor(middle))
-        steps = np.arange(1, 2 * np.floor(middle), dtype=np.float32)
-        near = ((steps - middle) / inverse).astype(np.float32)
-        around = near.view(np.int32)[:, None] + np.arange(-12, 13, dtype=np.int32)
-        x = around.reshape(-1).view(np.float32)
-        twice = np.trunc(x * inverse + middle)
-        once = np.trunc(
-            (x.astype(np.float64) * np.float64(inverse) + np.float64(middle)).astype(np.float32)
-        )
-        found = x[(twice != once) & (np.abs(x) < -extreme)]
-        if found.size:
-            rows.append(np.concatenate([[extreme], np.resize(found, 31)]).astype(np.float32))
-    return np.stack(rows)
-
-
 def _below_powers(_: Scheme, random: SplitMix64) -> F32:
     """Blocks whose largest magnitude is the number just below a power of two, or the power."""
     rows = []
@@ -98,12 +77,6 @@ RULES: tuple[
         "halves",
         _halves,
         "halves of a step",
-    ),
-    (
-        lambda scheme: scheme.name in ("ggml/q4_0", "ggml/q5_0"),
-        "contraction",
-        _contracted,
-        "products and sums that a fused instruction rounds otherwise",
     ),
     (
         lambda scheme: scheme.name == "ggml/mxfp4" or scheme.name.startswith("mx/mxfp4"),

@@ -8,6 +8,7 @@ from conformance.generators import (
     codec_decode,
     codec_encode,
     files,
+    layers,
     models,
     safetensors_files,
     stored,
@@ -84,6 +85,7 @@ PACKS: dict[str, tuple[str, Maker]] = {
             ("rows", "activations to codes", arithmetic.quantized_rows),
             ("matmul", "codes to accumulators", arithmetic.integer_products),
             ("requantize", "accumulators to codes", arithmetic.requantized),
+            ("layer", "whole layers with calibrated scales", layers.static_layers),
         )
         for seed in (1, 2)
     },

@@ -19,6 +19,9 @@ CORPUS = "files/container"
 STAGES = ("S0", "S1", "S2", "S3", "S4", "S5", "S6", "S8")
 """The stages of chapter 2 in which files of the corpus are refused."""
 
+OPERATORS = b"\xa3ops"
+"""The key of a layout that has operators, as MessagePack writes it."""
+
 
 def _manifest() -> dict[str, Any]:
     found: dict[str, Any] = json.loads((ROOT / CORPUS / "manifest.json").read_text("utf-8"))
@@ -30,7 +33,10 @@ def _params(path: str) -> dict[str, str]:
     return {"file": path, "verify": "full", "sha256": digest}
 
 
-def _features(entry: dict[str, Any]) -> list[str]:
+def _features(path: str, entry: dict[str, Any]) -> list[str]:
+    """What a reader has to know; one without operators refuses every file that has some."""
+    if OPERATORS in (ROOT / path).read_bytes():
+        return ["container.operators"]
     return ["container.zstd" if "without_zstd" in entry else "container.raw"]
 
 
@@ -66,7 +72,7 @@ def _add_valid(writer: PackWriter, name: str, entry: dict[str, Any]) -> None:
         _params(path),
         {},
         expected,
-        features=_features(entry),
+        features=_features(path, entry),
         why=name.removesuffix(".rq").replace("_", " "),
     )
 
@@ -98,7 +104,7 @@ def _add_refused(writer: PackWriter, name: str, entry: dict[str, Any]) -> None:
         _params(path),
         {},
         {"tensors": empty, "documents": empty, "names": np.zeros((1, 32), np.uint8)},
-        features=_features(entry),
+        features=_features(path, entry),
         outcome="rejected",
         code=entry["code"],
         flags=(entry["stage"],),

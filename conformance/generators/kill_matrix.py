@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from conformance import disagreements
+from conformance import reports
 from conformance.evidence import entries
 from conformance.generators.equivalents import EQUIVALENT
-from conformance.mutants import rivals
+from conformance.mutants import builds, rivals, shipped
 from conformance.mutants.every import OPERATION_MUTANTS
 from refquant.conformance.diagnosis import KillMatrix, likely
 from refquant.conformance.dtypes import DTYPES
@@ -83,7 +83,7 @@ def _scheme_mutants(cases: Cases) -> Iterator[tuple[str, dict[str, Any]]]:
     for pack, case in cases:
         if "scheme" in case.params:
             by_scheme.setdefault(str(case.params["scheme"]), []).append((pack, case))
-    for mutant in (*MUTANTS, *rivals.MUTANTS):
+    for mutant in (*MUTANTS, *rivals.MUTANTS, *builds.MUTANTS, *shipped.MUTANTS):
         wrong: Scheme = mutant.build()
         true = find_scheme(mutant.scheme_name).name
         kills = {}
@@ -102,20 +102,14 @@ def _operation_mutants(cases: Cases) -> Iterator[tuple[str, dict[str, Any]]]:
             found = kill(pack, case, task_of(pack, case), mutant.compute) if concerned else None
             if found:
                 kills[case.id] = found
-        entry: dict[str, Any] = {"change": mutant.change, "kills": kills, "of": mutant.op}
-        if mutant.link:
-            entry["link"] = mutant.link
-        yield mutant.id, entry
+        yield mutant.id, {"change": mutant.change, "kills": kills, "of": mutant.op}
 
 
 def _links() -> dict[str, str]:
     """Where somebody shipped a mutant's mistake, as the ledgers of evidence and our table say."""
     rows = [row for group in entries().values() for entry in group for row in entry.mutants]
-    shipped = {row.id: _address(row.shipped_bug) for row in rows if row.shipped_bug}
-    for line in disagreements.read():
-        if line.link and len(line.mutants) == 1:
-            shipped.setdefault(line.mutants[0], line.link)
-    return shipped
+    ledgers = {row.id: _address(row.shipped_bug) for row in rows if row.shipped_bug}
+    return ledgers | reports.links()
 
 
 def _address(cited: str) -> str:
@@ -130,7 +124,7 @@ def kill_matrix(packs: Sequence[Pack]) -> Matrix:
     found = dict([*_scheme_mutants(cases), *_operation_mutants(cases)])
     for name, link in _links().items():
         if name in found:
-            found[name].setdefault("link", link)
+            found[name]["link"] = link
     for name, reason in EQUIVALENT.items():
         found[name]["equivalent"] = reason
     return dict(sorted(found.items()))
@@ -202,12 +196,17 @@ def contents(matrix: Matrix) -> bytes:
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="refquant conformance mutate", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--check", action="store_true", help="write nothing")
     parser.add_argument("--survivors", action="store_true", help="of what is kept")
     parser.add_argument("--ledger", action="store_true", help="of what is kept")
     options = parser.parse_args()
-    _, packs = read_suite(FOLDER)
+    try:
+        _, packs = read_suite(FOLDER)
+    except FormatError as error:
+        parser.error(f"{error}: make the packs first (`refquant conformance gen`)")
     if options.survivors or options.ledger:
         matrix = json.loads(KEPT.read_bytes())["mutants"]
     else:

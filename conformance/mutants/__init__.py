@@ -14,13 +14,12 @@ __all__ = ["OperationMutant"]
 
 @dataclass(frozen=True, slots=True)
 class OperationMutant:
-    """A wrong variant of an operation; `link` is where somebody shipped it."""
+    """A wrong variant of an operation; `registry/reports.toml` has where somebody shipped it."""
 
     id: str
     op: str
     change: str
     compute: Callable[[Task], Arrays]
-    link: str = ""
     only: Mapping[str, str] | None = None
 
     def concerns(self, params: Mapping[str, Any]) -> bool:

@@ -1,11 +1,13 @@
 """All mutants of operations."""
 
-from conformance.mutants import OperationMutant, containers, integers, texts
+from conformance.mutants import OperationMutant, containers, integers, layers, shipped, texts
 
 __all__ = ["OPERATION_MUTANTS"]
 
 OPERATION_MUTANTS: tuple[OperationMutant, ...] = (
     *integers.MUTANTS,
+    *layers.MUTANTS,
     *containers.MUTANTS,
     *texts.MUTANTS,
+    *shipped.DECODERS,
 )

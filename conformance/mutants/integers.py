@@ -12,7 +12,6 @@ from refquant.conformance.operations import QUANTIZERS, REQUANTIZERS, Arrays, Ta
 __all__ = ["MUTANTS"]
 
 I64 = NDArray[np.int64]
-GITHUB = "https://github.com/"
 
 
 def _product(function: Callable[[I64, I64], I64]) -> Callable[[Task], Arrays]:
@@ -57,15 +56,15 @@ def least_negated(a: I64, b: I64) -> I64:
     return np.asarray(wrong @ np.where(b == -128, 128, b).T)
 
 
-PRODUCTS = {
-    "pair-saturation": (pair_saturation, "oneapi-src/oneDNN/issues/476"),
-    "wraps-at-16-bits": (wrapped16, ""),
-    "accumulates-in-binary16": (binary16, "ikawrakow/ik_llama.cpp/issues/540"),
-    "drops-the-tail": (without_tail, ""),
-    "sign-of-minus-128": (least_negated, "ggml-org/ggml/issues/1393"),
-    "left-is-signed": (lambda a, b: a.astype(np.int8).astype(np.int64) @ b.T, ""),
-    "one-term-twice": (lambda a, b: a @ b.T + a[:, :1] * b[:, 0], ""),
-    "operands-swapped": (lambda a, b: (b @ a.T).reshape(len(a), len(b)), ""),
+PRODUCTS: dict[str, Callable[[I64, I64], I64]] = {
+    "pair-saturation": pair_saturation,
+    "wraps-at-16-bits": wrapped16,
+    "accumulates-in-binary16": binary16,
+    "drops-the-tail": without_tail,
+    "sign-of-minus-128": least_negated,
+    "left-is-signed": lambda a, b: a.astype(np.int8).astype(np.int64) @ b.T,
+    "one-term-twice": lambda a, b: a @ b.T + a[:, :1] * b[:, 0],
+    "operands-swapped": lambda a, b: (b @ a.T).reshape(len(a), len(b)),
 }
 
 
@@ -158,7 +157,6 @@ def _requantization() -> tuple[OperationMutant, ...]:
                 "requantize",
                 name.replace("-", " "),
                 compute,
-                "",
                 only,
             )
             for name, compute in variants.items()
@@ -244,7 +242,6 @@ def _row_mutants() -> tuple[OperationMutant, ...]:
                     "quantize_rows",
                     name.replace("-", " "),
                     _changed(change),
-                    "",
                     only,
                 )
             )
@@ -258,7 +255,7 @@ def _confused(contract: str, other: str, only: dict[str, str]) -> OperationMutan
         return perform(Task(task.op, changed, task.inputs, task.outputs, task.find))
 
     name = f"rows-{contract}-is-{other}"
-    return OperationMutant(name, "quantize_rows", f"the rule of {other}", compute, "", only)
+    return OperationMutant(name, "quantize_rows", f"the rule of {other}", compute, only)
 
 
 MUTANTS: tuple[OperationMutant, ...] = (
@@ -268,9 +265,8 @@ MUTANTS: tuple[OperationMutant, ...] = (
             "integer_matmul",
             name.replace("-", " "),
             _product(function),
-            GITHUB + link if link else "",
         )
-        for name, (function, link) in PRODUCTS.items()
+        for name, function in PRODUCTS.items()
     ),
     *_requantization(),
     *_row_mutants(),

@@ -20,7 +20,7 @@ from refquant.schemes.small_floats import FLOAT8_E4M3FN, FLOAT8_E8M0, form_of
 from tests.mutants import Mutant
 from tests.mutants.gptq import PADDED, with_value
 
-__all__ = ["MUTANTS"]
+__all__ = ["MUTANTS", "Build", "Change", "Codes", "recoded", "rival"]
 
 F32 = NDArray[np.float32]
 Codes = dict[str, NDArray[np.integer]]
@@ -129,21 +129,6 @@ def clamped(x: F32, codes: Codes) -> Codes:
     return codes | {"q": np.clip(chosen, 0, 31).astype(np.uint8)}
 
 
-def fused(middle: float, top: int) -> Change:
-    """A compiler that contracts: product and sum rounded once, in Q4_0 and Q5_0."""
-
-    def change(x: F32, codes: Codes) -> Codes:
-        places = np.abs(x).argmax(axis=1)[:, None]
-        scale = np.take_along_axis(x, places, 1) / np.float32(-np.floor(middle))
-        inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
-        exact = x.astype(np.float64) * inverse.astype(np.float64)
-        chosen = np.trunc(np.nan_to_num((exact + middle).astype(np.float32)))
-        usable = np.isfinite(inverse)
-        return codes | {"q": np.where(usable, np.clip(chosen, 0, top), codes["q"]).astype(np.uint8)}
-
-    return change
-
-
 def exponent_by(rule: Callable[[F32], F32]) -> Change:
     """MXFP4 in blocks by another exponent of the largest magnitude."""
 
@@ -245,7 +230,8 @@ def tables_of(name: str, table: str, places: Mapping[int, float]) -> F32:
     return found
 
 
-def _mutant(name: str, scheme: str, change: str, build: Callable[[], Scheme]) -> Mutant:
+def rival(name: str, scheme: str, change: str, build: Callable[[], Scheme]) -> Mutant:
+    """A rule of others as a mutant."""
     return Mutant(f"rival-{name}", scheme, change, build)
 
 
@@ -255,7 +241,7 @@ SATURATING = "float/{}[overflow=saturate]"
 
 MUTANTS: tuple[Mutant, ...] = (
     *(
-        _mutant(
+        rival(
             f"{kind}-positive-zero",
             f"ggml/{kind}",
             "a block of zeros has the scale +0",
@@ -263,11 +249,11 @@ MUTANTS: tuple[Mutant, ...] = (
         )
         for kind in ("q4_0", "q5_0")
     ),
-    _mutant("q8_0-127", Q8, "127 over the largest magnitude", recoded(Q8, by_quotient_of_127)),
-    _mutant("q8_0-divided", Q8, "weights over the scale", recoded(Q8, divided)),
-    _mutant("q8_0-indefinite", Q8, "codes -128 under tiny scales", recoded(Q8, indefinite)),
+    rival("q8_0-127", Q8, "127 over the largest magnitude", recoded(Q8, by_quotient_of_127)),
+    rival("q8_0-divided", Q8, "weights over the scale", recoded(Q8, divided)),
+    rival("q8_0-indefinite", Q8, "codes -128 under tiny scales", recoded(Q8, indefinite)),
     *(
-        _mutant(
+        rival(
             f"{kind}-saturated-scale",
             f"ggml/{kind}",
             "a scale beyond binary16 is the largest number",
@@ -275,15 +261,15 @@ MUTANTS: tuple[Mutant, ...] = (
         )
         for kind in ("q4_0", "q8_0")
     ),
-    _mutant("q8_k-stale-sums", "ggml/q8_k", "sums of zeros stay", recoded("ggml/q8_k", stale_sums)),
-    _mutant(
+    rival("q8_k-stale-sums", "ggml/q8_k", "sums of zeros stay", recoded("ggml/q8_k", stale_sums)),
+    rival(
         "iq4_nl-stale-codes",
         "ggml/iq4_nl",
         "codes of zeros stay",
         recoded("ggml/iq4_nl", stale_codes),
     ),
-    _mutant("q1_0-pairwise", "ggml/q1_0", "a pairwise sum", recoded("ggml/q1_0", pairwise_mean)),
-    _mutant(
+    rival("q1_0-pairwise", "ggml/q1_0", "a pairwise sum", recoded("ggml/q1_0", pairwise_mean)),
+    rival(
         "iq4_xs-positive-zeros",
         "ggml/iq4_xs",
         "zeros decode to +0",
@@ -292,76 +278,64 @@ MUTANTS: tuple[Mutant, ...] = (
             ("add", ("mul", ("mul", "d", ("sub", "sc", 32.0)), ("lut", "values", "q")), 0.0),
         ),
     ),
-    _mutant("q5_1-clamped", "ggml/q5_1", "codes are held below 32", recoded("ggml/q5_1", clamped)),
-    _mutant(
-        "q4_0-fused",
-        "ggml/q4_0",
-        "product and sum rounded once",
-        recoded("ggml/q4_0", fused(8.5, 15)),
-    ),
-    _mutant(
-        "q5_0-fused",
-        "ggml/q5_0",
-        "product and sum rounded once",
-        recoded("ggml/q5_0", fused(16.5, 31)),
-    ),
-    _mutant(
+    rival("q5_1-clamped", "ggml/q5_1", "codes are held below 32", recoded("ggml/q5_1", clamped)),
+    rival(
         "mxfp4-exact-floor",
         MX,
         "the floor of the true logarithm",
         recoded(MX, exponent_by(floor_of_exact)),
     ),
-    _mutant("mxfp4-cuda", MX, "the nearest logarithm", recoded(MX, exponent_by(nearest_logarithm))),
-    _mutant("mxfp4-nan-scale", MX, "the scale 255 is NaN", with_scales(MX, "e", POWERS, 32, 1.0)),
-    _mutant("nvfp4-even-scale", NV, "scales to even, up to 448", recoded(NV, scales_to_even)),
-    _mutant(
+    rival("mxfp4-cuda", MX, "the nearest logarithm", recoded(MX, exponent_by(nearest_logarithm))),
+    rival("mxfp4-nan-scale", MX, "the scale 255 is NaN", with_scales(MX, "e", POWERS, 32, 1.0)),
+    rival("nvfp4-even-scale", NV, "scales to even, up to 448", recoded(NV, scales_to_even)),
+    rival(
         "nvfp4-e4m3fn-scale",
         NV,
         "the scale 127 is NaN",
         with_scales(NV, "s", FLOAT8_E4M3FN, 16, 0.5),
     ),
-    _mutant(
+    rival(
         "nvfp4-scale-480",
         NV,
         "the scale 127 is 480",
         with_tables(NV, scales=tables_of(NV, "scales", {127: 240.0})),
     ),
-    _mutant(
+    rival(
         "f8-e4m3fn-nan",
         SATURATING.format("f8_e4m3fn"),
         "what is too large becomes NaN",
         other_overflow(SATURATING.format("f8_e4m3fn"), "nan"),
     ),
-    _mutant(
+    rival(
         "f8-e5m2-infinite",
         SATURATING.format("f8_e5m2"),
         "what is too large becomes infinite",
         other_overflow(SATURATING.format("f8_e5m2"), "inf"),
     ),
-    _mutant(
+    rival(
         "onnx-int8-half-division",
         "onnx/int8[asym,block=16]",
         "weights over the scale in binary16",
         recoded("onnx/int8[asym,block=16]", by_half_division),
     ),
-    _mutant(
+    rival(
         "onnx-dynamic-zeros",
         "onnx/dynamic_uint8",
         "zeros have the scale 1 / 255",
         recoded("onnx/dynamic_uint8", zeros_over_255),
     ),
-    _mutant(
+    rival(
         "ct-nvfp4-bfloat16",
         "ct/nvfp4",
         "quotients through bfloat16",
         recoded("ct/nvfp4", through_bfloat16),
     ),
-    _mutant(
+    rival(
         "gptq-int4-wraps",
         "gptq/int4[v=1,asym,group=32]",
         "a stored zero point of 15 becomes 0",
         whole_words("gptq/int4[v=1,asym,group=32]"),
     ),
-    _mutant("ct-pack3-padded", "ct/pack3[asym,group=32]", "ten codes a word", padded),
+    rival("ct-pack3-padded", "ct/pack3[asym,group=32]", "ten codes a word", padded),
 )
 """Every mutant of this file."""

@@ -1,5 +1,10 @@
-"""ggml's encoders in closed form, one weight at a time, for finite weights."""
+"""ggml's encoders in closed form, one weight at a time.
 
+`ENCODERS` are those of the clauses. `FUSED` are those of a build that rounds a product and the sum
+behind it once, and `spread` is what gguf-py makes of a block with a NaN.
+"""
+
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
@@ -22,7 +27,7 @@ from conformance.oracle.binary import (
 )
 from conformance.oracle.binary import decode as decode_float
 
-__all__ = ["E2M1_DOUBLED", "ENCODERS", "IQ4_VALUES", "half_e4m3"]
+__all__ = ["E2M1_DOUBLED", "ENCODERS", "FUSED", "IQ4_VALUES", "half_e4m3", "spread"]
 
 Block = Sequence[float]
 Fields = Mapping[str, Sequence[int]]
@@ -69,25 +74,35 @@ def away(value: float) -> float:
     return float(half_away(value)) if abs(value) < 2**31 else value
 
 
-def around_zero(block: Block, middle: int) -> Fields:
+def multiply_add(x: float, y: float, z: float, *, once: bool) -> float:
+    """`x * y + z`, rounded after both operations, or once behind them."""
+    if once:
+        return f32(Fraction(x) * Fraction(y) + Fraction(z))
+    return add(multiply(x, y), z)
+
+
+def around_zero(block: Block, middle: int, *, once: bool = False) -> Fields:
     scale = divide(extreme_of(block), float(-middle))
     inverse = inverse_of(scale)
-    codes = [byte_of(add(multiply(x, inverse), middle + 0.5)) for x in block]
+    codes = [byte_of(multiply_add(x, inverse, middle + 0.5, once=once)) for x in block]
     return {"d": [half_bits(scale)], "q": [min(2 * middle - 1, q) for q in codes]}
 
 
-def between_extremes(block: Block, top: int) -> Fields:
-    low, high = block[0], block[0]
+def between_extremes(block: Block, top: int, *, once: bool = False) -> Fields:
+    low, high = math.inf, -math.inf
     for x in block:
-        low, high = min(low, x), max(high, x)
+        low, high = min(low, x), max(high, x)  # of which a NaN is never one
     scale = divide(subtract(high, low), float(top))
     inverse = inverse_of(scale)
-    codes = [byte_of(add(multiply(subtract(x, low), inverse), 0.5)) for x in block]
+    codes = [byte_of(multiply_add(subtract(x, low), inverse, 0.5, once=once)) for x in block]
     return {"d": [half_bits(scale)], "m": [half_bits(low)], "q": [min(top, q) for q in codes]}
 
 
 def bytes_under_one_scale(block: Block) -> tuple[float, list[int]]:
-    scale = divide(abs(extreme_of(block)), 127.0)
+    largest = 0.0
+    for x in block:
+        largest = max(abs(x), largest)  # a NaN starts it anew
+    scale = divide(largest, 127.0)
     inverse = inverse_of(scale)
     return scale, [byte_of(away(multiply(x, inverse))) for x in block]
 
@@ -169,7 +184,8 @@ def floor_of_rounded_log2(value: float) -> int:
 
 def mxfp4(block: Block) -> Fields:
     largest = abs(extreme_of(block))
-    code = (floor_of_rounded_log2(largest) - 2 + 127) % 256 if largest else 0
+    usable = 0 < largest < math.inf
+    code = (floor_of_rounded_log2(largest) - 2 + 127) % 256 if usable else 0
     scale = float(power_of_two(code - 128))
     return {"e": [code], "q": [nearest_e2m1(x, scale) for x in block]}
 
@@ -212,3 +228,21 @@ ENCODERS: Mapping[str, Callable[[Block], Fields]] = {
     "mxfp4": mxfp4,
     "nvfp4": nvfp4,
 }
+
+FUSED: Mapping[str, Callable[[Block], Fields]] = {
+    "q4_0": partial(around_zero, middle=8, once=True),
+    "q4_1": partial(between_extremes, top=15, once=True),
+    "q5_0": partial(around_zero, middle=16, once=True),
+    "q5_1": partial(between_extremes, top=31, once=True),
+}
+"""The encoders in which one product alone can be fused with one sum."""
+
+QUIET_NAN = 0x7E00
+
+
+def spread(name: str, block: Block) -> Fields:
+    """gguf-py: a NaN makes the block's numbers NaN, and its codes 0; other blocks are as ever."""
+    fields = ENCODERS[name](block)
+    if not any(math.isnan(x) for x in block):
+        return fields
+    return {key: [QUIET_NAN if key in "dm" else 0] * len(one) for key, one in fields.items()}

@@ -140,17 +140,18 @@ def _linear(task: Task) -> Arrays:
     return {"y": task.inputs["x"] @ weights.T}
 
 
-OF_FILES: Final[Mapping[str, str]] = {
+ELSEWHERE: Final[Mapping[str, str]] = {
+    "layer": "static_layers",
     "container": "containers",
     "model": "file_models",
     "tokenize": "file_texts",
     "detokenize": "file_texts",
 }
-"""Modules of the operations on files: each needs much that the others' start need not wait for."""
+"""Operations with modules of their own, imported when one is asked for: most need much else."""
 
 
-def _of_file(task: Task) -> Arrays:
-    found: Arrays = import_module(f"refquant.conformance.{OF_FILES[task.op]}").perform(task)
+def _elsewhere(task: Task) -> Arrays:
+    found: Arrays = import_module(f"refquant.conformance.{ELSEWHERE[task.op]}").perform(task)
     return found
 
 
@@ -169,7 +170,7 @@ OPERATIONS: Final[Mapping[str, Callable[[Task], Arrays]]] = {
     "integer_matmul": _integer_matmul,
     "requantize": _requantize,
     "linear": _linear,
-    **dict.fromkeys(OF_FILES, _of_file),
+    **dict.fromkeys(ELSEWHERE, _elsewhere),
 }
 """By the names of `conformance/SPEC.md`."""
 

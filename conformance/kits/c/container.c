@@ -57,4 +57,4 @@ static int run(rq_case *c) {
     return rq_free(file), free(data), outcome;
 }
 
-int main(void) { return rq_serve("rq.c", "C", "[\"container.raw\"]", run); }
+int main(void) { return rq_serve("rq.c", "C", "[\"container.raw\",\"container.operators\"]", run); }

@@ -9,7 +9,7 @@ import { Rejected, serve } from "./rq_adapter.mjs";
 
 const digests = (texts) => Buffer.from(texts.join(""), "hex");
 
-await serve("rq.mjs", ["container.raw", "container.zstd"], ({ params }) => {
+await serve("rq.mjs", ["container.raw", "container.zstd", "container.operators"], ({ params }) => {
   const { code, tensors, documents } = report(readFileSync(params.file));
   if (code) throw new Rejected(code);
   const named = [

@@ -24,4 +24,4 @@ def run(case: Case) -> Mapping[str, bytes]:
     return {name: rows.tobytes() for name, rows in found.items()}
 
 
-serve("refquant's reader", ["container.raw", "container.zstd"], run)
+serve("refquant's reader", ["container.raw", "container.zstd", "container.operators"], run)
