@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from refquant.errors import UsageError
-from refquant.runtime import blocks, grouped, linear, load_model, team
+from refquant.runtime import blocks, grouped, linear, load_model, team, team_worker
 from refquant.runtime.arithmetic_mode import arithmetic, arithmetic_of, using
 from refquant.runtime.gated import gated_tiles
 from refquant.runtime.workers import why_alone
@@ -94,6 +94,23 @@ def test_gate_and_up_that_are_cut_in_other_columns_stay_apart():
     assert gated_tiles(linear.dense(columns[1]), "silu") is None
 
 
+def test_results_that_somebody_holds_stay_as_they_are():
+    model = load_model(checkpoint(), "u8", workers=2)
+    matrix = model.network.blocks[0].attention.output.matrix
+    x = np.random.default_rng(5).standard_normal((12, 10, 64)).astype(np.float32)
+    expected = [matrix.product(one, None).copy() for one in x]
+    assert np.array_equal([matrix.product(one, None) for one in x], expected)
+
+
+def test_a_part_of_a_result_goes_into_a_product():
+    model = load_model(checkpoint(), "u8", workers=2)
+    matrix = model.network.blocks[0].attention.output.matrix
+    first = matrix.product(np.outer(np.arange(1, 11), np.ones(64)).astype(np.float32), None)
+    for part in (slice(0, 10), slice(0, 4), slice(3, 7), slice(0, 10, 3)):
+        expected = matrix.product(first[part].copy(), None).copy()
+        assert np.array_equal(matrix.product(first[part], None), expected)
+
+
 def test_contracts_too():
     stored = checkpoint("ggml/q8_0")
     found = [
@@ -155,7 +172,7 @@ def test_an_interrupt_in_the_middle(monkeypatch):
 
 
 def test_workers_sleep_and_wake(monkeypatch):
-    monkeypatch.setattr(team, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(team_worker, "IDLE_SECONDS", 0.0)
     model = load_model(checkpoint(), "u8", workers=2)
     expected = logits(model)
     words = model.crew._team.control

@@ -44,13 +44,14 @@ ARITHMETICS: Final[tuple[ArithmeticMode, ...]] = get_args(ArithmeticMode)
 class Primitives:
     """One arithmetic: the operations whose results machines disagree about.
 
-    `exp`, `log`, `tanh` and `erf` overwrite their argument and return it. With `each_row_alone`
+    `exp`, `log`, `tanh` and `erf` overwrite their argument and return it; `row_products` writes
+    into its third. With `each_row_alone`
     a token's numbers may not depend on which tokens are computed beside it; in `exact` they never
     do.
     """
 
     products: Callable[[Floats, Floats], Floats]
-    row_products: Callable[[Floats, Floats], Floats]
+    row_products: Callable[[Floats, Floats, Floats], object]
     sum_of_squares: Callable[[Floats], Floats]
     sum_rows: Callable[[Floats], Floats]
     exp: Callable[[Floats], Floats]
@@ -98,9 +99,8 @@ def _products(x: Floats, y: Floats) -> Floats:  # f32[..., t, k], f32[..., k, n]
     return z
 
 
-def _row_products(x: Floats, w: Floats) -> Floats:  # f32[t, k], f32[n, k] -> f32[t, n]
-    y: Floats = x @ w.T
-    return y
+def _row_products(x: Floats, w: Floats, out: Floats) -> None:  # f32[t, k], f32[n, k], f32[t, n]
+    np.matmul(x, w.T, out=out)
 
 
 def _sum_of_squares(x: Floats) -> Floats:  # f32[..., d] -> f32[...]
@@ -157,6 +157,12 @@ def _exact_products(
     )
 
 
+def _exact_row_products(
+    x: Floats, w: Floats, out: Floats
+) -> None:  # f32[t, k], f32[n, k], f32[t, n]
+    out[...] = correctly_rounded.matmul(x, w)
+
+
 def _exactly(function: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
     """A function of the same kind that overwrites its argument."""
 
@@ -200,7 +206,7 @@ _PRIMITIVES: Final = {
     ),
     "exact": Primitives(
         products=_exact_products,
-        row_products=correctly_rounded.matmul,
+        row_products=_exact_row_products,
         sum_of_squares=correctly_rounded.sum_of_squares,
         sum_rows=correctly_rounded.sum_rows,
         exp=_exactly(correctly_rounded.exp),

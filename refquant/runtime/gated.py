@@ -30,14 +30,13 @@ class GatedTiles:
 
     def fill(self, x: Floats, y: Floats, first: int, last: int) -> None:  # f32[t, k], f32[t, n]
         """Write the outputs of tiles `first` to `last`."""
-        half, tiles = self.bounds[-1], len(self.bounds) - 1
-        both = np.empty((len(x), 2 * half), np.float32)
+        tiles, base = len(self.bounds) - 1, self.bounds[first]
         for tile in range(first, last):
-            for part in (tile, tiles + tile):
-                self.matrix.fill(x, both, part, part + 1)
             start, stop = self.bounds[tile : tile + 2]
-            gate, up = both[:, start:stop], both[:, half + start : half + stop]
-            y[:, start:stop] = GATES[self.activation](gate, up)
+            gate, up = np.empty((2, len(x), stop - start), np.float32)
+            self.matrix.fill(x, gate, tile, tile + 1)
+            self.matrix.fill(x, up, tiles + tile, tiles + tile + 1)
+            y[:, start - base : stop - base] = GATES[self.activation](gate, up)
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """The gated vectors of every row of x, and the bias added."""

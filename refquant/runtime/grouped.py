@@ -121,7 +121,8 @@ class GroupedMatrix:
             if tile.minimum is not None:
                 np.add(numbers, tile.minimum, out=numbers)
             columns = numbers.reshape(self.shape[1], -1)
-            y[:, tile.start : tile.stop] = primitives().row_products(x, columns.T)
+            part = slice(tile.start - tiles[0].start, tile.stop - tiles[0].start)
+            primitives().row_products(x, columns.T, y[:, part])
 
     def _scaled_after(
         self, parts: Sequence[Floats], y: Floats, tiles: Sequence[GroupTile]
@@ -135,6 +136,7 @@ class GroupedMatrix:
         totals = [_totals(one) if has_minimum else None for one in inputs]
         for tile in tiles:
             numbers = tile.numbers(self.scratch)
+            part = slice(tile.start - tiles[0].start, tile.stop - tiles[0].start)
             row = 0
             for by_group, total in zip(inputs, totals, strict=True):
                 stop = row + by_group.shape[1]
@@ -144,7 +146,7 @@ class GroupedMatrix:
                 added = np.matmul(ones, sums.reshape(groups, -1)).reshape(stop - row, -1)
                 if total is not None and tile.minimum is not None:
                     np.add(added, np.matmul(total, tile.minimum[:, 0]), out=added)
-                y[row:stop, tile.start : tile.stop] = added
+                y[row:stop, part] = added
                 row = stop
 
 

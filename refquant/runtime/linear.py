@@ -54,7 +54,7 @@ class Scratch:
     def reserve(self, elements: int) -> None:
         """See to it that a tile of so many elements will fit."""
         if elements > self.size:
-            self.size, self._buffer, self._bytes = elements, None, None
+            self.size, self._buffer = elements, None
             self._arrays.clear()
 
     def rows(self, count: int, columns: int) -> Floats:
@@ -72,8 +72,8 @@ class Scratch:
 
     def codes(self, like: NDArray[np.integer]) -> NDArray[np.integer]:
         """An array of bytes of this shape and type; the next call overwrites it."""
-        if self._bytes is None:
-            self._bytes = np.empty(self.size, np.uint8)
+        if self._bytes is None or self._bytes.size < like.size:
+            self._bytes = np.empty(like.size, np.uint8)
         return self._bytes[: like.size].view(like.dtype).reshape(like.shape)
 
 
@@ -104,7 +104,8 @@ class PackedMatrix:
         for tile in self.tiles[first:last]:
             rows = self.scratch.rows(tile.stop - tile.start, self.shape[1])
             tile.rows.dequantize(out=rows, threads=1)
-            y[:, tile.start : tile.stop] = row_products(x, rows)
+            base = self.tiles[first].start
+            row_products(x, rows, y[:, tile.start - base : tile.stop - base])
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """The products of every row of x with every row of the matrix, and the bias added."""
@@ -125,7 +126,8 @@ class Product(Protocol):
 class Tiled(Product, Protocol):
     """A matrix whose outputs fall into tiles; each is computed as if there were no others.
 
-    So whoever computes which tiles, and in what order, the outputs are the same bits.
+    So whoever computes which tiles, and in what order, the outputs are the same bits. The columns
+    of the array that `fill` writes are the outputs of the tiles that it is asked for.
     """
 
     @property
@@ -136,15 +138,15 @@ class Tiled(Product, Protocol):
         """Write the outputs of tiles `first` to `last`."""
 
 
-def row_products(x: Floats, rows: Floats) -> Floats:  # f32[t, k], f32[n, k] -> f32[t, n]
-    """The products of rows with rows, in the arithmetic in force.
+def row_products(x: Floats, rows: Floats, out: Floats) -> None:  # f32[t, k], f32[n, k], f32[t, n]
+    """Write the products of rows with rows, in the arithmetic in force.
 
     Where the products of a token may not depend on its neighbours, each row of x goes alone.
     """
     multiply = primitives().row_products
-    if len(x) == 1 or not primitives().each_row_alone:
-        return multiply(x, rows)
-    return np.concatenate([multiply(x[row : row + 1], rows) for row in range(len(x))])
+    step = 1 if primitives().each_row_alone else max(len(x), 1)
+    for row in range(0, len(x), step):
+        multiply(x[row : row + step], rows, out[row : row + step])
 
 
 def whole_product(
@@ -170,8 +172,9 @@ class DenseMatrix:
 
     def fill(self, x: Floats, y: Floats, first: int, last: int) -> None:  # f32[t, k], f32[t, n]
         """Write the outputs of tiles `first` to `last`."""
+        base = self.bounds[first]
         for start, stop in pairwise(self.bounds[first : last + 1]):
-            y[:, start:stop] = row_products(x, self.rows[start:stop])
+            row_products(x, self.rows[start:stop], y[:, start - base : stop - base])
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """The products of every row of x with every row of the matrix, and the bias added."""
@@ -231,7 +234,8 @@ def linear(
     """The products of every row of x with every row of w, and the bias added."""
     if not isinstance(w, np.ndarray):
         return w.product(x, bias)
-    y = row_products(x, w)
+    y = np.empty((len(x), len(w)), np.float32)
+    row_products(x, w, y)
     return y if bias is None else np.add(y, bias, out=y)
 
 
@@ -291,10 +295,12 @@ class StackedTiles:
         start = 0
         for part in self.parts:
             tiles = len(part.bounds) - 1
-            stop = start + part.shape[0]
-            if first < tiles and last > 0:
-                part.fill(x, y[:, start:stop], max(first, 0), min(last, tiles))
-            first, last, start = first - tiles, last - tiles, stop
+            begin, end = max(first, 0), min(last, tiles)
+            if begin < end:
+                stop = start + part.bounds[end] - part.bounds[begin]
+                part.fill(x, y[:, start:stop], begin, end)
+                start = stop
+            first, last = first - tiles, last - tiles
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:  # f32[t, k], f32[n]? -> f32[t, n]
         """The products of every row of x with every row of the matrix, and the bias added."""

@@ -1,4 +1,4 @@
-"""What a process gives back to the system when its weights are in their places."""
+"""What a process gives back to the system: pages of files that have been read, freed memory."""
 
 import ctypes
 import mmap

@@ -40,6 +40,9 @@ __all__ = ["Model", "load_model"]
 
 LAST: Final = np.array([-1])
 
+# From so many tokens on, what they have needed is worth giving back: it is megabytes, for 1 ms.
+MANY_TOKENS: Final = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -131,6 +134,8 @@ class Model:
             rounding(self.precision),
         ):
             logits = self.network.forward(tokens, cache, rows=rows, watch=watch)
+        if len(tokens) >= MANY_TOKENS:
+            return_freed_memory()
         if not np.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():
             cache.truncate(start)
             raise self._explain_not_finite()

@@ -7,67 +7,60 @@ published, and computes what none has begun. So where other programs keep a work
 processors, or where it is dead, the parent does its work, and nobody waits. A tile that two have
 computed is the same bits twice.
 
-A worker that was interrupted long ago may still read and write, so tasks have slots of memory of
-their own: as many as there are processes, and a new task takes one that no worker is busy with.
+A worker that was interrupted long ago may still read and write, so tasks have places in memory of
+their own, and a new task takes one that no worker is busy with. Results stay where they are: a
+place is free again when nobody holds an array in it any more. Only where a worker is late, so that
+it may still write, they are copied.
+
 Words are written and read in order on x86-64, but for one case: a process's write may come after
 its next read. Where that matters, at the beginning of a task on both sides, stands a fence.
 """
 
-import gc
 import mmap
 import os
-import select
 import signal
+import sys
 import threading
 import time
 import warnings
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from refquant.runtime.arithmetic_mode import arithmetic_of, primitives, using
-from refquant.runtime.blas import limit_blas_threads
+from refquant.runtime.arithmetic_mode import primitives
 from refquant.runtime.linear import Tiled
 from refquant.runtime.ops import Floats
+from refquant.runtime.team_control import (
+    ALONE,
+    ASLEEP,
+    BEGUN,
+    CHANGING,
+    COUNT_BITS,
+    ELSEWHERE,
+    END,
+    EXACT,
+    INDEX,
+    LEFT,
+    READY,
+    ROWS,
+    SOURCE,
+    TASK,
+    WORDS,
+    shares,
+)
+from refquant.runtime.team_worker import live
 
 __all__ = ["Team"]
 
-# Words of the shared control block. First the task; TASK is its number, or one of the two below.
-TASK, INDEX, ROWS, EXACT, ALONE = range(5)
-CHANGING: Final = 0
-END: Final = -1
-# Then for each worker two cache lines: the task it has begun, how many of its tiles are ready
-# (the task's number above the bits of the count), the task it has left, and whether it sleeps.
-BEGUN, READY, LEFT, ASLEEP = range(4)
-WORDS: Final = 16
-COUNT_BITS: Final = 20
+# Places for results that are handed out; of others there are copies.
+LENT: Final = 4
 
-LOOKS: Final = 512
-IDLE_SECONDS: Final = 0.5
-NAP_MILLISECONDS: Final = 50
 # A worker gets twice the parent's time for a tile, and this, before the parent does it again.
 GRACE_SECONDS: Final = 30e-6
 ROLL_CALL_SECONDS: Final = 0.2
 PATIENCE_SECONDS: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """The first tile of each process's share, and the end; and the first output of every tile."""
-
-    tiles: tuple[int, ...]
-    bounds: tuple[int, ...]
-
-
-def shares(bounds: Sequence[int], size: int) -> Shares:
-    """Shares of about as many outputs."""
-    ends = np.array(bounds)
-    goals = [bounds[-1] * part / size for part in range(1, size)]
-    tiles = (0, *(int(np.abs(ends - goal).argmin()) for goal in goals), len(bounds) - 1)
-    return Shares(tiles, tuple(bounds))
 
 
 class Team:
@@ -79,8 +72,10 @@ class Team:
     def __init__(self, matrices: Sequence[Tiled], size: int, numbers: int) -> None:
         self.matrices, self.size = matrices, size
         self.shares = [shares(matrix.bounds, size) for matrix in matrices]
-        self.inputs = [_shared_floats(numbers) for _ in range(size)]
-        self.outputs = [_shared_floats(numbers) for _ in range(size)]
+        self.inputs = [_shared_floats(numbers) for _ in range(LENT + size)]
+        self.outputs = [_shared_floats(numbers) for _ in range(LENT + size)]
+        self._starts = [_address(one) for one in self.outputs]
+        self._unheld = sys.getrefcount(self.outputs[0])
         self.control = memoryview(mmap.mmap(-1, 8 * WORDS * size)).cast("q")
         self._task = 0
         self._fence = threading.Lock()
@@ -105,39 +100,46 @@ class Team:
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
-            _live(self, rank, ear, [*self._bells.values(), bell])
+            live(self, rank, ear, [*self._bells.values(), bell])
         os.close(ear)
         self._pids[rank], self._bells[rank] = pid, bell
 
-    def product(self, index: int, x: Floats, y: Floats) -> None:  # f32[t, k], f32[t, n]
-        """Write the products of every row of x with every row of a matrix."""
+    def product(self, index: int, x: Floats) -> Floats:  # f32[t, k] -> f32[t, n]
+        """The products of every row of x with every row of a matrix."""
         matrix, split = self.matrices[index], self.shares[index]
         task = self._announce(index, x)
+        place = task % len(self.outputs)
+        found = self.outputs[place][: len(x) * matrix.shape[0]].reshape(len(x), -1)
         began = time.perf_counter()
-        matrix.fill(x, y, 0, split.tiles[1])
+        matrix.fill(x, found[:, : split.bounds[split.tiles[1]]], 0, split.tiles[1])
         a_tile = (time.perf_counter() - began) / max(split.tiles[1], 1)
-        found = self.outputs[task % self.size][: y.size].reshape(y.shape)
+        y = found if place < LENT else found.copy()
         for rank in range(1, self.size):
             first, last = split.tiles[rank : rank + 2]
-            if first == last:
-                continue
-            while self._had_better(task, rank, first, last, a_tile):
+            while first < last and self._had_better(task, rank, first, last, a_tile):
                 last -= 1
-                matrix.fill(x, y, last, last + 1)
-            part = slice(split.bounds[first], split.bounds[last])
-            y[:, part] = found[:, part]
+                y = found.copy() if y is found else y
+                part = slice(split.bounds[last], split.bounds[last + 1])
+                matrix.fill(x, y[:, part], last, last + 1)
+            if y is not found:
+                part = slice(split.bounds[first], split.bounds[last])
+                y[:, part] = found[:, part]
+        return y
 
     def _announce(self, index: int, x: Floats) -> int:
-        """Write a task where the workers see it, and wake who sleeps; the task's number."""
+        """Write a task where the workers see it, and wake who sleeps; the task's number.
+
+        The number tells its place.
+        """
         control, kind = self.control, primitives()
         control[TASK] = CHANGING
         self.fence()
-        task = self._task + 1
-        while self._is_taken(task):
-            task += 1
-        self._task = task
-        self.inputs[task % self.size][: x.size].reshape(x.shape)[:] = x
-        control[INDEX], control[ROWS] = index, len(x)
+        place = self._free_place()
+        self._task = task = self._task - self._task % len(self.outputs) + len(self.outputs) + place
+        source = self._place_of(x)
+        if source == ELSEWHERE:
+            self.inputs[place][: x.size].reshape(x.shape)[:] = x
+        control[INDEX], control[ROWS], control[SOURCE] = index, len(x), source
         control[EXACT], control[ALONE] = kind.is_exact, kind.each_row_alone
         control[TASK] = task
         for rank, bell in self._bells.items():
@@ -145,13 +147,31 @@ class Team:
                 os.write(bell, b"\0")
         return task
 
-    def _is_taken(self, task: int) -> bool:
-        """Whether a worker may still use the slot of this task for an older one."""
+    def _free_place(self) -> int:
+        """A place of results that no worker is busy with, and that nobody holds.
+
+        The first such, so that few pages of memory are used. Those behind the first LENT are never
+        held, and there are more of them than workers.
+        """
+        taken = set()
         for rank in range(1, self.size):
             begun = self.control[WORDS * rank + BEGUN]
-            if begun != self.control[WORDS * rank + LEFT] and (task - begun) % self.size == 0:
-                return True
-        return False
+            if begun != self.control[WORDS * rank + LEFT]:
+                taken.add(begun % len(self.outputs))
+        return next(
+            place
+            for place in range(len(self.outputs))
+            if place not in taken
+            and (place >= LENT or sys.getrefcount(self.outputs[place]) <= self._unheld)
+        )
+
+    def _place_of(self, x: Floats) -> int:
+        """The place that an array fills from its start, or ELSEWHERE."""
+        for place in range(LENT):
+            if x.base is self.outputs[place]:
+                begins = x.flags.c_contiguous and _address(x) == self._starts[place]
+                return place if begins else ELSEWHERE
+        return ELSEWHERE
 
     def _had_better(self, task: int, rank: int, first: int, last: int, a_tile: float) -> bool:
         """Whether the parent had better compute the tile before `last`; False if it is ready."""
@@ -196,78 +216,8 @@ def _shared_floats(count: int) -> Floats:
     return np.frombuffer(mmap.mmap(-1, max(4 * count, mmap.PAGESIZE)), np.float32)
 
 
-def _live(team: Team, rank: int, ear: int, bells: list[int]) -> None:
-    """A worker's life; it ends by `os._exit`, so nothing of its parent's is flushed or closed."""
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends the workers
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for bell in bells:
-            os.close(bell)
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
-        limit_blas_threads(1)
-        gc.disable()  # it writes into every object, and pages that are written are copied
-        task = 0
-        with np.errstate(all="ignore"):
-            while (task := _next_task(team.control, task, WORDS * rank, ear)) != END:
-                _work(team, rank, task)
-    finally:
-        os._exit(0)
-
-
-def _work(team: Team, rank: int, task: int) -> None:
-    """Compute the tiles of a share, one by one, while somebody wants them."""
-    control, place = team.control, WORDS * rank
-    control[place + BEGUN] = task
-    team.fence()
-    index, rows = control[INDEX], control[ROWS]
-    kind = arithmetic_of(exact=bool(control[EXACT]), alone=bool(control[ALONE]))
-    if control[TASK] == task:
-        matrix = team.matrices[index]
-        outputs, inputs = matrix.shape
-        x = team.inputs[task % team.size][: rows * inputs].reshape(rows, inputs)
-        y = team.outputs[task % team.size][: rows * outputs].reshape(rows, outputs)
-        first, last = team.shares[index].tiles[rank : rank + 2]
-        try:
-            with using(kind):
-                for tile in range(first, last):
-                    if control[TASK] != task:
-                        break
-                    matrix.fill(x, y, tile, tile + 1)
-                    control[place + READY] = (task << COUNT_BITS) + tile + 1 - first
-        except Exception:  # noqa: BLE001, S110 - the parent computes the tile, and meets it too
-            pass
-    control[place + LEFT] = task
-
-
-def _next_task(control: memoryview, last: int, place: int, ear: int) -> int:
-    """Wait for another task than the last; END if there will be none."""
-    looks, since = 0, time.monotonic()
-    while (task := control[TASK]) in (last, CHANGING):
-        looks += 1
-        if looks % LOOKS == 0:
-            os.sched_yield()
-            if time.monotonic() - since > IDLE_SECONDS and not _sleep(control, last, place, ear):
-                return END
-    return task
-
-
-def _sleep(control: memoryview, last: int, place: int, ear: int) -> bool:
-    """Sleep until the bell rings; False if nobody is left to ring it.
-
-    The parent may miss that this worker falls asleep, so it wakes now and then and looks.
-    """
-    poll = select.poll()
-    poll.register(ear, select.POLLIN)
-    control[place + ASLEEP] = 1
-    try:
-        while control[TASK] in (last, CHANGING):
-            if poll.poll(NAP_MILLISECONDS) and not os.read(ear, 64):
-                return False
-    finally:
-        control[place + ASLEEP] = 0
-    return True
+def _address(x: Floats) -> int:
+    return int(x.__array_interface__["data"][0])
 
 
 def _how_ended(pid: int) -> str | None:

@@ -17,7 +17,7 @@ import numpy as np
 from refquant.errors import UsageError
 from refquant.runtime.blas import limit_blas_threads
 from refquant.runtime.gated import gated_tiles
-from refquant.runtime.linear import Matrix, Tiled, takes_bias, tiled
+from refquant.runtime.linear import Matrix, Tiled, takes_bias, tiled, whole_product
 from refquant.runtime.ops import Floats
 from refquant.runtime.team import Team
 
@@ -115,22 +115,18 @@ class Crew:
 
     def product(self, index: int, x: Floats) -> Floats:  # f32[t, k] -> f32[t, n]
         """The products of every row of x with every row of a matrix."""
-        matrix = self._matrices[index]
-        y = np.empty((len(x), matrix.shape[0]), np.float32)
         step = self._steps[index]
         if len(x) <= step:
-            self._fill(index, x, y)
-        else:
-            for start in range(0, len(x), step):
-                self._fill(index, x[start : start + step], y[start : start + step])
+            return self._at_once(index, x)
+        y = np.empty((len(x), self._matrices[index].shape[0]), np.float32)
+        for start in range(0, len(x), step):
+            y[start : start + step] = self._at_once(index, x[start : start + step])
         return y
 
-    def _fill(self, index: int, x: Floats, y: Floats) -> None:  # f32[t, k], f32[t, n]
+    def _at_once(self, index: int, x: Floats) -> Floats:  # f32[t, k] -> f32[t, n]
         if self._team is None:
-            matrix = self._matrices[index]
-            matrix.fill(x, y, 0, len(matrix.bounds) - 1)
-        else:
-            self._team.product(index, x, y)
+            return whole_product(self._matrices[index], x, None)
+        return self._team.product(index, x)
 
     def close(self) -> None:
         """End the other processes; products go on in this one."""
