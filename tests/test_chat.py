@@ -10,6 +10,7 @@ from refquant.formats.chat import ChatTurns
 from refquant.formats.rq import write_checkpoint
 from refquant.runtime import GenerateOptions, Tokenizer, generate, load_model
 from refquant.runtime.chat import ChatSession
+from refquant.runtime.speculate import Guesses
 from tests.command_line import call
 from tests.runtime_models import random_checkpoint
 from tests.runtime_tokenizers import byte_level
@@ -67,6 +68,22 @@ def test_an_interrupted_answer_stays(session):
     list(session.say("two"))
     session.reset()
     assert session.messages == [("system", "be")]
+
+
+def test_right_guesses_that_nobody_has_heard_are_forgotten(monkeypatch):
+    model = load_model(checkpoint(context=96), arithmetic_mode="exact")
+    tokenizer = Tokenizer(byte_level())
+    begun = tokenizer.encode(TURNS.text([("user", "one")]))
+    told = [step.token for step in generate(model, begun, OPTIONS)]
+    monkeypatch.setattr(Guesses, "next", lambda self, most: told[len(self._text) - len(begun) :])
+    session = ChatSession(model, tokenizer, TURNS.text, replace(OPTIONS, speculate=True))
+    steps = session.say("one")
+    assert [next(steps).token for _ in range(2)] == told[:2]
+    steps.close()
+    ids = [*begun, *told[:2], *tokenizer.encode("\nU:two\nA:")]
+    cache = session._begun(ids)
+    found = model.next_logits(ids[cache.length :], cache)
+    assert found.tobytes() == model.next_logits(ids, model.new_cache(len(ids))).tobytes()
 
 
 def test_a_full_context_is_told_and_the_session_goes_on(session):

@@ -104,7 +104,8 @@ class ChatSession:
             return None
         if self._cache is None:
             self._cache = self.model.new_cache(self.model.context)
-        shared = min(self._cache.length, len(ids) - 1)
+        # Behind what was written the cache may hold guesses, if the answer was stopped among them.
+        shared = min(self._cache.length, len(self._held), len(ids) - 1)
         pairs = zip(self._held[:shared], ids, strict=False)
         differs = (place for place, (one, other) in enumerate(pairs) if one != other)
         self._cache.truncate(next(differs, shared))
