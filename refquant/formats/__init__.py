@@ -1,6 +1,7 @@
 """Readers and writers of files that hold models; `open_checkpoint` finds out which kind one is.
 
-A file is known by its first bytes, a directory by what lies in it, never by a name's ending.
+A file is known by its first bytes, a directory by what lies in it, never by a name's ending. What
+reads other formats than `.rq` is imported for such a file alone: it is slow to import.
 """
 
 import os
@@ -10,8 +11,6 @@ from typing import Final
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
 from refquant.formats.detect import describe_foreign
-from refquant.formats.gguf import open_gguf
-from refquant.formats.hugging_face import open_hugging_face
 from refquant.formats.rq import MAGIC as MAGIC_RQ
 from refquant.formats.rq import read as read_rq
 
@@ -32,6 +31,8 @@ def open_checkpoint(path: str | os.PathLike[str], *, use_mmap: bool = True) -> C
         return read_rq(path)
     place = Path(path)
     if place.is_dir():
+        from refquant.formats.hugging_face import open_hugging_face  # noqa: PLC0415 - see above
+
         return open_hugging_face(place, use_mmap=use_mmap)
     if place.exists() and not place.is_file():
         raise UsageError(f"cannot open {place}: neither a file nor a directory")
@@ -39,6 +40,8 @@ def open_checkpoint(path: str | os.PathLike[str], *, use_mmap: bool = True) -> C
     if start.startswith(MAGIC_RQ):
         return read_rq(place, use_mmap=use_mmap)
     if start.startswith(MAGIC_GGUF):
+        from refquant.formats.gguf import open_gguf  # noqa: PLC0415 - see above
+
         return open_gguf(place, use_mmap=use_mmap)
     if not start:
         raise FormatError("E_EMPTY", "the file is empty", path=str(place))

@@ -20,7 +20,6 @@ from refquant.formats.compute import (
     compute_extension,
     compute_precision,
 )
-from refquant.recipe.assignment import subject
 from refquant.runtime.arithmetic_mode import (
     ArithmeticMode,
     arithmetic,
@@ -226,6 +225,8 @@ def _under(checkpoint: Checkpoint, compute: str) -> Checkpoint:
     if compute in STATIC:
         contracts = _calibrated(checkpoint, compute)
     elif compute != "weight-only":
+        from refquant.recipe.assignment import subject  # noqa: PLC0415 - slow, rarely needed
+
         if compute not in ACTIVATIONS:
             listed = ", ".join(["weight-only", *ACTIVATIONS])
             raise UsageError(f"compute can be {listed}, not {compute!r}")
