@@ -69,6 +69,8 @@ def likely(matrix: KillMatrix, results: Sequence[CaseResult]) -> Mapping[str, tu
 
 def diagnosed(report: Report, folder: Path) -> Report:
     """The report with the likeliest mistakes beside every failure."""
+    if all(one.result != "fail" for one in report.results):
+        return report
     matrix = read_matrix(folder)
     found = likely(matrix, report.results)
 
