@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,18 +14,19 @@ from cyclopts import Parameter
 from refquant.cli.chat import Chatting, converse, spelling
 from refquant.cli.checked import checked_meanwhile
 from refquant.cli.computing import Computing, loaded
-from refquant.cli.logit_bias import read_biases
+from refquant.cli.mask_options import diffusion_options
 from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
 from refquant.cli.processes import one_thread_each
 from refquant.cli.progress import status
 from refquant.cli.prompt_cache import check_saving, opened_cache, saved
 from refquant.cli.prompts import answer_all, read_prompts
-from refquant.cli.sampling_options import DEFAULT_TOKENS, Sampling
+from refquant.cli.sampling_options import Sampling
+from refquant.cli.writing import Writing, writing_of
 from refquant.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from refquant.formats import Checkpoint
-    from refquant.runtime import GenerateOptions, Generation, Model, Tokenizer
+    from refquant.runtime import Generation, Model
     from refquant.runtime.cache import Cache
     from refquant.runtime.trace import Trace
 
@@ -117,16 +118,16 @@ def run(
     if not talk.chat and (talk.system is not None or talk.jinja):
         raise UsageError("--system and --jinja go with --chat")
     path = locate(model)
-    options = _options(sampling or Sampling())
+    writing = writing_of(sampling or Sampling())
     if talk.chat:
-        return _chat(path, chosen, options, talk)
+        return _chat(path, chosen, writing, talk)
     if prompts is not None:
-        return _each(path, chosen, options, prompts)
+        return _each(path, chosen, writing, prompts)
     text = _read_prompt(prompt, file)
     check_saving(chosen, path)
     began = time.perf_counter()
     with _loading(model):
-        begun = _begin(path, text, chosen, options, trace)
+        begun = _begin(path, text, chosen, writing, trace)
     begun.load_seconds = time.perf_counter() - began
     if shown.json:
         held = {"weights": chosen.weights, "arith": chosen.arith, "compute": chosen.compute}
@@ -171,6 +172,12 @@ def _loading(name: Path | str) -> Iterator[None]:
             gc.enable()
 
 
+_HINTS = {
+    ("--chat", "--stats"): "; type /stats",
+    ("--prompts", "--json"): ", which prints JSON in any case",
+}
+
+
 def _check_alone(
     option: str, shown: Printing, computing: Computing, given: dict[str, bool]
 ) -> None:
@@ -185,11 +192,10 @@ def _check_alone(
     }
     for other, is_given in given.items():
         if is_given:
-            hint = "; type /stats" if (option, other) == ("--chat", "--stats") else ""
-            raise UsageError(f"{other} does not go with {option}{hint}")
+            raise UsageError(f"{other} does not go with {option}{_HINTS.get((option, other), '')}")
 
 
-def _each(path: Path | str, computing: Computing, options: Any, prompts: Path) -> int:
+def _each(path: Path | str, computing: Computing, writing: Writing, prompts: Path) -> int:
     """Open the model once and continue every prompt of a file."""
     from refquant.runtime import Tokenizer, generate
 
@@ -197,24 +203,17 @@ def _each(path: Path | str, computing: Computing, options: Any, prompts: Path) -
     with _loading(path), _opened(path) as checkpoint:
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
         model = loaded(checkpoint, computing)
+    diffusion = diffusion_options(writing.filling, model)
 
     def begin(text: str) -> tuple[list[int], "Generation"]:
         ids = tokenizer.encode(text)
-        chosen = _fitting(options, tokenizer, model.context - len(ids))
-        return ids, generate(model, ids, chosen, tokenizer=tokenizer)
+        chosen = writing.fitting(tokenizer, model.context - len(ids))
+        return ids, generate(model, ids, chosen, tokenizer=tokenizer, diffusion=diffusion)
 
     return answer_all(texts, begin)
 
 
-def _fitting(options: Any, tokenizer: "Tokenizer", room: int) -> "GenerateOptions":
-    """The options of one prompt: with its biases, and no more tokens than fit unless asked for."""
-    chosen: GenerateOptions
-    chosen, asked, biases = options
-    most = chosen.max_tokens if asked else max(1, min(DEFAULT_TOKENS, room))
-    return replace(chosen, max_tokens=most, logit_bias=read_biases(tokenizer, biases))
-
-
-def _chat(path: Path | str, computing: Computing, options: Any, talk: Chatting) -> int:
+def _chat(path: Path | str, computing: Computing, writing: Writing, talk: Chatting) -> int:
     """Open the model and talk with it."""
     from refquant.runtime import Tokenizer
     from refquant.runtime.chat import ChatSession
@@ -223,21 +222,17 @@ def _chat(path: Path | str, computing: Computing, options: Any, talk: Chatting) 
         spell, system = spelling(checkpoint, path, talk)
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
         model = loaded(checkpoint, computing)
-        chosen, asked, biases = options
-        chosen = replace(chosen, logit_bias=read_biases(tokenizer, biases))
-        session = ChatSession(model, tokenizer, spell, chosen, system, bounded=asked)
+        session = ChatSession(
+            model,
+            tokenizer,
+            spell,
+            writing.biased(tokenizer),
+            system,
+            bounded=writing.is_bounded,
+            diffusion=diffusion_options(writing.filling, model),
+        )
     guarded = sys.stdout.isatty()
     return converse(session, lambda text: _write(text, guarded=guarded))
-
-
-def _options(sampling: Sampling) -> tuple["GenerateOptions", bool, tuple[str, ...]]:
-    """The options of the runtime, whether the number of tokens was asked for, and the biases."""
-    from refquant.runtime import GenerateOptions
-
-    asked = asdict(sampling)
-    limit, biases = asked.pop("max_tokens"), asked.pop("logit_bias")
-    most = DEFAULT_TOKENS if limit is None else limit
-    return GenerateOptions(max_tokens=most, **asked), limit is not None, biases
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -257,7 +252,7 @@ def _read_prompt(prompt: str | None, file: Path | None) -> str:
 
 
 def _begin(
-    path: Path | str, text: str, computing: Computing, options: Any, trace: "Trace"
+    path: Path | str, text: str, computing: Computing, writing: Writing, trace: "Trace"
 ) -> _Begun:
     """Open the model and check the request; nothing has been computed yet."""
     from refquant.runtime import Tokenizer, generate
@@ -267,11 +262,14 @@ def _begin(
         tokenizer = Tokenizer(checkpoint.need_tokenizer())
         ids = tokenizer.encode(text)
         model = loaded(checkpoint, computing)
-    chosen = _fitting(options, tokenizer, model.context - len(ids))
+    chosen = writing.fitting(tokenizer, model.context - len(ids))
     watch = watch_nothing if computing.trace is None else trace.watch
     cache = opened_cache(computing, model, ids, len(ids) + chosen.max_tokens)
     cached = 0 if cache is None else cache.length
-    generation = generate(model, ids, chosen, tokenizer=tokenizer, watch=watch, cache=cache)
+    diffusion = diffusion_options(writing.filling, model)
+    generation = generate(
+        model, ids, chosen, tokenizer=tokenizer, diffusion=diffusion, watch=watch, cache=cache
+    )
     return _Begun(ids, generation, model, cache, cached)
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from refquant.cli.mask_options import MaskFilling
+
 __all__ = ["DEFAULT_TOKENS", "Sampling"]
 
 DEFAULT_TOKENS = 128
@@ -56,6 +58,7 @@ class Sampling:
             "tokens, sooner where it repeats itself."
         ),
     ] = False
+    filling: MaskFilling | None = None
     logprobs: Annotated[
         bool, Parameter(help="With --json: the logarithm of each token's probability.")
     ] = False

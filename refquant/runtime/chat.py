@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from refquant.errors import LimitError, UsageError
 from refquant.runtime.cache import Cache
+from refquant.runtime.diffusion import DiffusionOptions
 from refquant.runtime.generate import GenerateOptions, Generation, Step, Timings, generate
 from refquant.runtime.model import Model
 from refquant.runtime.tokenizer import Tokenizer
@@ -29,6 +30,7 @@ class ChatSession:
     options: GenerateOptions
     system: str | None = None
     bounded: bool = True
+    diffusion: DiffusionOptions | None = None
     messages: list[Message] = field(default_factory=list, init=False)
     timings: Timings | None = field(default=None, init=False)
     tokens: int = field(default=0, init=False)
@@ -69,7 +71,14 @@ class ChatSession:
         most = min(self.options.max_tokens, room) if self.bounded else room
         cache = self._begun(ids)
         chosen = replace(self.options, max_tokens=most)
-        generation = generate(self.model, ids, chosen, tokenizer=self.tokenizer, cache=cache)
+        generation = generate(
+            self.model,
+            ids,
+            chosen,
+            tokenizer=self.tokenizer,
+            diffusion=self.diffusion,
+            cache=cache,
+        )
         return self._answer(asked, ids, generation)
 
     def _answer(
