@@ -74,7 +74,7 @@ def test_version_is_the_packages(capsys):
         (["run", "demo", "--promt", "x"], "Unknown option: --promt. Did you mean --prompt?"),
         (["run"], "run needs MODEL."),
         (["quantize", "x", "-o", "y.rq"], "quantize needs one of --scheme, --recipe, --quantize"),
-        (["run", "demo", "-p", "two", "words"], "unexpected 'words'; put a text that holds"),
+        (["run", "demo", "-p", "two", "words"], "unexpected 'words'; a text that holds"),
         (
             ["run", "demo", "-p", "x", "-n", "many"],
             'Invalid value for -n: unable to convert "many"',

@@ -129,6 +129,6 @@ _CLEARER = (
     (re.compile(r'^Command "(\w+)" parameter (\S+) requires an argument\.'), r"\1 needs \2."),
     (
         re.compile(r"^Unused Tokens: \[(.*)\]\."),
-        r"unexpected \1; put a text that holds spaces in quotes.",
+        r"unexpected \1; a text that holds spaces goes in quotes, and a flag takes no value.",
     ),
 )
