@@ -99,8 +99,9 @@ def run(
       refquant run smollm2-135m --chat --jinja --system "Answer in one sentence."
     """
     one_thread_each()
-    from refquant.library import locate
-    from refquant.runtime.trace import Trace, check_ending
+    with _without_collecting():
+        from refquant.library import locate
+        from refquant.runtime.trace import Trace, check_ending
 
     shown, chosen = printing or Printing(), computing or Computing()
     if sampling is not None and sampling.logprobs and not (shown.json or prompts):
@@ -157,16 +158,22 @@ class _Begun:
 
 @contextmanager
 def _loading(name: Path | str) -> Iterator[None]:
-    """Show that a model is being loaded.
+    """Show that a model is being loaded."""
+    with _without_collecting(), status(f"loading {name}"):
+        yield
 
-    What loading makes stays for the most part, and going through it time and again to find garbage
-    took a seventh of the time to the first token.
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Look for no garbage meanwhile.
+
+    What importing and loading make stays for the most part, and going through it time and again to
+    find garbage took a seventh of the time to the first token.
     """
     collects = gc.isenabled()
     gc.disable()
     try:
-        with status(f"loading {name}"):
-            yield
+        yield
     finally:
         if collects:
             gc.enable()
