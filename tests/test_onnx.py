@@ -16,9 +16,10 @@ LINEAR = [
     for share in ("channel", "block=16", "tensor")
 ]
 MATMUL = [
-    (f"onnx/matmul{bits}bits[{symmetry},block=32]", bits, symmetry)
+    (f"onnx/matmul{bits}bits[{symmetry},block=32,quantizer={quantizer}]", bits, symmetry, quantizer)
     for bits in (2, 4, 8)
     for symmetry in ("sym", "asym")
+    for quantizer in ("linear", "runtime")
 ]
 
 
@@ -28,9 +29,9 @@ def test_every_input_as_the_scalar_oracle(name, kind, bits, symmetry):
     assert check_cases(refquant.scheme(name), check) >= 14
 
 
-@pytest.mark.parametrize(("name", "bits", "symmetry"), MATMUL)
-def test_every_block_of_matmul_as_the_scalar_oracle(name, bits, symmetry):
-    check = partial(oracle.matmul, bits=bits, symmetry=symmetry)
+@pytest.mark.parametrize(("name", "bits", "symmetry", "quantizer"), MATMUL)
+def test_every_block_of_matmul_as_the_scalar_oracle(name, bits, symmetry, quantizer):
+    check = partial(oracle.matmul, bits=bits, symmetry=symmetry, quantizer=quantizer)
     assert check_cases(refquant.scheme(name), check) >= 14
 
 
@@ -54,6 +55,21 @@ def test_nibbles_are_packed_low_first_and_zero_points_by_rows():
     assert planes["zero_points"].ravel().tolist() == [0x0F, 0x17]
     signed = refquant.quantize(np.float32([[1, -7, 3, 0]]), "onnx/int4").planes["codes"]
     assert signed.ravel().tolist() == [0x91, 0x03]
+
+
+def test_onnx_runtime_gives_the_largest_weight_code_0_and_rounds_ties_away_from_zero():
+    x = np.zeros((1, 16), np.float32)
+    x[0, :5] = 4, -4, 1.25, -1.25, 3.9
+    for extreme, codes in ((-4, [16, 0, 11, 6, 16]), (5, [2, 14, 6, 10, 2])):
+        x[0, 5] = extreme
+        tensor = refquant.quantize(x, "onnx/matmul4bits[sym,block=16,quantizer=runtime]")
+        assert tensor.planes["scales"].view("<f4").item() == extreme / -8
+        found = tensor.planes["b"].reshape(-1)[:3]
+        nibbles = [int(byte) >> shift & 15 for byte in found for shift in (0, 4)]
+        assert nibbles[:5] == [min(code, 15) for code in codes]
+    zeros = refquant.quantize(-x * 0, "onnx/matmul4bits[sym,block=16,quantizer=runtime]")
+    assert zeros.planes["scales"].view("<f4").tobytes().hex() == "00000000"
+    assert (zeros.planes["b"] == 0x88).all()
 
 
 def test_matmul_blocks_unpack_by_loops():

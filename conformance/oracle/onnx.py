@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from conformance.oracle import binary
 
-__all__ = ["linear", "matmul"]
+__all__ = ["linear", "matmul", "runtime"]
 
 Codes = dict[str, list[int]]
 
@@ -38,9 +38,33 @@ def linear(x: Sequence[float], bits: int, kind: str, symmetry: str) -> Codes:
     return found if symmetry == "sym" and kind == "int" else found | {"z": [zero]}
 
 
-def matmul(x: Sequence[float], bits: int, symmetry: str) -> Codes:
+def matmul(x: Sequence[float], bits: int, symmetry: str, quantizer: str = "linear") -> Codes:
     """The fields of a block; the middle zero point is not stored."""
-    found = linear(x, bits, "uint", symmetry)
+    rule = runtime if quantizer == "runtime" else linear
+    found = rule(x, bits, "uint", symmetry)
     if symmetry == "sym":
         del found["z"]
     return found
+
+
+def runtime(x: Sequence[float], bits: int, _kind: str, symmetry: str) -> Codes:
+    """The fields of a block as ONNX Runtime's own quantizer chooses them."""
+    most = 2**bits - 1
+    if symmetry == "sym":
+        # The first of equals with a negative one before a positive one.
+        extreme = min((v for v in x if abs(v) == max(map(abs, x))), default=0.0) or x[0]
+        scale, zero = binary.divide(extreme, -float(2 ** (bits - 1))), 2 ** (bits - 1)
+    else:
+        low, high = min(0.0, *x), max(0.0, *x)
+        scale = binary.divide(binary.subtract(high, low), float(most))
+        zero = away(binary.divide(-low, scale), most) if scale else 0
+    inverse = binary.divide(1.0, scale) if scale else 0.0
+    codes = [away(binary.add(binary.multiply(v, inverse), float(zero)), most) for v in x]
+    return {"s": [binary.encode(scale, binary.FLOAT32)], "z": [zero], "q": codes}
+
+
+def away(value: float, most: int) -> int:
+    """The nearest integer, ties away from zero, limited to 0..most; 0 for what is no number."""
+    if math.isnan(value):
+        return 0
+    return binary.half_away(max(0.0, min(float(most), value)))

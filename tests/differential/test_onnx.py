@@ -87,6 +87,21 @@ def test_weights_of_matmul(name, ask, compared):
     compared.decoded(name, RUNTIME, ours, theirs, known=(ours == 0) & (theirs == 0))
 
 
+@pytest.mark.parametrize("name", MATMUL)
+def test_onnx_runtime_quantizes_weights_itself(name, ask, compared):
+    x, name = every_distribution(), name.replace("]", ",quantizer=runtime]")
+    scheme = refquant.scheme(name)
+    symmetric = scheme.parameters["symmetry"] == "sym"
+    block = scheme.parameters["block"]
+    theirs = ask(kind="quantized", x=x, bits=name[11], block=block, symmetric=symmetric)
+    planes = refquant.quantize(x, scheme).planes
+    parts = {key: (planes[key].reshape(-1), theirs[key].reshape(-1)) for key in ("b", "scales")}
+    parts["scales"] = tuple(part.view("<u4") for part in parts["scales"])
+    if not symmetric:
+        parts["zero_points"] = planes["zero_points"].reshape(-1), theirs["zero_points"].reshape(-1)
+    compared.encoded(name, RUNTIME, x.size, parts)
+
+
 def test_dynamic_quantization(ask, compared):
     x, name = every_distribution(), "onnx/dynamic_uint8"
     theirs = ask(kind="dynamic", x=x)

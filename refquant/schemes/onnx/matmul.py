@@ -13,6 +13,7 @@ from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, Plane, Unsigned, field
 from refquant.schemes.floats import FLOAT32
 from refquant.schemes.names import Family, Knob
+from refquant.schemes.onnx import runtime_blocks
 from refquant.schemes.onnx.rule import Rule
 
 __all__ = ["FAMILIES"]
@@ -23,11 +24,18 @@ Codes = Mapping[str, NDArray[np.integer]]
 KNOBS = (
     Knob("symmetry", "0.0 is the middle code, or a zero point", ("sym", "asym"), "sym", bare=True),
     Knob("block", "inputs of a block", ("16", "32", "64", "128", "256"), "32"),
+    Knob(
+        "quantizer",
+        "who chooses scales and codes: QuantizeLinear's rule, or ONNX Runtime's own",
+        ("linear", "runtime"),
+        "linear",
+    ),
 )
 
 
 def _scheme(bits: int, knobs: Mapping[str, str | int]) -> Scheme:
     block, symmetric = int(knobs["block"]), knobs["symmetry"] == "sym"
+    runtime = knobs["quantizer"] == "runtime"
     count = 8 // bits
     planes = {"b": Plane((block,), block * bits // 8), "scales": Plane((block,), 4)}
     fields = {
@@ -42,11 +50,15 @@ def _scheme(bits: int, knobs: Mapping[str, str | int]) -> Scheme:
         centre = "z"
 
     def encode(x: F32) -> Codes:  # f32[g, n] -> s f32[g, 1], z u8[g, 1]?, q u8[g, n]
-        found = dict(Rule(bits, signed=False, symmetric=symmetric).encode(x))
+        if runtime:
+            found = runtime_blocks.encode(x, bits, symmetric=symmetric)
+        else:
+            found = Rule(bits, signed=False, symmetric=symmetric).encode(x)
         return {name: found[name] for name in fields}
 
+    chosen = ",quantizer=runtime" if runtime else ""
     return Scheme(
-        f"onnx/matmul{bits}bits[{knobs['symmetry']},block={block}]",
+        f"onnx/matmul{bits}bits[{knobs['symmetry']},block={block}{chosen}]",
         f"weights of MatMulNBits, {bits} bits, {knobs['symmetry']}metric",
         Layout(planes, fields, ("mul", ("sub", "q", centre), "s")),
         encode,

@@ -3,7 +3,8 @@
 The request holds `kind`. For an integer type it holds weights `x` or codes `q`, `scale`, `zero`
 (or none), `axis` and `block`; the answer holds codes and values by both, and the bytes of the code
 tensor. For `matmul` the answer is a product with an identity matrix, for `dynamic` the outputs of
-DynamicQuantizeLinear for each of the parts of 4 rows.
+DynamicQuantizeLinear for each of the parts of 4 rows, for `quantized` the planes that ONNX Runtime
+makes for MatMulNBits.
 """
 
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnxruntime.capi import _pybind_state
 
 NUMPY = {"int4": ml_dtypes.int4, "uint4": ml_dtypes.uint4}
 
@@ -127,11 +129,27 @@ def matmul(asked):
     return run(whole, {"x": np.eye(inputs, dtype=np.float32)})[0].T
 
 
+def quantized(asked):
+    """The planes that ONNX Runtime makes of f32[outputs, inputs]."""
+    x, bits, block = asked["x"], int(asked["bits"]), int(asked["block"])
+    outputs, inputs = x.shape
+    blocks = inputs // block
+    codes = np.zeros((outputs, blocks, block * bits // 8), np.uint8)
+    scales = np.zeros(outputs * blocks, np.float32)
+    zeros = np.zeros((outputs, blocks * bits // 8), np.uint8)
+    quantize = getattr(_pybind_state, f"quantize_matmul_{bits}bits")
+    turned, symmetric = np.ascontiguousarray(x.T), bool(asked["symmetric"])
+    quantize(codes, turned, scales, zeros.reshape(-1), block, outputs, inputs, symmetric)
+    return {"b": codes, "scales": scales, "zero_points": zeros}
+
+
 def main():
     asked = dict(np.load(sys.argv[1]))
     kind = str(asked["kind"])
     if kind == "matmul":
         answer = {"values": matmul(asked)}
+    elif kind == "quantized":
+        answer = quantized(asked)
     elif kind == "dynamic":
         answer = dynamic(asked["x"])
     else:
