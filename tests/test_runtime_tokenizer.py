@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refquant.errors import FormatError, UnsupportedError
+from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import TokenizerSpec
 from refquant.runtime.tokenizer import Tokenizer, _byte_level_alphabet
 from tests.runtime_tokenizers import byte_level, sentencepiece
@@ -60,7 +60,8 @@ def test_bos_follows_the_policy_and_is_never_doubled(tokenizer):
 
 def test_special_tokens_and_unknown_ids_have_no_text(tokenizer):
     assert tokenizer.token_bytes(tokenizer.bos) == b""
-    assert tokenizer.token_bytes(10**6) == b""
+    for unknown in (10**6, -1, 2**32, 2**64):
+        assert tokenizer.token_bytes(unknown) == b""
 
 
 def test_an_unknown_kind_is_unsupported():
@@ -74,3 +75,19 @@ def test_an_unknown_kind_is_unsupported():
 def test_a_broken_tokenizer_is_a_format_error(text):
     with pytest.raises(FormatError, match="E_TOKENIZER"):
         Tokenizer(TokenizerSpec("bpe-bytelevel-1", text, None, (), False))
+
+
+def test_a_tokenizer_that_fails_on_a_text_is_a_format_error():
+    """The library's Rust code panics where a regular expression goes back too often."""
+    document = json.loads(byte_level().json)
+    split = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}
+    document["pre_tokenizer"] = split | {"invert": False}
+    text = json.dumps(document).encode()
+    tokenizer = Tokenizer(TokenizerSpec("bpe-bytelevel-1", text, None, (), False))
+    with pytest.raises(FormatError, match="E_TOKENIZER"):
+        tokenizer.encode("a" * 40 + "b")
+
+
+def test_half_of_a_surrogate_pair_is_no_text(tokenizer):
+    with pytest.raises(UsageError, match=r"character 1 is '\\udcff'"):
+        tokenizer.encode("a\udcff")

@@ -6,18 +6,21 @@ characters that come byte by byte.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Final
 
 import tokenizers
 
-from refquant.errors import FormatError, UnsupportedError
+from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import TokenizerSpec
 from refquant.runtime.text_stream import IncrementalDecoder
 
 __all__ = ["Tokenizer"]
 
+# The library's ids are unsigned and of 32 bits; a file may name others.
+LIBRARY_IDS: Final = 1 << 32
 SENTENCEPIECE_SPACE: Final = "\u2581"
 SENTENCEPIECE_BYTE: Final = re.compile("<0x([0-9A-F]{2})>")
 
@@ -38,7 +41,7 @@ class Tokenizer:
             for token, added in self._library.get_added_tokens_decoder().items()
         }
         self._bytes: dict[int, bytes] = {}
-        first = self._library.encode("a", add_special_tokens=False).tokens[:1]
+        first = self._encoded("a").tokens[:1]
         marked = first[:1] != [] and first[0].startswith((SENTENCEPIECE_SPACE, "\u0120"))
         self._adds_space = marked or spec.kind == "wordpiece-1"
 
@@ -60,9 +63,10 @@ class Tokenizer:
     def encode(self, text: str, *, add_bos: bool | None = None) -> list[int]:
         """The ids of `text`, behind `bos` if the model expects it or `add_bos` says so.
 
-        A text that spells `bos` out already gets no second one.
+        A text that spells `bos` out already gets no second one. UsageError for a text with half of
+        a surrogate pair, FormatError for a tokenizer that fails on the text.
         """
-        ids: list[int] = self._library.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._encoded(text).ids
         wanted = self.spec.add_bos if add_bos is None else add_bos
         if wanted and self.bos is not None and ids[:1] != [self.bos]:
             return [self.bos, *ids]
@@ -73,8 +77,18 @@ class Tokenizer:
 
         Encoders read texts so: BERT puts `[CLS]` before and `[SEP]` behind.
         """
-        ids: list[int] = self._library.encode(text, add_special_tokens=True).ids
+        ids: list[int] = self._encoded(text, special=True).ids
         return ids
+
+    def _encoded(self, text: str, *, special: bool = False) -> tokenizers.Encoding:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"the text is not Unicode: its character {error.start} is {text[error.start]!r}"
+            ) from error
+        with _library_at_work("does not encode this text"):
+            return self._library.encode(text, add_special_tokens=special)
 
     def special_in(self, text: str) -> str | None:
         """The first special token that a text spells, and that would be read as one; or None."""
@@ -101,18 +115,30 @@ class Tokenizer:
     def _look_up(self, token: int) -> bytes:
         if token in self._added:
             return self._added[token]
-        piece = self._library.id_to_token(token)
+        piece = self._library.id_to_token(token) if 0 <= token < LIBRARY_IDS else None
         return b"" if piece is None else self._piece_bytes(piece)
 
 
-def _load(json: bytes) -> tokenizers.Tokenizer:
+@contextmanager
+def _library_at_work(failure: str) -> Iterator[None]:
+    """Turn what the library raises into a FormatError.
+
+    It raises bare Exception for whatever it dislikes in a file. Where its Rust code panics, on a
+    text that a file's regular expression takes too long for, that is no Exception at all.
+    """
     try:
-        library = tokenizers.Tokenizer.from_str(json.decode())
-    # The library raises bare Exception for whatever it dislikes in the text.
-    except Exception as error:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
         raise FormatError(
-            "E_TOKENIZER", f"the tokenizer cannot be read: {error}", where="tokenizer.json"
+            "E_TOKENIZER", f"the tokenizer {failure}: {error}", where="tokenizer.json"
         ) from error
+
+
+def _load(json: bytes) -> tokenizers.Tokenizer:
+    with _library_at_work("cannot be read"):
+        library = tokenizers.Tokenizer.from_str(json.decode())
     # Files for batches of equal length state both; a text here has the length that it has.
     library.no_padding()
     library.no_truncation()
