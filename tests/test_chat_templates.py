@@ -1,11 +1,14 @@
 """Chat templates: taken apart into strings, checked, and run only within bounds."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from refquant.errors import LimitError, UsageError
+from refquant.errors import FormatError, LimitError, UsageError
 from refquant.formats.chat_derive import default_system, derive_chat, with_chat
-from refquant.formats.chat_template import TEMPLATE, ChatTemplate
-from refquant.formats.checkpoint import Document
+from refquant.formats.chat_template import TEMPLATE, ChatTemplate, template_of
+from refquant.formats.checkpoint import Document, TokenizerSpec
 from tests.runtime_models import random_checkpoint
 from tests.runtime_tokenizers import byte_level
 
@@ -181,3 +184,25 @@ def test_a_token_that_begins_every_turn_is_not_the_beginning_of_the_text():
     found = derive_chat(ChatTemplate(DEFAULT, "<|im_start|>", "<|im_end|>"))
     assert (found.turns.turns, found.turns.start) == (CHATML_TURNS, "")
     assert found.system == "Be kind."
+
+
+@pytest.mark.parametrize("added", [{"id": "x", "content": "<s>"}, {"id": 256}, {"id": [256]}])
+def test_added_tokens_without_an_id_or_a_text_are_left_out(added):
+    assert template_around([added]).bos == ""
+    begin = {"id": 256, "content": "<s>"}
+    assert template_around([begin, added]).bos == "<s>"
+
+
+def test_added_tokens_that_are_no_objects_are_damage():
+    with pytest.raises(FormatError, match="E_HF_TOKENIZER"):
+        template_around(["<s>"])
+
+
+def template_around(added):
+    spec = byte_level()
+    text = json.dumps(json.loads(spec.json) | {"added_tokens": added}).encode()
+    tokenizer = TokenizerSpec(spec.kind, text, spec.bos, spec.eos, spec.add_bos)
+    document = Document(TEMPLATE, "text/x-jinja", b"{{ bos_token }}")
+    return template_of(
+        replace(random_checkpoint(tokenizer=tokenizer), documents={TEMPLATE: document})
+    )

@@ -12,6 +12,7 @@ from typing import Final
 from refquant.errors import LimitError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.strict_json import parse_object
+from refquant.formats.tokenizers_hugging_face import ids_by_text
 
 __all__ = ["TEMPLATE", "ChatTemplate", "Message", "can_render", "template_of"]
 
@@ -102,23 +103,11 @@ def template_of(checkpoint: Checkpoint) -> ChatTemplate | None:
     if document is None or checkpoint.tokenizer is None:
         return None
     spec = checkpoint.tokenizer
-    names = _texts_of_ids(spec.json)
+    ids = ids_by_text(parse_object(spec.json, "tokenizer.json"))
+    names = {index: text for text, index in ids.items()}
     ends = [names[index] for index in spec.eos if index in names]
     bos = "" if spec.bos is None else names.get(spec.bos, "")
     source = document.data.decode("utf-8", errors="replace")
     # Of several ends the one that the template spells is meant; else the first.
     eos = next((end for end in ends if end in source), ends[0] if ends else "")
     return ChatTemplate(source, bos, eos)
-
-
-def _texts_of_ids(data: bytes) -> dict[int, str]:
-    document = parse_object(data, "tokenizer.json")
-    model = document.get("model")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    added = document.get("added_tokens")
-    found: dict[int, str] = {}
-    if isinstance(vocabulary, dict):
-        found |= {int(index): str(text) for text, index in vocabulary.items()}
-    for one in added if isinstance(added, list) else ():
-        found[int(one["id"])] = str(one["content"])
-    return found

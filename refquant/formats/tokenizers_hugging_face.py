@@ -11,7 +11,7 @@ from refquant.errors import FormatError, UnsupportedError
 from refquant.formats.checkpoint import TokenizerSpec
 from refquant.formats.strict_json import parse_object
 
-__all__ = ["tokenizer_from_hugging_face"]
+__all__ = ["ids_by_text", "tokenizer_from_hugging_face"]
 
 Json = Mapping[str, object]
 
@@ -25,7 +25,7 @@ def tokenizer_from_hugging_face(
     byte-pair encoding nor WordPiece.
     """
     document = parse_object(data, "tokenizer.json")
-    ids = _ids_by_text(document)
+    ids = ids_by_text(document)
     begins = [generation_config.get("bos_token_id"), config.get("bos_token_id")]
     ends = [generation_config.get("eos_token_id"), config.get("eos_token_id")]
     bos = [*_ids(begins), *_named(tokenizer_config.get("bos_token"), ids)]
@@ -37,6 +37,24 @@ def tokenizer_from_hugging_face(
         eos=tuple(sorted(set(eos))),
         add_bos=_adds_bos(document, tokenizer_config, bos[0] if bos else None),
     )
+
+
+def ids_by_text(document: Json) -> dict[str, int]:
+    """The ids of a `tokenizer.json`: of its vocabulary, then of the added tokens.
+
+    FormatError E_HF_TOKENIZER for added tokens that are no list of objects; a text or an id of
+    another type is left out.
+    """
+    added = document.get("added_tokens") or []
+    model = document.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
+        raise FormatError(
+            "E_HF_TOKENIZER", "added_tokens must be a list of objects", where="tokenizer.json"
+        )
+    texts = vocabulary if isinstance(vocabulary, dict) else {}
+    pairs = [*texts.items(), *((token.get("content"), token.get("id")) for token in added)]
+    return {text: token for text, token in pairs if isinstance(text, str) and type(token) is int}
 
 
 def _kind(document: Json) -> str:
@@ -73,19 +91,6 @@ def _parts(part: object) -> list[dict[str, object]]:
         if isinstance(members, list):
             return [member for member in members if isinstance(member, dict)]
     return [part]
-
-
-def _ids_by_text(document: Json) -> dict[str, int]:
-    added = document.get("added_tokens") or []
-    model = document.get("model")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    if not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
-        raise FormatError(
-            "E_HF_TOKENIZER", "added_tokens must be a list of objects", where="tokenizer.json"
-        )
-    texts = vocabulary if isinstance(vocabulary, dict) else {}
-    pairs = [*texts.items(), *((token.get("content"), token.get("id")) for token in added)]
-    return {text: token for text, token in pairs if isinstance(text, str) and type(token) is int}
 
 
 def _ids(values: list[object]) -> list[int]:
