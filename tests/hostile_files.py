@@ -9,7 +9,9 @@ from math import prod
 from refquant.architectures import FAMILIES
 from refquant.errors import RefquantError
 from refquant.formats import open_checkpoint
+from refquant.formats.chat_template import template_of
 from refquant.formats.safetensors import read_safetensors
+from refquant.runtime import Tokenizer
 from tests import gguf_bytes, safetensors_bytes
 from tests.gguf_bytes import ARRAY, BOOL, F32, I32, STRING, U32
 
@@ -51,7 +53,24 @@ SIZES = {0: (1, 4), 1: (1, 2), 2: (32, 18), 8: (32, 34), 12: (256, 144), 14: (25
 """Weights and bytes of a block, by the number of the type."""
 
 ODD = [0, 1, 2, 31, 33, 255, 2**16, 2**24, 2**31, 2**32 - 1, 2**40, 2**53, 2**63, 2**64 - 1]
-ODD_JSON = [*ODD, -1, 1.5, 1e400, float("nan"), True, None, "", "F32", "é", [], {}, [0, 0], [2**64]]
+SLOW = "(a+)+$"  # a regular expression that goes back very often
+ODD_JSON = [
+    *ODD,
+    -1,
+    1.5,
+    1e400,
+    float("nan"),
+    True,
+    None,
+    "",
+    "F32",
+    "é",
+    SLOW,
+    [],
+    {},
+    [0, 0],
+    [2**64],
+]
 
 
 def gguf_seed(chance):
@@ -92,16 +111,31 @@ CONFIG = {
     "bos_token_id": 0,
     "eos_token_id": [1],
 }
-BYTES_AS_TEXT = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+BYTES_AS_TEXT = {
+    "type": "ByteLevel",
+    "add_prefix_space": False,
+    "trim_offsets": True,
+    "use_regex": True,
+}
+CUT = {"type": "Split", "pattern": {"Regex": "a+|b"}, "behavior": "Isolated", "invert": False}
+BEGIN = {"id": 0, "content": "<s>", "special": True, "normalized": False}
 TOKENIZER = {
     "version": "1.0",
-    "added_tokens": [{"id": 0, "content": "<s>", "special": True}],
-    "pre_tokenizer": BYTES_AS_TEXT,
+    "added_tokens": [BEGIN | {"single_word": False, "lstrip": False, "rstrip": False}],
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [CUT, BYTES_AS_TEXT]},
     "decoder": BYTES_AS_TEXT,
     "model": {"type": "BPE", "vocab": {"<s>": 0, "a": 1, "b": 2, "ab": 3}, "merges": ["a b"]},
 }
+TOKENIZER_CONFIG = {"bos_token": "<s>", "add_bos_token": True, "chat_template": "{{ messages }}"}
+TEXT = "<s>" + "a" * 40 + "b c\u00e9"
 MORE = {
-    "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
+    "rope_scaling": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8,
+    },
     "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True},
     "torch_dtype": "bfloat16",
     "head_dim": 4,
@@ -120,7 +154,8 @@ def weights():
 def hugging_face_seed(chance):
     """The JSON texts of a folder as one; `look_at` puts the weights beside them."""
     config = CONFIG | {key: MORE[key] for key in MORE if chance.random() < 0.2}
-    return json.dumps({"config.json": config, "tokenizer.json": TOKENIZER}).encode()
+    texts = {"config.json": config, "tokenizer.json": TOKENIZER}
+    return json.dumps(texts | {"tokenizer_config.json": TOKENIZER_CONFIG}).encode()
 
 
 def fill(folder, data):
@@ -129,9 +164,10 @@ def fill(folder, data):
         texts = json.loads(data)
     except (ValueError, RecursionError):
         texts = None
-    if not isinstance(texts, dict) or not set(texts) <= {"config.json", "tokenizer.json"}:
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json")
+    if not isinstance(texts, dict) or not set(texts) <= set(names):
         texts = {"config.json": None}
-    for name in ("config.json", "tokenizer.json"):
+    for name in names:
         found = texts.get(name)
         (folder / name).write_bytes(data if found is None else json.dumps(found).encode())
     (folder / "model.safetensors").write_bytes(weights())
@@ -218,7 +254,14 @@ def look_at(name, data, folder):
             tensor.dequantize()
     for document in checkpoint.documents.values():
         len(document.data)
-    return len(checkpoint.tokenizer.json) if checkpoint.tokenizer is not None else 0
+    template_of(checkpoint)
+    return None if checkpoint.tokenizer is None else read_and_write(checkpoint.tokenizer)
+
+
+def read_and_write(spec):
+    """A text as ids and back, where the tokenizer takes that."""
+    tokenizer = Tokenizer(spec)
+    return tokenizer.decode(tokenizer.encode(TEXT))
 
 
 def answer(name, data, folder):
@@ -229,7 +272,9 @@ def answer(name, data, folder):
         said = "valid"
     except RefquantError as error:
         said = getattr(error, "code", "") or type(error).__name__
-    except Exception as error:  # noqa: BLE001 - any other exception is what is looked for
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - any other is looked for, panics of Rust too
         return f"crash: {error!r}"
     took = time.thread_time() - start
     return said if took < LONGEST else f"hang: {took:.1f} seconds"
