@@ -5,7 +5,7 @@ Read in this order: `ops.py` and `linear.py` (arithmetic), `attention.py`, `rope
 `decoder_weights.py` and `model.py` (from a file to something that runs), `sampling.py` and
 `generate.py` (the loop), `text_stream.py` and `tokenizer.py` (text). Beside them `encoder.py`
 (text to vectors), `diffusion.py` (filling in masks), `speculate.py` (several tokens at once), and
-`workers.py` and `team.py` (products by several processes).
+`workers.py`, `team.py`, `team_worker.py` and `gated.py` (what several processes compute).
 """
 
 from refquant.runtime.diffusion import DiffusionOptions
