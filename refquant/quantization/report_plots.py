@@ -28,28 +28,33 @@ def heat_map(errors: Sequence[TensorErrors]) -> str:
     layers = sorted({layer for _, layer in cells if layer is not None})
     low, high = _range(one.sqnr_db or 0.0 for one in cells.values())
     left, top = 8 * max(map(len, parts)) + 12, 8
-    width, height = left + CELL * len(layers) + 12, top + CELL * len(parts) + 62
+    bottom = top + CELL * len(parts) + 14
     body = []
     for row, part in enumerate(parts):
         y = top + CELL * row
         body.append(f'<text x="{left - 8}" y="{y + 13}" text-anchor="end">{escape(part)}</text>')
         for column, layer in enumerate(layers):
-            if (one := cells.get((part, layer))) is not None and one.sqnr_db is not None:
-                fill = _colour((one.sqnr_db - low) / (high - low))
-                body.append(
-                    f'<rect x="{left + CELL * column}" y="{y}" width="{CELL - 1}" '
-                    f'height="{CELL - 1}" fill="{fill}"><title>{escape(one.name)}: '
-                    f"{one.sqnr_db:.2f} dB, {escape(one.scheme)}</title></rect>"
-                )
-    y = top + CELL * len(parts) + 14
+            if (one := cells.get((part, layer))) is not None:
+                body.append(_cell(one, left + CELL * column, y, low, high))
+    body.append(f'<text x="{left - 8}" y="{bottom}" text-anchor="end">layer</text>')
     every = max(len(layers) // 15, 1)
     body += [
-        f'<text x="{left + CELL * column + 8}" y="{y}" text-anchor="middle">{layer}</text>'
+        f'<text x="{left + CELL * column + 8}" y="{bottom}" text-anchor="middle">{layer}</text>'
         for column, layer in enumerate(layers)
         if column % every == 0
     ]
-    body.append(_legend(left, y + 14, low, high))
-    return _svg(max(width, left + 300), height, "SQNR by layer and matrix", body)
+    body.append(_legend(left, bottom + 14, low, high))
+    width = max(left + CELL * len(layers) + 12, left + 300)
+    return _svg(width, bottom + 48, "SQNR by layer and matrix", body)
+
+
+def _cell(one: TensorErrors, x: int, y: int, low: float, high: float) -> str:
+    sqnr = one.sqnr_db or 0.0
+    return (
+        f'<rect x="{x}" y="{y}" width="{CELL - 1}" height="{CELL - 1}" '
+        f'fill="{_colour((sqnr - low) / (high - low))}"><title>{escape(one.name)}: '
+        f"{sqnr:.2f} dB, {escape(one.scheme)}</title></rect>"
+    )
 
 
 def _legend(x: int, y: int, low: float, high: float) -> str:
@@ -60,7 +65,7 @@ def _legend(x: int, y: int, low: float, high: float) -> str:
     return (
         f'{steps}<text x="{x}" y="{y + 24}">{low:.1f} dB</text>'
         f'<text x="{x + 160}" y="{y + 24}" text-anchor="end">{high:.1f} dB</text>'
-        f'<text x="{x + 172}" y="{y + 10}">SQNR; layer below</text>'
+        f'<text x="{x + 172}" y="{y + 10}">SQNR</text>'
     )
 
 
