@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
@@ -39,6 +40,8 @@ def test_there_are_enough_engines(found):
         assert one["environment"]
         assert one["problems"] == []
         assert one["counts"]["pass"] > 10
+    versions = Counter(one["name"] for one in there)
+    assert sum(count > 1 for count in versions.values()) >= 2
 
 
 def test_each_deviation_is_explained_and_repeatable(found):
@@ -48,6 +51,8 @@ def test_each_deviation_is_explained_and_repeatable(found):
             assert one["kind"] in ("differs", "other")
             assert one["clause"]
             assert one["why"]
+            assert one["input"]
+            assert set(one["clause"].split(", ")) <= set(found["clauses"])
             find_case(packs, one["smallest"])
             wanted = f"refquant conformance replay {one['smallest']} --engine '{engine['command']}'"
             assert one["replay"] == wanted
@@ -63,6 +68,8 @@ class Links(HTMLParser):
         self.ids.add(given.get("id"))
         if given.get("href", "").startswith("#"):
             self.to.add(given["href"][1:])
+        if "popovertarget" in given:
+            self.to.add(given["popovertarget"])
         if tag not in ("meta", "br", "input", "wbr"):
             self.open.append(tag)
 

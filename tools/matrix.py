@@ -11,132 +11,24 @@ or an environment of `tools/oracles.py`. One that is not there is listed with th
 import argparse
 import json
 import platform
-import shutil
-import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
-import oracles
+from matrix_engines import ADAPTERS, ENGINES, ROOT, build_missing
 from matrix_page import page
 
 from refquant.conformance.line_engine import LineEngine
-from refquant.conformance.packs import Case
+from refquant.conformance.packs import Array, Case
 from refquant.conformance.replies import Limits
 from refquant.conformance.results import BAD, CaseResult, Report
 from refquant.conformance.runner import Options, run
 from refquant.conformance.selection import Selection, find_suite, select
 from refquant.errors import ConformanceError
 
-__all__ = ["ENGINES", "Adapter", "measured"]
-
-ROOT = Path(__file__).resolve().parent.parent
-ADAPTERS = ROOT / "conformance" / "engines"
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """A file of `conformance/engines`, its arguments, and the oracle whose interpreter runs it.
-
-    With `npm`, a package and its version, the file is run by Node, and the package is installed
-    into the folder of the oracle when it is first asked for.
-    """
-
-    file: str
-    oracle: str = ""
-    npm: str = ""
-
-    def command(self) -> str:
-        """What starts it from the root of the repository."""
-        if self.npm:
-            modules = _nearby(oracles.folder() / self.oracle / "node_modules")
-            return f"env REFQUANT_NODE_MODULES={modules} node conformance/engines/{self.file}"
-        python = _nearby(oracles.python_of(self.oracle)) if self.oracle else ".venv/bin/python"
-        return f"{python} conformance/engines/{self.file}"
-
-    def started(self) -> str:
-        """What starts it from anywhere."""
-        if self.npm:
-            modules = oracles.folder() / self.oracle / "node_modules"
-            return f"env REFQUANT_NODE_MODULES={modules} node {ADAPTERS}/{self.file}"
-        python = oracles.python_of(self.oracle) if self.oracle else Path(sys.executable)
-        return f"{python} {ADAPTERS}/{self.file}"
-
-    def environment(self) -> str:
-        """What it runs in: the versions of the interpreter and of NumPy."""
-        if self.npm:
-            return f"Node {_said(['node', '--version']).removeprefix('v')}"
-        code = (
-            "import platform, numpy; "
-            "print(platform.python_implementation(), platform.python_version() + ',', "
-            "'NumPy', numpy.__version__)"
-        )
-        return _said([self.started().split()[0], "-c", code])
-
-    def missing(self) -> str:
-        """Why it cannot be run, or an empty text."""
-        if self.npm:
-            return self._install()
-        return oracles.why_not(self.oracle) if self.oracle else ""
-
-    def _install(self) -> str:
-        """Install the package of npm where it is missing; why that cannot be, or an empty text."""
-        place = oracles.folder() / self.oracle
-        if (place / "node_modules" / self.npm.rpartition("@")[0]).is_dir():
-            return ""
-        if not shutil.which("npm"):
-            return f"npm is not on this machine; {self.npm} needs it"
-        place.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--ignore-scripts", "--no-save", "--prefix", str(place)]
-        done = subprocess.run([*command, self.npm], capture_output=True, text=True, check=False)
-        return "" if done.returncode == 0 else f"npm: {done.stderr.strip().splitlines()[-1]}"
-
-
-def _nearby(path: Path) -> Path:
-    """A path as it is written from the root of the repository."""
-    whole = path.absolute()
-    return whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else whole
-
-
-def _said(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
-ENGINES = {
-    "gguf_py": Adapter("gguf_py.py"),
-    "ggml": Adapter("ggml_c.py", "ggml"),
-    "llama_cpp": Adapter("ggml_c.py", "llama"),
-    "ml_dtypes": Adapter("ml_dtypes_engine.py"),
-    "torch": Adapter("torch_engine.py", "torchao"),
-    "torchao": Adapter("torchao_engine.py", "torchao"),
-    "bitsandbytes": Adapter("bitsandbytes_engine.py", "bnb"),
-    "quanto": Adapter("quanto_engine.py", "quanto"),
-    "compressed_tensors": Adapter("ct_engine.py", "ct"),
-    "mlx_0_32_0": Adapter("mlx_engine.py", "mlx_0_32_0"),
-    "mlx": Adapter("mlx_engine.py", "mlx"),
-    "onnx": Adapter("onnx_engine.py reference", "onnx"),
-    "onnxruntime": Adapter("onnx_engine.py runtime", "onnx"),
-    "litert": Adapter("litert_engine.py builtin", "aeq"),
-    "litert_reference": Adapter("litert_engine.py reference", "aeq"),
-    "tract": Adapter("tract_engine.py", "tract"),
-    "onnxruntime_web": Adapter(
-        "onnxruntime_web.mjs", "onnxruntime_web", npm="onnxruntime-web@1.30.0"
-    ),
-    "safetensors": Adapter("safetensors_engine.py"),
-}
-
-
-def build_missing(names: Iterable[str]) -> None:
-    """Build the environments of these engines that are not there; what fails is said by its run."""
-    wanted = {ENGINES[name].oracle for name in names} & set(oracles.ORACLES)
-    for oracle in sorted(wanted, key=lambda one: oracles.ORACLES[one].minutes):
-        if oracles.why_not(oracle):
-            oracles.build(oracle)
+__all__ = ["ENGINES", "measured"]
 
 
 def measured(name: str, chosen: Selection) -> dict[str, Any]:
@@ -185,7 +77,8 @@ def _deviations(name: str, report: Report, cases: Mapping[str, Case]) -> Iterato
     known = tomllib.loads((ADAPTERS / "deviations.toml").read_text("utf-8"))["deviation"]
     bad = [one for one in report.results if one.result in BAD]
     for entry in known:
-        matching = [one for one in bad if entry["engine"] == name and _among(one, entry["cases"])]
+        concerned = fnmatchcase(name, entry["engine"])
+        matching = [one for one in bad if concerned and _among(one, entry["cases"])]
         if matching:
             bad = [one for one in bad if one not in matching]
             yield _entry(name, entry, matching, cases)
@@ -212,9 +105,28 @@ def _entry(
         "cases": len(failed),
         "features": sorted({cases[one.id].features[0] for one in failed}),
         "smallest": cited,
+        "input": "; ".join(_described(array) for array in cases[least.id].inputs),
         "detail": least.detail.partition(";")[0],
         "replay": f"refquant conformance replay {cited} --engine '{ENGINES[name].command()}'",
     }
+
+
+def _described(array: Array) -> str:
+    return f"{array.name} {array.dtype}[{', '.join(map(str, array.shape))}]"
+
+
+def _clauses(engines: list[dict[str, Any]]) -> dict[str, str]:
+    """The texts of the clauses that deviations name."""
+    named = {
+        name
+        for one in engines
+        for d in one.get("deviations", ())
+        for name in d["clause"].split(", ")
+    }
+    files = sorted((ROOT / "conformance" / "registry" / "evidence").glob("*.json"))
+    every = [entry for path in files for entry in json.loads(path.read_text("utf-8"))]
+    texts = {one["id"]: one["text"] for entry in every for one in entry["clauses"]}
+    return {name: texts[name] for name in sorted(named & set(texts))}
 
 
 def _machine() -> dict[str, str]:
@@ -259,6 +171,7 @@ def main() -> int:
             "suite_sha256": chosen.sha256,
             "environment": _machine(),
             "schemes": _schemes(chosen),
+            "clauses": _clauses(engines),
             "engines": engines,
         }
         folder = ROOT / "conformance"

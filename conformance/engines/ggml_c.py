@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 import numpy as np
-from ggml_library import Rows, base_library, distribution
+from ggml_library import Rows, base_library, distribution, version_of
 from protocol import Table, both, serve
 
 TYPES = {
@@ -12,19 +12,21 @@ TYPES = {
     "iq1_s": 19, "iq4_nl": 20, "iq3_s": 21, "iq2_s": 22, "iq4_xs": 23, "iq1_m": 29, "tq1_0": 34,
     "tq2_0": 35, "mxfp4": 39, "nvfp4": 40, "q1_0": 41, "q2_0": 42,
 }  # fmt: skip
+SINCE = {"nvfp4": (0, 13), "q1_0": (0, 13), "q2_0": (0, 25)}
+"""The first versions met here that have these types; those before know nothing of their numbers."""
+
 DECODED_ONLY = {"iq2_xxs", "iq2_xs", "iq3_xxs", "iq1_s", "iq3_s", "iq2_s", "iq1_m"}
 ACTIVATIONS = {"q8_1", "q8_k"}
 
 
 def main() -> None:
     base, package = base_library(), distribution()
+    known = tuple(map(int, version_of(base).split(".")))
     table: Table = {}
     for name, kind in TYPES.items():
-        if name == "q2_0" and package != "llama-cpp-python":
-            continue  # It came after ggml 0.15, which has no traits at its number.
-        traits = base.ggml_get_type_traits(kind).contents
-        if not traits.type_name or traits.type_name.decode().lower() != name:
+        if known < SINCE.get(name, ()):
             continue
+        traits = base.ggml_get_type_traits(kind).contents
 
         def decode(planes, shape, traits=traits, name=name):
             data, values = np.ascontiguousarray(planes["blocks"]), np.zeros(shape, np.float32)
@@ -54,7 +56,7 @@ def main() -> None:
             decode if has_decode else None,
             None if name in DECODED_ONLY else encode,
         )
-    serve(f"ggml ({package})", version(package), "C", table)
+    serve("ggml", f"{version_of(base)} ({package} {version(package)})", "C", table)
 
 
 if __name__ == "__main__":

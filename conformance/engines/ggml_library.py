@@ -10,7 +10,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PACKAGES", "Rows", "Traits", "base_library", "distribution", "processor_library"]
+__all__ = [
+    "PACKAGES",
+    "Rows",
+    "Traits",
+    "base_library",
+    "distribution",
+    "processor_library",
+    "version_of",
+]
 
 PACKAGES = {
     "ggml": "ggml-python",
@@ -69,6 +77,13 @@ def base_library() -> Any:
         ctypes.c_int, pointer, pointer, count, count, count, pointer,
     )  # fmt: skip
     return base
+
+
+def version_of(base: Any) -> str:
+    """The version of ggml itself."""
+    base.ggml_version.restype = ctypes.c_char_p
+    found: bytes = base.ggml_version()
+    return found.decode()
 
 
 def processor_library() -> Any:

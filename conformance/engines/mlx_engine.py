@@ -32,9 +32,14 @@ def blocks(mode):
     group, bits = (16 if mode == "nvfp4" else 32), (8 if mode == "mxfp8" else 4)
     settings = {"mode": mode, "group_size": group, "bits": bits}
 
-    def decode(planes, _):
-        scales = mx.array(planes["scales"][..., 0])
-        return np.array(mx.dequantize(words(planes), scales, **settings, dtype=mx.float32))
+    def decode(planes, shape):
+        # MLX takes rows of whole 32 weights; what is filled up is cut away again.
+        more = -shape[1] % 32
+        scales = np.pad(planes["scales"][..., 0], ((0, 0), (0, more // group)))
+        codes = planes["codes"].reshape(len(scales), -1)
+        whole = {"codes": np.pad(codes, ((0, 0), (0, more * bits // 8)))}
+        values = mx.dequantize(words(whole), mx.array(scales), **settings, dtype=mx.float32)
+        return np.array(values)[:, : shape[1]]
 
     def encode(x, _):
         codes, scales = map(np.array, mx.quantize(mx.array(x), **settings))
