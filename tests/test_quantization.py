@@ -180,6 +180,7 @@ def test_awq_leaves_the_model_what_it_is(capsys, tmp_path, texts):
             "no rule has the algorithm imatrix",
         ),
         (("--imatrix", "README.md", "--algorithm-option", "nothing=1"), "nothing"),
+        (("--calibration-windows", "3"), "goes with --calibration"),
         (("--activation-range", "entropy"), "no rule has static activations"),
         (("--activation-percentile", "99"), "goes with --activation-range percentile"),
     ],

@@ -44,8 +44,9 @@ class Calibrating:
         ),
     ] = None
     calibration_windows: Annotated[
-        int, Parameter(help="Read at most this many windows of 512 tokens.")
-    ] = 32
+        int | None,
+        Parameter(help="Read at most this many windows of 512 tokens. [default: 32]"),
+    ] = None
     imatrix: Annotated[
         Path | None, Parameter(help="llama.cpp's importance matrix, for imatrix.")
     ] = None
@@ -67,6 +68,11 @@ class Calibrating:
             "[default: 99.999]"
         ),
     ] = None
+
+    @property
+    def windows(self) -> int:
+        """How many windows of the text are read."""
+        return 32 if self.calibration_windows is None else self.calibration_windows
 
     @property
     def range_rule(self) -> "RangeRule":
@@ -152,7 +158,7 @@ def learn(
     moments = _moments(checkpoint, asked, products=products, quiet=quiet) if algorithms else {}
     folds = _folds(checkpoint, assignments, moments, quiet=quiet) if algorithms & FOLDING else {}
     ranges = _static(checkpoint, assignments, folds, asked, quiet=quiet) if static else {}
-    record = {**_source(asked.calibration), "windows": asked.calibration_windows}
+    record = {**_source(asked.calibration), "windows": asked.windows}
     if asked.imatrix is not None:
         record["imatrix"] = _source(asked.imatrix)
     if static:
@@ -200,10 +206,10 @@ def _check(algorithms: AbstractSet[str], asked: Calibrating, static: Sequence[st
         raise UsageError("--activation-range is given, and no rule has static activations")
     if asked.activation_percentile is not None and asked.activation_range != "percentile":
         raise UsageError("--activation-percentile goes with --activation-range percentile")
-    if asked.calibration_windows < 1:
-        raise UsageError(
-            f"--calibration-windows is {asked.calibration_windows}, expected 1 or more"
-        )
+    if asked.calibration_windows is not None and missing:
+        raise UsageError("--calibration-windows goes with --calibration")
+    if asked.windows < 1:
+        raise UsageError(f"--calibration-windows is {asked.windows}, expected 1 or more")
 
 
 def _read(asked: Calibrating) -> str:
@@ -219,7 +225,7 @@ def _moments(
     from refquant.quantization.inputs import collect_inputs
     from refquant.runtime import Tokenizer, load_model
 
-    text, count = _read(asked), asked.calibration_windows
+    text, count = _read(asked), asked.windows
     model = load_model(checkpoint, compute="weight-only")
     ids = Tokenizer(checkpoint.need_tokenizer()).encode(text, add_bos=False)
     with progress("calibrating", count, quiet=quiet) as meter:
@@ -259,7 +265,7 @@ def _static(
     from refquant.quantization.ranges import calibrated, collect_ranges, needs_ranges
     from refquant.runtime import Tokenizer, load_model
 
-    text, count = _read(asked), asked.calibration_windows
+    text, count = _read(asked), asked.windows
     model = load_model(folded(checkpoint, folds), compute="weight-only")
     ids = Tokenizer(checkpoint.need_tokenizer()).encode(text, add_bos=False)
     batches = cut_windows(model, ids, 512, count)

@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from refquant.cli.output import emit_json, print_table
+from refquant.errors import UsageError
 
 __all__ = ["recipes"]
 
@@ -31,6 +32,10 @@ def recipes(
     from refquant.upstream.names import ORIGINS
 
     if name is None:
+        if model is not None:
+            raise UsageError(
+                "--model goes with the name of a recipe: refquant recipes NAME --model"
+            )
         rows = [(one, origin) for origin, names in ORIGINS.items() for one in names]
         if json:
             emit_json("recipes", {"recipes": [{"name": n, "origin": o} for n, o in rows]})
