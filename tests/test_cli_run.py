@@ -219,6 +219,30 @@ def test_a_trace_of_another_kind_is_refused_first(capsys, tmp_path):
     assert "ends in .npz or .rq, not 'states.csv'" in found.err
 
 
+@pytest.mark.parametrize("ending", ["npz", "rq"])
+def test_a_trace_takes_the_place_of_traces_only(capsys, tmp_path, ending):
+    path = tmp_path / f"states.{ending}"
+    arguments = ("run", "demo", "-p", "It", "-n", 1, "--trace", path)
+    path.touch()
+    assert call(capsys, *arguments).status == call(capsys, *arguments).status == 0
+    if ending == "npz":
+        np.savez(path, weights=np.zeros(3))
+    else:
+        small_model(path)
+    for content in (path.read_bytes(), b"anything else"):
+        path.write_bytes(content)
+        found = call(capsys, *arguments)
+        assert (found.status, found.out) == (2, "")
+        assert "exists and is no trace" in found.err
+        assert path.read_bytes() == content
+
+
+def test_a_trace_that_cannot_be_written_is_refused_before_anything_is(capsys, tmp_path):
+    for place in (tmp_path / "nowhere" / "x.npz", tmp_path):
+        found = call(capsys, "run", "demo", "-p", "It", "-n", 1, "--trace", place)
+        assert (found.status, found.out) == (2, "")
+
+
 def test_any_number_of_workers_writes_the_same(capsys):
     arguments = ("run", "demo", "-p", "It is a truth", "-n", 12, "--json")
     tokens = [

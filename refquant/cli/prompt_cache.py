@@ -13,16 +13,21 @@ if TYPE_CHECKING:
     from refquant.runtime import Model
     from refquant.runtime.cache import Cache
 
-__all__ = ["check_saving", "opened_cache", "saved"]
+__all__ = ["check_writing", "opened_cache", "saved"]
 
 
-def check_saving(computing: Computing, model: Path | str) -> None:
-    """Refuse, before any work, a file that could not be written in the end."""
+def check_writing(computing: Computing, model: Path | str) -> None:
+    """Refuse, before any work, files that could not be written in the end."""
     if computing.save_cache is not None:
         from refquant.runtime.prompt_cache import check_target
 
         check_output(computing.save_cache, [Path(model)])
         check_target(computing.save_cache)
+    if computing.trace is not None:
+        from refquant.runtime import trace
+
+        check_output(computing.trace, [Path(model)])
+        trace.check_target(computing.trace)
 
 
 def opened_cache(

@@ -18,7 +18,7 @@ from refquant.cli.mask_options import diffusion_options
 from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
 from refquant.cli.processes import one_thread_each
 from refquant.cli.progress import status
-from refquant.cli.prompt_cache import check_saving, opened_cache, saved
+from refquant.cli.prompt_cache import check_writing, opened_cache, saved
 from refquant.cli.prompts import answer_all, read_prompts
 from refquant.cli.sampling_options import Sampling
 from refquant.cli.writing import Writing, writing_of
@@ -125,7 +125,7 @@ def run(
     if prompts is not None:
         return _each(path, chosen, writing, prompts)
     text = _read_prompt(prompt, file)
-    check_saving(chosen, path)
+    check_writing(chosen, path)
     began = time.perf_counter()
     with _loading(model):
         begun = _begin(path, text, chosen, writing, trace)

@@ -7,20 +7,24 @@ from the front: the first array that differs is where two engines part.
 """
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from refquant.errors import UsageError
+from refquant.errors import FormatError, UsageError
 from refquant.formats.checkpoint import Checkpoint
-from refquant.formats.rq import atomic_file, write_checkpoint
+from refquant.formats.rq import atomic_file, read, write_checkpoint
 from refquant.runtime.ops import Floats
 from refquant.tensor import quantize
 
-__all__ = ["ENDINGS", "Trace", "check_ending"]
+__all__ = ["ENDINGS", "Trace", "check_ending", "check_target"]
 
 ENDINGS: Final = (".npz", ".rq")
+
+_INFO: Final = {"trace": 1}
+"""What the `.rq` of a trace says of itself."""
 
 
 class Trace:
@@ -39,8 +43,11 @@ class Trace:
         return {name: np.concatenate(parts) for name, parts in self._states.items()}
 
     def write(self, path: Path) -> None:
-        """Write `.npz` or `.rq`, by the ending of the name; UsageError for another one."""
-        check_ending(path)
+        """Write `.npz` or `.rq`, by the ending of the name; UsageError for another one.
+
+        The file appears when it is whole, and takes the place of no other file than a trace.
+        """
+        check_target(path)
         if path.suffix == ".npz":
             buffer = io.BytesIO()
             np.savez(buffer, **self.states)  # type: ignore[arg-type]  # names are places
@@ -48,10 +55,31 @@ class Trace:
                 file.write(buffer.getbuffer())
             return
         tensors = {name: quantize(state, "float/f32") for name, state in self.states.items()}
-        write_checkpoint(path, Checkpoint(None, tensors, {}, None, {}, {"trace": 1}))
+        write_checkpoint(path, Checkpoint(None, tensors, {}, None, {}, _INFO))
 
 
 def check_ending(path: Path) -> None:
     """Refuse, before any work, a name that does not say which of the two formats it is."""
     if path.suffix not in ENDINGS:
         raise UsageError(f"a trace is a file that ends in .npz or .rq, not {path.name!r}")
+
+
+def check_target(path: Path) -> None:
+    """Refuse, before any work, to write over a file that is no trace: it may be a model."""
+    check_ending(path)
+    if path.is_file() and path.stat().st_size and not _is_trace(path):
+        raise UsageError(f"{path} exists and is no trace; choose another name")
+
+
+def _is_trace(path: Path) -> bool:
+    if path.suffix == ".npz":
+        try:
+            with zipfile.ZipFile(path) as file:
+                return "embedding.npy" in file.namelist()
+        except zipfile.BadZipFile:
+            return False
+    try:
+        found = read(path, verify="trust")
+    except FormatError:
+        return False
+    return found.architecture is None and found.info.get("trace") == _INFO["trace"]
