@@ -25,11 +25,13 @@ import time
 import warnings
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
 
 from refquant.runtime.arithmetic_mode import primitives
+from refquant.runtime.forked import fork
 from refquant.runtime.linear import Tiled
 from refquant.runtime.ops import Floats
 from refquant.runtime.team_control import (
@@ -50,12 +52,14 @@ from refquant.runtime.team_control import (
     WORDS,
     shares,
 )
-from refquant.runtime.team_worker import live
+from refquant.runtime.team_worker import HEARS, live
+from refquant.signals import name_of_signal
 
 __all__ = ["Team"]
 
-# Places for results that are handed out; of others there are copies.
+# Places for results that are handed out, if they have more rows than copies of them are worth.
 LENT: Final = 4
+FEW_ROWS: Final = 8
 
 # A worker gets twice the parent's time for a tile, and this, before the parent does it again.
 GRACE_SECONDS: Final = 30e-6
@@ -78,7 +82,6 @@ class Team:
         self._unheld = sys.getrefcount(self.outputs[0])
         self.control = memoryview(mmap.mmap(-1, 8 * WORDS * size)).cast("q")
         self._task = 0
-        self._fence = threading.Lock()
         self._roll_call = 0.0
         self._pids: dict[int, int] = {}
         self._bells: dict[int, int] = {}
@@ -95,14 +98,11 @@ class Team:
 
     def _fork(self, rank: int) -> None:
         ear, bell = os.pipe()
-        with warnings.catch_warnings():
-            # Threads of other libraries do not go along; a worker needs none of them.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            live(self, rank, ear, [*self._bells.values(), bell])
+        os.set_blocking(bell, False)
+        bells = [*self._bells.values(), bell]
+        self._bells[rank] = bell
+        self._pids[rank] = fork(lambda: live(self, rank, ear, bells), HEARS)
         os.close(ear)
-        self._pids[rank], self._bells[rank] = pid, bell
 
     def product(self, index: int, x: Floats) -> Floats:  # f32[t, k] -> f32[t, n]
         """The products of every row of x with every row of a matrix."""
@@ -113,6 +113,7 @@ class Team:
         began = time.perf_counter()
         matrix.fill(x, found[:, : split.bounds[split.tiles[1]]], 0, split.tiles[1])
         a_tile = (time.perf_counter() - began) / max(split.tiles[1], 1)
+        # Few rows, or nobody had let go of a place: what is handed out is a copy.
         y = found if place < LENT else found.copy()
         for rank in range(1, self.size):
             first, last = split.tiles[rank : rank + 2]
@@ -134,43 +135,56 @@ class Team:
         control, kind = self.control, primitives()
         control[TASK] = CHANGING
         self.fence()
-        place = self._free_place()
-        self._task = task = self._task - self._task % len(self.outputs) + len(self.outputs) + place
-        source = self._place_of(x)
+        self._task = task = self._next_task(lends=len(x) > FEW_ROWS)
+        place, source = task % len(self.outputs), self._place_of(x)
         if source == ELSEWHERE:
             self.inputs[place][: x.size].reshape(x.shape)[:] = x
         control[INDEX], control[ROWS], control[SOURCE] = index, len(x), source
         control[EXACT], control[ALONE] = kind.is_exact, kind.each_row_alone
         control[TASK] = task
-        for rank, bell in self._bells.items():
+        for rank, bell in list(self._bells.items()):
             if control[WORDS * rank + ASLEEP]:
-                os.write(bell, b"\0")
+                self._ring(bell)
         return task
 
-    def _free_place(self) -> int:
-        """A place of results that no worker is busy with, and that nobody holds.
+    def _ring(self, bell: int) -> None:
+        """Wake a worker; one that is stopped hears it later, and a dead one is missed."""
+        try:
+            with suppress(BlockingIOError):
+                os.write(bell, b"\0")
+        except BrokenPipeError:
+            self._call_roll(time.perf_counter())
 
-        The first such, so that few pages of memory are used. Those behind the first LENT are never
-        held, and there are more of them than workers.
+    def _next_task(self, *, lends: bool) -> int:
+        """The number of a task whose place is free: the first such, so that few pages are used.
+
+        Places behind the first LENT are never lent, and there are more of them than workers.
         """
-        taken = set()
+        places = len(self.outputs)
+        task = self._task - self._task % places + places + (0 if lends else LENT)
+        while self._is_taken(task):
+            task += 1
+        return task
+
+    def _is_taken(self, task: int) -> bool:
+        """Whether the task's place is held, or a worker may still write there for an older task."""
+        place = task % len(self.outputs)
+        if place < LENT and sys.getrefcount(self.outputs[place]) > self._unheld:
+            return True
         for rank in range(1, self.size):
             begun = self.control[WORDS * rank + BEGUN]
-            if begun != self.control[WORDS * rank + LEFT]:
-                taken.add(begun % len(self.outputs))
-        return next(
-            place
-            for place in range(len(self.outputs))
-            if place not in taken
-            and (place >= LENT or sys.getrefcount(self.outputs[place]) <= self._unheld)
-        )
+            same = begun % len(self.outputs) == place
+            if same and begun != self.control[WORDS * rank + LEFT]:
+                return True
+        return False
 
     def _place_of(self, x: Floats) -> int:
         """The place that an array fills from its start, or ELSEWHERE."""
-        for place in range(LENT):
-            if x.base is self.outputs[place]:
-                begins = x.flags.c_contiguous and _address(x) == self._starts[place]
-                return place if begins else ELSEWHERE
+        if x.base is not None and len(x) > FEW_ROWS:
+            for place in range(LENT):
+                if x.base is self.outputs[place]:
+                    begins = x.flags.c_contiguous and _address(x) == self._starts[place]
+                    return place if begins else ELSEWHERE
         return ELSEWHERE
 
     def _had_better(self, task: int, rank: int, first: int, last: int, a_tile: float) -> bool:
@@ -189,9 +203,11 @@ class Team:
                 return True
 
     def fence(self) -> None:
-        """Whatever this thread has written is visible before it reads on."""
-        self._fence.acquire()
-        self._fence.release()
+        """Whatever this thread has written is visible before it reads on.
+
+        Taking a lock does that. It is a new one, so that no interrupt leaves it taken.
+        """
+        threading.Lock().acquire(blocking=False)
 
     def _call_roll(self, now: float) -> None:
         """See now and then whether the workers are alive."""
@@ -229,7 +245,9 @@ def _how_ended(pid: int) -> str | None:
     if ended == 0:
         return None
     code = os.waitstatus_to_exitcode(status)
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    if code < 0:
+        return f"was ended by signal {name_of_signal(-code)}"
+    return f"ended with status {code}"
 
 
 def _end(owner: int, control: memoryview, pids: dict[int, int], bells: dict[int, int]) -> None:
