@@ -368,6 +368,8 @@ def test_named_recipes_are_listed_and_shown(capsys):
     assert "Q4_K_M" in call(capsys, "recipes").out
     shown = call(capsys, "recipes", "dynamic_int4_block32", "--json").json
     assert shown["rules"][0]["scheme"] == "aeq/int4[sym,block=32]"
+    for_nothing = call(capsys, "recipes", "--model", "demo")
+    assert (for_nothing.status, "the name of a recipe" in for_nothing.err) == (2, True)
 
 
 def test_a_model_in_shards(capsys, model, tmp_path):
