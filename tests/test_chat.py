@@ -1,5 +1,6 @@
 """Conversations: what is kept, what is computed again, and what the terminal sees."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -75,7 +76,7 @@ def test_right_guesses_that_nobody_has_heard_are_forgotten(monkeypatch):
     tokenizer = Tokenizer(byte_level())
     begun = tokenizer.encode(TURNS.text([("user", "one")]))
     told = [step.token for step in generate(model, begun, OPTIONS)]
-    monkeypatch.setattr(Guesses, "next", lambda self, most: told[len(self._text) - len(begun) :])
+    monkeypatch.setattr(Guesses, "next", lambda self, _most: told[len(self._text) - len(begun) :])
     session = ChatSession(model, tokenizer, TURNS.text, replace(OPTIONS, speculate=True))
     steps = session.say("one")
     assert [next(steps).token for _ in range(2)] == told[:2]
@@ -159,6 +160,18 @@ def test_what_goes_wrong_has_a_status_and_the_rest_is_answered(capsys, monkeypat
     found = talk(capsys, monkeypatch, path, "x" * 99 + "\na\n")
     assert found.status == 6
     assert "/reset begins anew" in found.err
+    assert found.out == talk(capsys, monkeypatch, path, "a\n").out
+
+
+@pytest.mark.parametrize("handling", ["strict", "surrogateescape"])
+def test_bytes_that_are_no_text_are_refused_and_the_rest_is_answered(
+    capsys, monkeypatch, path, handling
+):
+    give_stdin(monkeypatch, b"\xff\na\n")
+    sys.stdin.reconfigure(errors=handling)
+    found = call(capsys, "run", path, "--chat", "-n", 4, "--ignore-eos")
+    assert (found.status, found.err.count("\n")) == (2, 1)
+    assert "not Unicode: its character" in found.err
     assert found.out == talk(capsys, monkeypatch, path, "a\n").out
 
 

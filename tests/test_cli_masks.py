@@ -90,7 +90,22 @@ def test_other_models_refuse_them(words, message, capsys, tmp_path):
     assert message in found.err
 
 
-def test_numbers_that_cannot_be_meant(model, capsys):
-    found = call(capsys, "run", model, "-p", "It is", "--block", 0)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--block 0", "block is 0, expected 1 or more"),
+        ("--block 9999999999999999999", "and the model's context"),
+        ("--block 4 --passes 5", "passes is 5, and a block has 4 tokens"),
+    ],
+)
+def test_numbers_that_cannot_be_meant(words, message, model, capsys):
+    found = call(capsys, "run", model, "-p", "It is", *words.split())
     assert (found.status, found.out) == (2, "")
-    assert "block is 0, expected 1 or more" in found.err
+    assert message in found.err
+
+
+def test_there_is_no_trace_of_passes(model, capsys, tmp_path):
+    path = tmp_path / "states.npz"
+    found = call(capsys, "run", model, "-p", "It is", "--trace", path)
+    assert (found.status, found.out, path.exists()) == (2, "", False)
+    assert "fills in masks has no states" in found.err

@@ -38,6 +38,9 @@ def test_json_lines_may_hold_prompts_of_many_lines(capsys, tmp_path, model):
         ("\n", [], 2, "holds no prompts"),
         ('"a"', ["-p", "b"], 2, "--prompt does not go with --prompts"),
         ('"a"', ["-n", "9999"], 6, "exceed the model's context"),
+        ('"a"\n\n""', [], 2, "line 3: the prompt has no tokens"),
+        ('"a"\n"\\ud800"', [], 2, "line 2: the text is not Unicode"),
+        (f'"a"\n"{"b" * 999}"\n""', [], 6, "line 2: the prompt's 999 tokens"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(

@@ -198,6 +198,21 @@ def test_exact_arithmetic_tells_probabilities_that_round_trip(capsys):
     assert call(capsys, "run", "demo", "-p", "It", "--logprobs").status == 2
 
 
+@pytest.mark.parametrize("option", ["--prompt", "--stop", "--logit-bias"])
+def test_bytes_that_are_no_text_are_refused(capsys, option):
+    prompt = () if option == "--prompt" else ("-p", "It")
+    found = call(capsys, "run", "demo", *prompt, "-n", 1, option, "\udcff=3")
+    assert (found.status, found.out) == (2, "")
+    assert "not Unicode: its character 0" in found.err
+
+
+@pytest.mark.parametrize("count", [10**12, 2**63 - 1, 10**20])
+def test_more_tokens_than_any_machine_holds(capsys, count):
+    found = call(capsys, "run", "demo", "-p", "It", "-n", count)
+    assert (found.status, found.out) == (6, "")
+    assert "exceed the model's context of" in found.err
+
+
 @pytest.mark.parametrize("ending", ["npz", "rq"])
 def test_a_trace_holds_every_layer(capsys, tmp_path, ending):
     path = tmp_path / f"states.{ending}"

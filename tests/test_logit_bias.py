@@ -53,7 +53,10 @@ def _id_of_z(capsys, model):
         ("z=much", "expected TOKEN=NUMBER"),
         ("zebra=1", "is 5 tokens"),
         ("9999=1", "no id of this model"),
-        ("z=inf", "below infinity"),
+        ("z=inf", "numbers of binary32"),
+        ("5=1e300", "numbers of binary32"),
+        ("5=-1e300", "numbers of binary32"),
+        ("\u0663=1", "is 2 tokens"),
     ],
 )
 def test_mistakes_in_the_option_are_told(capsys, model, option, message):

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from refquant.cli.failures import one_line
 from refquant.cli.output import format_bytes, printable
-from refquant.errors import RefquantError, UnsupportedError, UsageError
+from refquant.errors import RefquantError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,6 +74,7 @@ def converse(session: "ChatSession", write: Any) -> int:
     At a terminal an error is told and forgotten.
     """
     at_terminal = sys.stdin.isatty()
+    _read_any_bytes()
     if at_terminal:
         _edit_lines()
         print("/help shows what can be typed, Ctrl-D ends", file=sys.stderr)
@@ -102,6 +103,13 @@ def _edit_lines() -> None:
 
     with contextlib.suppress(ImportError):
         importlib.import_module("readline")
+
+
+def _read_any_bytes() -> None:
+    """Bytes that are no UTF-8 become halves of surrogate pairs: a message refused, no end."""
+    reconfigure = getattr(sys.stdin, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="surrogateescape")
 
 
 def _read_message(*, at_terminal: bool) -> str | None:
@@ -140,8 +148,6 @@ def _read_line(prompt: str) -> str | None:
     except EOFError:
         print()
         return None
-    except UnicodeDecodeError as error:
-        raise UsageError("reading the conversation from stdin: it is not UTF-8") from error
     return line.rstrip("\r\n") if line else None
 
 

@@ -22,7 +22,8 @@ def read_biases(tokenizer: "Tokenizer", biases: tuple[str, ...]) -> tuple[tuple[
             value = 0.0
         if not token:
             raise UsageError(f"--logit-bias {one!r}: expected TOKEN=NUMBER")
-        ids = [int(token)] if token.isdecimal() else tokenizer.encode(token, add_bos=False)
+        is_id = token.isascii() and token.isdecimal()
+        ids = [int(token)] if is_id else tokenizer.encode(token, add_bos=False)
         if len(ids) != 1 or ids[0] >= tokenizer.vocabulary:
             what = f"is {len(ids)} tokens, {ids}" if len(ids) != 1 else "is no id of this model"
             raise UsageError(f"--logit-bias {one!r}: {token!r} {what}")

@@ -3,18 +3,30 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refquant.errors import FormatError, UsageError
+from refquant.errors import FormatError, LimitError, UsageError
 
 if TYPE_CHECKING:
     from refquant.runtime import Generation
 
-__all__ = ["answer_all", "read_prompts"]
+__all__ = ["Prompt", "answer_all", "read_prompts"]
+
+Begin = Callable[[str], tuple[list[int], "Generation"]]
+"""Gives a text's ids, and the generation of its continuation before its first step."""
 
 
-def read_prompts(path: Path) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to continue, and where it stands."""
+
+    text: str
+    where: str
+
+
+def read_prompts(path: Path) -> list[Prompt]:
     """The prompts of a file: a line each, or a JSON string or object with `prompt` each.
 
     A `.jsonl` file holds JSON, every other one text. Empty lines are passed over.
@@ -23,11 +35,13 @@ def read_prompts(path: Path) -> list[str]:
         lines = path.read_bytes().decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"reading prompts from {path}: byte {error.start} is no UTF-8") from error
-    numbered = [(number, line.removesuffix("\r")) for number, line in enumerate(lines, 1)]
+    numbered = [
+        (f"{path}, line {number}", line.removesuffix("\r")) for number, line in enumerate(lines, 1)
+    ]
     is_json = path.suffix.lower() == ".jsonl"
     found = [
-        _prompt_of(line, f"{path}, line {number}") if is_json else line
-        for number, line in numbered
+        Prompt(_prompt_of(line, where) if is_json else line, where)
+        for where, line in numbered
         if line.strip()
     ]
     if not found:
@@ -46,11 +60,12 @@ def _prompt_of(line: str, where: str) -> str:
     return prompt
 
 
-def answer_all(prompts: list[str], begin: Callable[[str], tuple[list[int], "Generation"]]) -> int:
+def answer_all(prompts: list[Prompt], begin: Begin) -> int:
     """Write one object for each prompt, in order, as soon as its text is whole."""
     # All are begun first, so that a prompt too long is told before anything is written; what one
     # needed is given back before the next is computed.
-    begun = [(prompt, *begin(prompt)) for prompt in reversed(prompts)]
+    begun = [(prompt.text, *_begun(prompt, begin)) for prompt in prompts]
+    begun.reverse()
     while begun:
         prompt, ids, generation = begun.pop()
         steps = list(generation)
@@ -66,3 +81,10 @@ def answer_all(prompts: list[str], begin: Callable[[str], tuple[list[int], "Gene
         sys.stdout.write(json.dumps(facts, ensure_ascii=True) + "\n")
         sys.stdout.flush()
     return 0
+
+
+def _begun(prompt: Prompt, begin: Begin) -> tuple[list[int], "Generation"]:
+    try:
+        return begin(prompt.text)
+    except (UsageError, LimitError) as error:
+        raise type(error)(f"{prompt.where}: {error}") from error

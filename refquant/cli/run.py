@@ -271,7 +271,9 @@ def _begin(
         model = loaded(checkpoint, computing)
     chosen = writing.fitting(tokenizer, model.context - len(ids))
     watch = watch_nothing if computing.trace is None else trace.watch
-    cache = opened_cache(computing, model, ids, len(ids) + chosen.max_tokens)
+    # More than the context is refused by `generate`, and must not be asked of memory before.
+    most = min(len(ids) + chosen.max_tokens, model.context)
+    cache = opened_cache(computing, model, ids, most)
     cached = 0 if cache is None else cache.length
     diffusion = diffusion_options(writing.filling, model)
     generation = generate(

@@ -80,6 +80,11 @@ class BlockWriter:
         self._shifted = constants["shifted_logits"] is True
         self._own_blocks = constants["sight"] == "blocks"
         self._length = self._block_length(fields.get("block_length"))
+        if options.passes is not None and options.passes > self._length:
+            raise UsageError(
+                f"passes is {options.passes}, and a block has {self._length} tokens: each pass "
+                "fills in at least one"
+            )
         self._keeps = self._own_blocks or options.keep_blocks
         self._text = list(prompt)
         self._end = len(prompt) + max_tokens
@@ -92,7 +97,12 @@ class BlockWriter:
 
     def _block_length(self, own: object) -> int:
         if not self._own_blocks:
-            return self._options.block or BLOCK
+            length = self._options.block or BLOCK
+            if self._options.block is not None and length > self._model.context:
+                raise UsageError(
+                    f"block is {length}, and the model's context {self._model.context}"
+                )
+            return length
         if self._options.block not in (None, own):
             raise UsageError(f"this model's blocks have {own} tokens, not {self._options.block}")
         return int(str(own))

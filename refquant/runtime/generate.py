@@ -15,7 +15,7 @@ from refquant.runtime.model import Model
 from refquant.runtime.sampling import Sampler, SamplingOptions
 from refquant.runtime.speculate import Speculator
 from refquant.runtime.text_stream import StopFilter
-from refquant.runtime.tokenizer import Tokenizer
+from refquant.runtime.tokenizer import Tokenizer, check_unicode
 
 __all__ = ["Finish", "GenerateOptions", "Generation", "Step", "Timings", "generate"]
 
@@ -44,6 +44,8 @@ class GenerateOptions(SamplingOptions):
             raise UsageError(f"max_tokens is {self.max_tokens}, expected 1 or more")
         if "" in self.stop:
             raise UsageError("a stop text is empty, and would stop every text before it begins")
+        for text in self.stop:
+            check_unicode(text, "a stop text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +135,7 @@ class Generation(Iterator[Step]):
         watch: Watch,
         cache: Cache | None = None,
     ) -> None:
-        _check_request(model, prompt, options, tokenizer)
-        if options.speculate and watch is not watch_nothing:
-            raise UsageError("guessed tokens have states too; a trace is of those that are written")
+        _check_request(model, prompt, options, tokenizer, watch)
         known = 0 if cache is None else cache.length
         if cache is not None and (known >= len(prompt) or model.fills_masks):
             raise UsageError(
@@ -211,14 +211,22 @@ class Generation(Iterator[Step]):
 
 
 def _check_request(
-    model: Model, prompt: Sequence[int], options: GenerateOptions, tokenizer: Tokenizer | None
+    model: Model,
+    prompt: Sequence[int],
+    options: GenerateOptions,
+    tokenizer: Tokenizer | None,
+    watch: Watch,
 ) -> None:
     if not prompt:
         raise UsageError("the prompt has no tokens; a model needs at least one to go on from")
     if options.stop and tokenizer is None:
         raise UsageError("stop texts need a tokenizer, and this model came without one")
+    if options.speculate and watch is not watch_nothing:
+        raise UsageError("guessed tokens have states too; a trace is of those that are written")
     if options.speculate and model.fills_masks:
         raise UsageError("a model that fills in masks computes many tokens at once in any case")
+    if watch is not watch_nothing and model.fills_masks:
+        raise UsageError("a model that fills in masks has no states of one token after another")
     if options.logprobs and model.fills_masks:
         raise UsageError(
             "a model that fills in masks has no probability of one token after another"

@@ -7,7 +7,7 @@ that the outcome is a function of the logits, the options and the seed alone.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from refquant.errors import UsageError
 from refquant.runtime.ops import Floats
 
 __all__ = ["Sampler", "SamplingOptions", "bias", "greedy", "penalize", "survivors"]
+
+_LARGEST_BIAS: Final = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class SamplingOptions:
             (
                 "logit_bias",
                 _is_bias(self.logit_bias),
-                "ids, each once, with numbers below infinity",
+                "ids, each once, with numbers of binary32 or -inf",
             ),
             ("seed", 0 <= self.seed < 2**64, "from 0 to 2**64 - 1"),
         )
@@ -90,7 +92,8 @@ class Sampler:
 def _is_bias(pairs: Sequence[tuple[int, float]]) -> bool:
     ids = [token for token, _ in pairs]
     return len(set(ids)) == len(ids) and all(
-        token >= 0 and number < float("inf") for token, number in pairs
+        token >= 0 and (abs(number) <= _LARGEST_BIAS or number == float("-inf"))
+        for token, number in pairs
     )
 
 

@@ -17,7 +17,7 @@ from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.formats.checkpoint import TokenizerSpec
 from refquant.runtime.text_stream import IncrementalDecoder
 
-__all__ = ["Tokenizer"]
+__all__ = ["Tokenizer", "check_unicode"]
 
 # The library's ids are unsigned and of 32 bits; a file may name others.
 LIBRARY_IDS: Final = 1 << 32
@@ -81,12 +81,7 @@ class Tokenizer:
         return ids
 
     def _encoded(self, text: str, *, special: bool = False) -> tokenizers.Encoding:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UsageError(
-                f"the text is not Unicode: its character {error.start} is {text[error.start]!r}"
-            ) from error
+        check_unicode(text, "the text")
         with _library_at_work("does not encode this text"):
             return self._library.encode(text, add_special_tokens=special)
 
@@ -117,6 +112,16 @@ class Tokenizer:
             return self._added[token]
         piece = self._library.id_to_token(token) if 0 <= token < LIBRARY_IDS else None
         return b"" if piece is None else self._piece_bytes(piece)
+
+
+def check_unicode(text: str, what: str) -> None:
+    """Refuse halves of surrogate pairs, as which Python takes bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{what} is not Unicode: its character {error.start} is {text[error.start]!r}"
+        ) from error
 
 
 @contextmanager
