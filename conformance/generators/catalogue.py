@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import refquant
 from conformance.generators.names import namespace
 from conformance.generators.stored import SCHEMES
+from conformance.mutants import onnx_runtime
 from refquant.driver import Scheme
 from refquant.errors import RefquantError
 from tests.mutants.every import MUTANTS
@@ -15,7 +16,7 @@ __all__ = ["by_namespace", "schemes_of_the_suite", "stored_by_namespace"]
 def schemes_of_the_suite() -> tuple[Scheme, ...]:
     """Every scheme of the table and every scheme a mutant is a variant of, each once."""
     names = [scheme.name for scheme in refquant.schemes()]
-    names += [mutant.scheme_name for mutant in MUTANTS]
+    names += [mutant.scheme_name for mutant in (*MUTANTS, *onnx_runtime.MUTANTS)]
     found = {}
     for name in names:
         try:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 from conformance import reports
 from conformance.evidence import entries
 from conformance.generators.equivalents import EQUIVALENT
-from conformance.mutants import builds, rivals, shipped
+from conformance.mutants import builds, onnx_runtime, rivals, shipped
 from conformance.mutants.every import OPERATION_MUTANTS
 from refquant.conformance.diagnosis import KillMatrix, likely
 from refquant.conformance.dtypes import DTYPES
@@ -83,7 +84,8 @@ def _scheme_mutants(cases: Cases) -> Iterator[tuple[str, dict[str, Any]]]:
     for pack, case in cases:
         if "scheme" in case.params:
             by_scheme.setdefault(str(case.params["scheme"]), []).append((pack, case))
-    for mutant in (*MUTANTS, *rivals.MUTANTS, *builds.MUTANTS, *shipped.MUTANTS):
+    tables = (MUTANTS, rivals.MUTANTS, builds.MUTANTS, onnx_runtime.MUTANTS, shipped.MUTANTS)
+    for mutant in chain(*tables):
         wrong: Scheme = mutant.build()
         true = find_scheme(mutant.scheme_name).name
         kills = {}

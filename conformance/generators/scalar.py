@@ -113,7 +113,8 @@ def _t2n(_: Scheme, base: str, knobs: Mapping[str, Any]) -> ScalarEncoder:
 def _onnx(scheme: Scheme, base: str, knobs: Mapping[str, Any]) -> ScalarEncoder:
     bits = scheme.layout.fields["q"].element.bits  # type: ignore[union-attr]
     if base.startswith("matmul"):
-        return partial(onnx.matmul, bits=bits, symmetry=knobs["symmetry"])
+        rule = {key: knobs[key] for key in ("symmetry", "quantizer")}
+        return partial(onnx.matmul, bits=bits, **rule)
     kind = "uint" if "uint" in base else "int"
     return partial(onnx.linear, bits=bits, kind=kind, symmetry=knobs.get("symmetry", "asym"))
 
