@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -143,6 +144,62 @@ def writes_a_line_without_end(_):
 def logs_without_end(_):
     while True:
         print("still working", flush=False)
+
+
+@fake
+def floods_after_its_answer(message):
+    say(right(message))
+    while True:
+        os.write(1, b"y\n" * 32768)
+
+
+@fake
+def dies_of_a_signal_without_a_name(_):
+    os.kill(os.getpid(), 40)
+
+
+@fake
+def puts_pipes_for_outputs(message):
+    for one in message["out"]:
+        Path(one["path"]).unlink()
+        os.mkfifo(one["path"])
+    ok(message)
+
+
+@fake
+def puts_folders_for_files(message):
+    for path in {one["path"] for one in message["out"] + message["in"]}:
+        Path(path).unlink()
+        Path(path).mkdir()
+        Path(path, "x").mkdir()
+    ok(message)
+
+
+@fake
+def puts_a_pipe_for_inputs(message):
+    answer = right(message)
+    for path in {one["path"] for one in message["in"]}:
+        Path(path).unlink()
+        os.mkfifo(path)
+    say(answer)
+
+
+@fake
+def removes_the_folder(message):
+    right(message)
+    shutil.rmtree(Path(message["out"][0]["path"]).parent)
+    ok(message)
+
+
+@fake
+def says_half_a_character(message):
+    say({"seq": message["seq"], "outcome": "error", "detail": "\ud800" + "x" * 100_000})
+
+
+@fake
+def says_a_list_for_text(message):
+    nested = "[" * 600 + "]" * 600
+    print(f'@rq {{"seq": {message["seq"]}, "outcome": "rejected", "code": {nested}}}', flush=True)
 
 
 @fake

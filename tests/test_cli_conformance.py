@@ -1,6 +1,7 @@
 """`refquant conformance` as its users run it: commands, their output and status, and mistakes."""
 
 import json
+import socket
 import sys
 import threading
 import urllib.error
@@ -180,6 +181,9 @@ MISTAKES = {
     "nothing* --engine true": "no case and no pack is called 'nothing*'",
     "--engine true --suite nowhere": "no suite.json in nowhere",
     "--engine true --timeout-scale 0": "expected a number above 0",
+    "--engine true --timeout-scale inf": "above 0, at most 1000",
+    "--engine true --memory 0": "expected 16MB to 1000TB",
+    """--engine-exec "{dir} 'x" """: "No closing quotation",
     "--engine true --memory much": "'much' is no size",
     "--engine true --expect nowhere.toml": "nowhere.toml: No such file",
     "--engine true --json nowhere/a.json": "there is no folder nowhere",
@@ -192,6 +196,18 @@ def test_mistakes_are_told(words, said):
 
     assert said("run", *shlex.split(words))[0] in (1, 2)
     assert MISTAKES[words] in said.error
+
+
+def test_a_damaged_list_of_mistakes_costs_their_names_alone(said, tmp_path):
+    (tmp_path / "generated").mkdir()
+    (tmp_path / "generated" / "kill_matrix.json").write_text('{"mutants": {', "utf-8")
+    for name in ("suite.json", "packs"):
+        (tmp_path / name).symlink_to(SUITE / name)
+    report = tmp_path / "report.json"
+    options = ("--engine", ZEROS, "--suite", tmp_path, "--json", report)
+    assert said("run", CASE, *options)[0] == 3
+    assert "no list of known mistakes" in said.error
+    assert json.loads(report.read_text("utf-8"))["counts"] == {"fail": 1}
 
 
 def test_other_mistakes_are_told(said, tmp_path):
@@ -263,7 +279,39 @@ def test_serve_puts_the_cases_over_http(server, turned):
     assert count == report["counts"]["fail" if turned else "pass"] + controls > 3
     assert report["problems"] == []
     assert sum(report["counts"].values()) == found.expected
-    assert report["engine"]["name"] == "phone"
+    engine = report["engine"]
+    assert (engine["name"], engine["features"]) == ("phone", features)
+    assert engine["limits"] == {"max_bytes": 0}
+    assert {"seed", "smoke", "selected", "starts", "suite_sha256"} <= set(report)
+
+
+def test_serve_keeps_to_what_an_engine_can_hold(server):
+    address, found = server
+    asked(f"{address}/hello", {**PHONE, "limits": {"max_bytes": 1}})
+    assert asked(f"{address}/next") is None
+    assert asked(f"{address}/report")["counts"] == {"unsupported": found.expected}
+
+
+PHONE = {"engine": {"name": "phone"}, "features": ["decode.ggml-q4_0"]}
+
+
+def test_serve_answers_the_next_while_one_is_slow(server):
+    address, _ = server
+    port = int(address.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(b"POST /answer HTTP/1.1\r\nContent-Length: 1000\r\n\r\nxx")
+        assert asked(f"{address}/report")["counts"] == {}
+
+
+@pytest.mark.parametrize("length", [None, "abc", "-1", "9" * 5000])
+def test_serve_refuses_what_it_cannot_read(server, length):
+    address, _ = server
+    body = b"[" * 100_000
+    request = urllib.request.Request(f"{address}/answer", body)  # noqa: S310 - our own
+    if length is not None:
+        request.add_header("Content-Length", length)
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(request)  # noqa: S310 - our own
 
 
 def test_serve_refuses_what_is_no_answer(server):

@@ -18,6 +18,8 @@ __all__ = ["Reports", "replay_case", "run_engine", "show_case", "summary"]
 
 Commands = tuple[str | None, str | None, str | None]
 SHOWN = 20
+MOST_PATIENT = 1000
+LEAST_MEMORY, MOST_MEMORY = 16_000_000, 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +44,15 @@ class Reports:
         if self.junit:
             from refquant.conformance.junit import junit_xml
 
-            self.junit.write_text(junit_xml(report), "utf-8")
+            self.junit.write_text(junit_xml(report), "utf-8", errors="backslashreplace")
         if self.html:
             from refquant.conformance.html import html_page
 
-            self.html.write_text(html_page(report), "utf-8")
+            self.html.write_text(html_page(report), "utf-8", errors="backslashreplace")
         if self.badge:
             from refquant.conformance.badge import badge_svg
 
-            self.badge.write_text(badge_svg(report), "utf-8")
+            self.badge.write_text(badge_svg(report), "utf-8", errors="backslashreplace")
 
 
 def engine_of(commands: Commands, limits: "Limits") -> "Engine":
@@ -74,9 +76,12 @@ def limits_of(scale: float, memory: str) -> "Limits":
     from refquant.cli.destination import parse_bytes
     from refquant.conformance.replies import Limits
 
-    if not scale > 0:
-        raise UsageError(f"--timeout-scale {scale}: expected a number above 0")
-    return Limits(scale=scale, memory=parse_bytes(memory))
+    if not 0 < scale <= MOST_PATIENT:
+        raise UsageError(f"--timeout-scale {scale}: expected a number above 0, at most 1000")
+    allowed = parse_bytes(memory)
+    if not LEAST_MEMORY <= allowed <= MOST_MEMORY:
+        raise UsageError(f"--memory {memory}: expected 16MB to 1000TB; no engine starts in less")
+    return Limits(scale=scale, memory=allowed)
 
 
 def run_engine(  # noqa: PLR0913 - the options of a command
@@ -105,21 +110,15 @@ def run_engine(  # noqa: PLR0913 - the options of a command
 
         waivers = read_waivers(expect) if expect else ()
         found = select(find_suite(suite), ids, smoke=smoke)
-        options = Options(
-            suite=found.suite.suite,
-            suite_sha256=found.sha256,
-            expected=found.expected,
-            seed=seed,
-            smoke=smoke,
-            selected=found.partial,
-            limits=bounds,
-            waivers=waivers,
-            root=found.root,
-        )
-        report = diagnosed(run_cases(engine, found.packs, options), found.root)
+        options = Options.of(found, seed=seed, limits=bounds, waivers=waivers)
+        report = run_cases(engine, found.packs, options)
     finally:
         engine.close()
-    reports.write(report)
+    try:
+        report = diagnosed(report, found.root)
+    finally:
+        # A suite whose list of mistakes is damaged costs their names, not the run.
+        reports.write(report)
     summary(report, quiet=quiet)
     return 0 if report.passed else 1
 
@@ -196,11 +195,9 @@ def replay_case(name: str, commands: Commands, suite: str | None, limits: tuple[
     root = find_suite(suite)
     _, case = find_case(select(root).packs, name)
     found = select(root, [case.id])
-    options = Options(
-        suite=found.suite.suite, expected=1, selected=True, limits=bounds, root=found.root
-    )
     engine = engine_of(commands, bounds)
-    report = diagnosed(run_cases(engine, found.packs, options), root)
+    report = run_cases(engine, found.packs, Options.of(found, limits=bounds))
+    report = diagnosed(report, root)
     _print_result(report.results[0])
     return 0 if report.passed else 1
 

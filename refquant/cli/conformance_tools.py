@@ -137,6 +137,7 @@ def serve_cases(
 
     if not 0 <= port < 1 << 16:
         raise UsageError(f"--port {port}: expected 0 to 65535; 0 takes one that is free")
+    Reports(report).check()
     found = select(find_suite(suite), ids, smoke=smoke)
     try:
         server = listen(found, port, report)

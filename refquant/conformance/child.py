@@ -13,10 +13,12 @@ from contextlib import suppress
 from typing import IO
 
 from refquant.conformance.replies import Limits
+from refquant.signals import name_of_signal
 
 __all__ = ["Child", "limited"]
 
 KEPT_LOG = 8 << 10
+READING = 1 << 16
 TELLING = re.compile(r"error|exception|panic|fault|abort|assert|cannot|not found", re.IGNORECASE)
 
 
@@ -84,7 +86,7 @@ class Child:
             if self.too_long or not self._selector.select(max(deadline - time.monotonic(), 0)):
                 return None
             try:
-                part = os.read(self._output, 1 << 16)
+                part = os.read(self._output, READING)
             except BlockingIOError:
                 continue
             if not part:
@@ -96,14 +98,17 @@ class Child:
         """Whether a line has grown beyond the limit."""
         return len(self._buffer) > self.limits.line_bytes
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a whole line has come in that nobody asked for."""
-        if not self._selector.select(0):
-            return b"\n" in self._buffer
-        with suppress(BlockingIOError):
-            self._buffer += os.read(self._output, 1 << 16)
-        return b"\n" in self._buffer
+    def meanwhile(self) -> bytes:
+        """The whole lines that have come in by now, at most one reading of them."""
+        if self._selector.select(0):
+            with suppress(BlockingIOError):
+                self._buffer += os.read(self._output, READING)
+        end = self._buffer.rfind(b"\n") + 1
+        found = bytes(self._buffer[:end])
+        if end:
+            del self._buffer[:end]
+            self._searched = 0
+        return found
 
     def ended(self, seconds: float = 1.0) -> str:
         """How the process ended, or an empty text where it has not."""
@@ -112,7 +117,7 @@ class Child:
         except subprocess.TimeoutExpired:
             return ""
         if status < 0:
-            return f"ended by signal {signal.Signals(-status).name}"
+            return f"ended by signal {name_of_signal(-status)}"
         return f"ended with exit status {status}"
 
     def log(self) -> str:

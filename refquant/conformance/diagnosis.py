@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from refquant.conformance.results import CaseResult, Report
+from refquant.errors import FormatError
 
 __all__ = ["KillMatrix", "KnownMutant", "diagnosed", "likely", "read_matrix"]
 
@@ -41,7 +42,11 @@ def read_matrix(folder: Path) -> KillMatrix:
     path = folder / "generated" / "kill_matrix.json"
     if not path.is_file():
         return KillMatrix({})
-    return msgspec.json.decode(path.read_bytes(), type=KillMatrix)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=KillMatrix)
+    except msgspec.MsgspecError as error:
+        message = f"no list of known mistakes: {error}"
+        raise FormatError("E_SUITE", message, path=str(path)) from error
 
 
 def likely(matrix: KillMatrix, results: Sequence[CaseResult]) -> Mapping[str, tuple[str, ...]]:

@@ -1,12 +1,15 @@
 """The files through which a case and an engine's answer pass.
 
 Inputs of a case stand in one file at offsets of 64 bytes; every output has a file of its own that
-exists beforehand, has the right size, and is filled with a pattern of this request alone.
+exists beforehand, has the right size, and is filled with a pattern of this request alone. An engine
+may put anything in their places, also what would stop or lead astray who opens it.
 """
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,14 +21,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.conformance.dtypes import DTYPES
-from refquant.conformance.packs import Array, Case, Pack
+from refquant.conformance.packs import ALIGNMENT, Array, Case, Pack
 
 __all__ = ["Exchange", "Request", "Written", "folder_in_memory"]
 
-ALIGNMENT = 64
 IN_MEMORY = "/dev/shm"  # noqa: S108 - the runner makes a folder of a random name in it
 ROOM = 4 << 30
 """Bytes that have to be free in memory for files: several times what an engine may write."""
+READING = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+)
+"""A pipe opened so waits for no writer, and a symbolic link is an error."""
+
+Places = tuple[Mapping[str, Any], ...]
 
 
 def folder_in_memory() -> str | None:
@@ -48,6 +59,8 @@ class Request:
     inputs: tuple[Mapping[str, Any], ...]
     outputs: tuple[Mapping[str, Any], ...]
     seconds: float
+    folder: Path
+    """Where the files are, and more may be put that belong to the case."""
 
     def message(self, number: int) -> dict[str, Any]:
         """The `run` message of the protocol."""
@@ -73,37 +86,52 @@ class Exchange:
     """A folder for one request after the other; `root` is where parameters find files."""
 
     def __init__(self, folder: Path, root: Path, seed: int) -> None:
-        self.folder = folder
+        self.home = self.folder = folder
         self.root = root
         self.seed = seed
         self._count = 0
+        self._patterns: list[bytes] = []
 
     def prepare(self, pack: Pack, case: Case, seconds: float) -> Request:
         """Write the inputs and the patterned outputs of a case."""
         self._count += 1
-        inputs = self._write_inputs([(one, pack.raw(one)) for one in case.inputs])
-        outputs = tuple(self._prepare_output(pack, one, k) for k, one in enumerate(case.outputs))
+        try:
+            inputs, outputs = self._write_files(pack, case)
+        except OSError:
+            # An engine has put folders in the files' places, or removed theirs: use another one.
+            self.folder = self.home / str(self._count)
+            self.folder.mkdir(parents=True)
+            inputs, outputs = self._write_files(pack, case)
         params = dict(case.params)
         if isinstance(params.get("file"), str):
             params["file"] = str(self.root / str(params["file"]))
-        return Request(case.op, params, tuple(inputs), outputs, seconds)
+        return Request(case.op, params, inputs, outputs, seconds, self.folder)
 
     def collect(self, case: Case) -> Written:
         """The arrays that stand in the outputs' files now."""
         written = Written()
         for number, array in enumerate(case.outputs):
             size = _size(array)
-            raw = _read(self._output_path(number), size + 1)
-            if raw is None or len(raw) != size:
-                short = "is gone" if raw is None else f"has {len(raw)} bytes"
-                state = "is longer" if raw and len(raw) > size else short
+            try:
+                raw = _read(self._output_path(number), size + 1)
+            except OSError as error:
+                written.problems[array.name] = f"the output's file cannot be read: {error.strerror}"
+                continue
+            if len(raw) != size:
+                state = "is longer" if len(raw) > size else f"has {len(raw)} bytes"
                 written.problems[array.name] = f"the output's file {state}, expected {size}"
                 continue
-            if raw == self._pattern(array, number) and size:
+            if raw == self._patterns[number] and size:
                 written.problems[array.name] = "the output was not written"
             values = np.frombuffer(raw, DTYPES[array.dtype])
             written.arrays[array.name] = values.reshape(array.shape)
         return written
+
+    def _write_files(self, pack: Pack, case: Case) -> tuple[Places, Places]:
+        inputs = self._write_inputs([(one, pack.raw(one)) for one in case.inputs])
+        self._patterns = [self._pattern(pack, one, k) for k, one in enumerate(case.outputs)]
+        outputs = (self._prepare_output(one, k) for k, one in enumerate(case.outputs))
+        return tuple(inputs), tuple(outputs)
 
     def _write_inputs(self, arrays: list[tuple[Array, bytes]]) -> list[dict[str, Any]]:
         path, content, places = f"{self.folder}/in.bin", bytearray(), []
@@ -123,16 +151,9 @@ class Exchange:
         _write(path, content)
         return places
 
-    def _prepare_output(self, pack: Pack, array: Array, number: int) -> dict[str, Any]:
-        pattern = self._pattern(array, number)
-        if array.cmp is None or array.cmp.name != "digest":
-            # A single byte could be right by chance.
-            by_chance = pack.raw(array) == pattern
-            pattern = bytes(255 - byte for byte in pattern) if by_chance else pattern
+    def _prepare_output(self, array: Array, number: int) -> dict[str, Any]:
         path = self._output_path(number)
-        with suppress(FileNotFoundError):
-            os.unlink(path)  # noqa: PTH108 - a run does this often
-        _write(path, pattern)
+        _write(path, self._patterns[number])
         return {
             "name": array.name,
             "dtype": array.dtype,
@@ -143,11 +164,15 @@ class Exchange:
     def _output_path(self, number: int) -> str:
         return f"{self.folder}/out{number}.bin"
 
-    def _pattern(self, array: Array, number: int) -> bytes:
+    def _pattern(self, pack: Pack, array: Array, number: int) -> bytes:
         word = f"{self.seed}/{self._count}/{number}".encode()
         unit = hashlib.sha256(word).digest()
         size = _size(array)
-        return (unit * (size // len(unit) + 1))[:size]
+        pattern = (unit * (size // len(unit) + 1))[:size]
+        if pack.raw(array) == pattern:
+            # A single byte could be right by chance.
+            return bytes(255 - byte for byte in pattern)
+        return pattern
 
 
 def _size(array: Array) -> int:
@@ -155,13 +180,19 @@ def _size(array: Array) -> int:
 
 
 def _write(path: str, content: bytes | bytearray) -> None:
-    with open(path, "wb", buffering=0) as file:  # noqa: PTH123 - a run does this often
+    """A new file, so that nothing is followed or filled that an engine put in its place."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - a run does this often
+    with open(path, "xb", buffering=0) as file:  # noqa: PTH123 - a run does this often
         file.write(content)
 
 
-def _read(path: str, most: int) -> bytes | None:
+def _read(path: str, most: int) -> bytes:
+    """The first bytes of a file; OSError where something else stands there, such as a pipe."""
+    descriptor = os.open(path, READING)
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a run does this often
-            return file.read(most)
-    except OSError:
-        return None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "something else than a file stands in its place")
+        return os.read(descriptor, most)
+    finally:
+        os.close(descriptor)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from refquant.conformance.child import Child
-from refquant.conformance.replies import Hello, Limits, Reply
+from refquant.conformance.replies import Hello, Limits, Reply, answered, shown
 from refquant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,12 +25,15 @@ class ExecEngine:
     def __init__(self, command: str, limits: Limits, features: tuple[str, ...] = ()) -> None:
         if "{dir}" not in command:
             raise UsageError("the command of --engine-exec must hold {dir}, the folder of a case")
+        try:
+            shlex.split(command)
+        except ValueError as error:
+            raise UsageError(f"the command of --engine-exec: {error} in {command!r}") from error
         self.command = command
         self.option = f"--engine-exec {shlex.quote(command)}"
         self.limits = limits
         self.starts = 0
         self.features = features
-        self._folder = tempfile.TemporaryDirectory(prefix="refquant-case-")
 
     def begin(self) -> None:
         """Nothing: there is no process between cases."""
@@ -41,9 +44,17 @@ class ExecEngine:
         return Hello(name, features=self.features or ("*",), declared=bool(self.features))
 
     def run(self, request: "Request") -> Reply:
-        """Write `case.txt` and run the command."""
+        """Write `case.txt` to a folder of its own and run the command."""
         self.starts += 1
-        folder = Path(self._folder.name)
+        with tempfile.TemporaryDirectory(
+            prefix="case-", dir=request.folder, ignore_cleanup_errors=True
+        ) as folder:
+            return self._run_in(Path(folder), request)
+
+    def close(self) -> None:
+        """Nothing: every case has ended its process."""
+
+    def _run_in(self, folder: Path, request: "Request") -> Reply:
         for one in request.inputs:
             whole = Path(one["path"]).read_bytes()
             (folder / _file_of(one["name"])).write_bytes(whole[one["off"] :][: one["len"]])
@@ -53,10 +64,6 @@ class ExecEngine:
             return self._watch(child, request.seconds)
         finally:
             child.kill()
-
-    def close(self) -> None:
-        """Remove the folder of cases."""
-        self._folder.cleanup()
 
     def _watch(self, child: Child, seconds: float) -> Reply:
         deadline, said, read = time.monotonic() + seconds, "", 0
@@ -72,8 +79,9 @@ class ExecEngine:
             return Reply("timeout", detail=f"it has not ended within {seconds:.3g} s")
         status = int(how.rsplit(" ", 1)[1]) if "status" in how else -1
         if status not in STATUSES:
-            return Reply("crash", detail="; ".join(filter(None, [how, child.last_words()])))
-        return Reply("answer", {"outcome": STATUSES[status], "code": said})
+            why = "; ".join(filter(None, [how, child.last_words()]))
+            return Reply("crash", detail=shown(why))
+        return answered({"outcome": STATUSES[status], "code": said})
 
 
 def case_text(request: "Request") -> str:

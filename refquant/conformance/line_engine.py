@@ -1,13 +1,14 @@
 """An engine with a loop: a child process that is asked one JSON line after the other."""
 
 import json
+import re
 import shlex
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from refquant.conformance.child import Child
-from refquant.conformance.replies import OUTCOMES, Hello, Limits, Reply, hello_of
+from refquant.conformance.replies import OUTCOMES, Hello, Limits, Reply, answered, hello_of, shown
 from refquant.errors import ConformanceError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["LineEngine"]
 
 MARK: Final = b"@rq "
+UNASKED: Final = re.compile(rb"^@rq .{,76}", re.MULTILINE)
 
 
 class LineEngine:
@@ -66,9 +68,12 @@ class LineEngine:
 
     def close(self) -> None:
         """Say goodbye, and end the process however it takes it."""
-        if self._child is not None:
+        if self._child is None:
+            return
+        try:
             self._child.write(b'{"cmd": "bye"}\n', time.monotonic() + 0.2)
             self._child.ended(0.2)
+        finally:
             self._drop()
 
     def _drop(self) -> None:
@@ -80,9 +85,9 @@ class LineEngine:
         child = self._child
         if child is None:
             return Reply("crash", detail="no process")
-        if child.waiting and (extra := self._unasked(child)):
-            return self._failed("protocol-error", f"an answer that nobody asked for: {extra}")
         deadline = time.monotonic() + seconds
+        if extra := self._unasked(child, deadline):
+            return self._failed("protocol-error", extra)
         if not child.write(json.dumps(message).encode() + b"\n", deadline):
             return self._ended("it does not read its input")
         budget, said = self.limits.log_bytes, b""
@@ -94,10 +99,10 @@ class LineEngine:
             said = line
             budget -= len(line) + 1
             if line.startswith(MARK):
-                return self._judged(child, line[len(MARK) :], number)
+                return self._judged(child, line[len(MARK) :], number, deadline)
         return self._failed("protocol-error", "output without end and without an answer")
 
-    def _judged(self, child: Child, body: bytes, number: int | None) -> Reply:
+    def _judged(self, child: Child, body: bytes, number: int | None, deadline: float) -> Reply:
         try:
             data = json.loads(body)
         except (ValueError, RecursionError) as error:
@@ -105,22 +110,24 @@ class LineEngine:
         if not isinstance(data, dict):
             return self._failed("protocol-error", "the answer is not a JSON object")
         if number is not None and data.get("seq") != number:
-            found = f"seq {data.get('seq')!r}, expected {number}"
+            found = f"seq {shown(data.get('seq'))}, expected {number}"
             return self._failed("protocol-error", f"an answer with {found}")
         if number is not None and data.get("outcome") not in OUTCOMES:
-            found = f"outcome {data.get('outcome')!r}, expected one of {', '.join(OUTCOMES)}"
+            found = f"outcome {shown(data.get('outcome'))!r}, expected one of {', '.join(OUTCOMES)}"
             return self._failed("protocol-error", f"an answer with {found}")
-        if child.waiting and (extra := self._unasked(child)):
-            return self._failed("protocol-error", f"a second answer to one request: {extra}")
-        return Reply("answer", data)
+        if extra := self._unasked(child, deadline):
+            return self._failed("protocol-error", extra)
+        return Reply("answer", data) if number is None else answered(data)
 
-    @staticmethod
-    def _unasked(child: Child) -> str:
-        """An answer among the lines that have come in meanwhile; other lines are a log."""
-        while child.waiting:
-            line = child.line(time.monotonic()) or b""
-            if line.startswith(MARK):
-                return line[:80].decode("utf-8", "replace")
+    def _unasked(self, child: Child, deadline: float) -> str:
+        """What is wrong with the lines that have come in meanwhile; a log of some length is not."""
+        budget = self.limits.log_bytes
+        while lines := child.meanwhile():
+            if found := UNASKED.search(lines):
+                return f"an answer that nobody asked for: {found[0].decode('utf-8', 'replace')}"
+            budget -= len(lines)
+            if budget < 0 or time.monotonic() > deadline:
+                return "output without end"
         return ""
 
     def _ended(self, otherwise: str) -> Reply:
@@ -137,4 +144,4 @@ class LineEngine:
 
     def _failed(self, kind: Any, detail: str) -> Reply:
         self._drop()
-        return Reply(kind, detail=detail)
+        return Reply(kind, detail=shown(detail))

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-__all__ = ["Hello", "Limits", "Reply", "ReplyKind", "hello_of"]
+__all__ = ["Hello", "Limits", "Reply", "ReplyKind", "answered", "hello_of", "shown"]
 
 ReplyKind = Literal["answer", "crash", "timeout", "protocol-error"]
 OUTCOMES: Final = ("ok", "unsupported", "rejected", "error")
+LONGEST: Final = 500
+"""Characters of an engine's words that go into a report, which holds thousands of results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,23 @@ class Reply:
         return str(self.data.get("code", ""))
 
 
+def answered(data: Mapping[str, Any]) -> Reply:
+    """An engine's answer as words that can be printed and written."""
+    return Reply("answer", {key: shown(data.get(key)) for key in ("outcome", "code", "detail")})
+
+
+def shown(value: object) -> str:
+    """A value of an engine's JSON as a text of bounded length that every encoding can hold.
+
+    Half of a surrogate pair is legal in JSON and in no file; what is no text is not worth printing.
+    """
+    if value is None:
+        return ""
+    text = str(value) if isinstance(value, str | int | float) else f"<{type(value).__name__}>"
+    text = text[: LONGEST + 1].encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """An engine's introduction. One without a loop introduces itself not, and declares nothing."""
@@ -92,10 +111,10 @@ def hello_of(data: Mapping[str, Any]) -> Hello | str:
         return "behaviours and limits of hello must be objects"
     most = limits.get("max_bytes", 0)
     return Hello(
-        engine["name"],
-        str(engine.get("version", "")),
-        str(engine.get("language", "")),
-        tuple(features),
-        {str(key): str(value) for key, value in behaviours.items()},
+        shown(engine["name"]),
+        shown(engine.get("version")),
+        shown(engine.get("language")),
+        tuple(map(shown, features)),
+        {shown(key): shown(value) for key, value in behaviours.items()},
         most if isinstance(most, int) else 0,
     )

@@ -1,27 +1,24 @@
 """A run: the cases an engine says it can do, in a seeded order, with controls among them."""
 
-import datetime as dt
-import hashlib
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-from refquant.conformance.exchange import Exchange, Request, folder_in_memory
-from refquant.conformance.judge import corrupted, judge, result_of
+from refquant.conformance.evidence import Controls, Options, applies, report_of, shuffled
+from refquant.conformance.exchange import Exchange, Request
+from refquant.conformance.judge import judge, result_of
 from refquant.conformance.packs import Case, Pack
-from refquant.conformance.replies import Hello, Limits, Reply
-from refquant.conformance.results import CaseResult, Report, counted
-from refquant.conformance.waivers import Waiver, apply, skipped
+from refquant.conformance.replies import Hello, Reply
+from refquant.conformance.results import CaseResult, Report
+from refquant.conformance.run_folder import run_folder
+from refquant.conformance.waivers import skipped
 from refquant.errors import ConformanceError
 
-__all__ = ["CONTROLS", "Engine", "Options", "applies", "run", "shuffled", "why_no_evidence"]
+__all__ = ["Engine", "Options", "run"]
 
-CONTROLS: Final = 5
 PATIENCE: Final = 10
 """Cases in a row without an answer after which the rest is not run."""
 
@@ -48,22 +45,6 @@ class Engine(Protocol):
         """The end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a run is done. `expected` is the number of cases that the suite promises."""
-
-    suite: str = ""
-    suite_sha256: str = ""
-    expected: int = 0
-    seed: int = 0
-    smoke: bool = False
-    selected: bool = False
-    limits: Limits = field(default_factory=Limits)
-    waivers: Sequence[Waiver] = ()
-    root: Path = Path()
-    tell: Callable[[CaseResult], None] = lambda _: None
-
-
 @dataclass(slots=True)
 class _Run:
     engine: Engine
@@ -72,44 +53,34 @@ class _Run:
     options: Options
     silent: int = 0
     earlier: dict[str, str] = field(default_factory=dict)
-    controls: dict[str, int] = field(default_factory=lambda: {"caught": 0, "missed": 0})
 
 
 def run(engine: Engine, packs: Sequence[Pack], options: Options) -> Report:
     """Every case of `packs` put to an engine. Raises ConformanceError if it cannot be started."""
     began = time.monotonic()
     cases = [(pack, case) for pack in packs for case in pack.cases]
-    place = folder_in_memory()
-    with tempfile.TemporaryDirectory(prefix="refquant-conformance-", dir=place) as folder:
-        exchange = Exchange(Path(folder), options.root, options.seed)
-        state = _Run(engine, engine.start(), exchange, options)
-        found = {}
+    with run_folder() as folder:
         try:
+            hello = engine.start()
+            state = _Run(engine, hello, Exchange(folder, options.root, options.seed), options)
+            found = {}
             for pack, case in shuffled(cases, options.seed):
                 found[case.id] = _case(state, pack, case)
                 options.tell(found[case.id])
-            _run_controls(state, [pc for pc in cases if found[pc[1].id].result == "pass"])
+            passed = [pc for pc in cases if found[pc[1].id].result == "pass"]
+            controls = _controlled(state, passed)
         finally:
             engine.close()
-    return _report(state, cases, found, int(time.monotonic() - began))
-
-
-def shuffled(cases: Sequence[tuple[Pack, Case]], seed: int) -> list[tuple[Pack, Case]]:
-    """An order that depends on ids and seed alone, so that leaving cases out changes no other."""
-    return sorted(cases, key=lambda pc: hashlib.sha256(f"{seed}/{pc[1].id}".encode()).digest())
-
-
-def applies(hello: Hello, case: Case) -> bool:
-    """Whether an engine said that it can do what a case asks, in the way the case asks it."""
-    able = all(map(hello.has, case.features))
-    return able and all(hello.behaviours.get(key) == one for key, one in case.when.items())
+    in_order = [found[case.id] for _, case in cases]
+    seconds, who = int(time.monotonic() - began), (hello, engine.option)
+    return report_of(options, who, in_order, controls, seconds=seconds, starts=engine.starts)
 
 
 def _case(state: _Run, pack: Pack, case: Case) -> CaseResult:
     waiver = skipped(state.options.waivers, case.id)
     if waiver is not None:
         return msgspec.structs.replace(result_of(pack, case, "waived"), link=waiver.link)
-    if not applies(state.hello, case) or _too_large(state.hello, case):
+    if not applies(state.hello, case):
         return result_of(pack, case, "unsupported")
     if state.silent >= PATIENCE:
         detail = f"{PATIENCE} cases in a row got no answer"
@@ -122,11 +93,6 @@ def _case(state: _Run, pack: Pack, case: Case) -> CaseResult:
     elif result.result != "protocol-error":
         state.silent = 0
     return result
-
-
-def _too_large(hello: Hello, case: Case) -> bool:
-    held = (*case.inputs, *case.outputs)
-    return 0 < hello.max_bytes < max((len(a.hex) // 2 + a.len for a in held), default=0)
 
 
 def _asked(state: _Run, pack: Pack, case: Case) -> CaseResult:
@@ -158,73 +124,8 @@ def _asked_alone(state: _Run, pack: Pack, case: Case, first: CaseResult) -> Case
     return msgspec.structs.replace(first, result="flaky", detail=detail)
 
 
-def _run_controls(state: _Run, passed: Sequence[tuple[Pack, Case]]) -> None:
-    """Cases that passed, asked once more with a corrupt expectation: they have to fail now.
-
-    A control that gets no answer says nothing about the runner, and another takes its place.
-    """
-    asked = 0
-    for pack, case in shuffled(passed, state.options.seed + 1):
-        wrong = corrupted(pack, case)
-        if wrong is None:
-            continue
-        result = _asked(state, *wrong).result
-        if result in ("pass", "fail"):
-            state.controls["missed" if result == "pass" else "caught"] += 1
-        asked += 1
-        if sum(state.controls.values()) == CONTROLS or asked == 2 * CONTROLS:
-            return
-
-
-def _report(
-    state: _Run,
-    cases: Sequence[tuple[Pack, Case]],
-    found: dict[str, CaseResult],
-    seconds: int,
-) -> Report:
-    options = state.options
-    in_order = [found[case.id] for _, case in cases]
-    results, problems = apply(options.waivers, in_order, dt.datetime.now(tz=dt.UTC).date())
-    problems += why_no_evidence(results, options.expected, state.controls)
-    return Report(
-        "refquant.conformance-report/1",
-        options.suite,
-        options.suite_sha256,
-        _introduced(state.hello, state.engine.option),
-        options.seed,
-        options.smoke,
-        options.selected,
-        tuple(results),
-        tuple(problems),
-        dict(state.controls),
-        seconds,
-        state.engine.starts,
-        counted(tuple(results)),
-    )
-
-
-def why_no_evidence(
-    results: Sequence[CaseResult], expected: int, controls: Mapping[str, int]
-) -> list[str]:
-    """Why a run says nothing, whatever its results: cases that were not met, controls that were."""
-    problems = []
-    if len(results) != expected:
-        problems.append(f"{len(results)} cases, and the suite has {expected}")
-    if controls["missed"]:
-        problems.append(f"{controls['missed']} corrupt controls were judged right")
-    if not any(one.result not in ("unsupported", "waived", "not-run") for one in results):
-        problems.append("not one case was run: the engine's features match none")
-    if any(one.result == "pass" for one in results) and not any(controls.values()):
-        problems.append("no control could be run")
-    return problems
-
-
-def _introduced(hello: Hello, option: str) -> dict[str, Any]:
-    return {
-        "name": hello.name,
-        "version": hello.version,
-        "language": hello.language,
-        "features": list(hello.features),
-        "behaviours": dict(hello.behaviours),
-        "option": option,
-    }
+def _controlled(state: _Run, passed: Sequence[tuple[Pack, Case]]) -> Controls:
+    controls = Controls(passed, state.options.seed)
+    while (wrong := controls.next()) is not None:
+        controls.count(_asked(state, *wrong))
+    return controls

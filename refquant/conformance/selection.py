@@ -25,6 +25,7 @@ class Selection(msgspec.Struct, frozen=True):
     expected: int
     partial: bool
     root: Path
+    smoke: bool = False
 
 
 def find_suite(folder: str | None) -> Path:
@@ -66,7 +67,7 @@ def select(
             which = f" needs the feature {feature!r}" if feature else " is left of the selection"
             raise UsageError(f"no case{which}")
     digest = sha256((folder / "suite.json").read_bytes()).hexdigest()
-    return Selection(suite, digest, packs, expected, partial, folder)
+    return Selection(suite, digest, packs, expected, partial, folder, smoke)
 
 
 def find_case(packs: Sequence[Pack], name: str) -> tuple[Pack, Case]:
