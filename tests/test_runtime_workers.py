@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from refquant.errors import UsageError
 from refquant.runtime import blocks, grouped, linear, load_model, team, team_worker
 from refquant.runtime.arithmetic_mode import arithmetic, arithmetic_of, using
+from refquant.runtime.blas import blas_threads, limit_blas_threads
 from refquant.runtime.gated import gated_tiles
 from refquant.runtime.workers import why_alone
 from tests.runtime_models import random_checkpoint
@@ -151,7 +155,7 @@ def test_a_worker_that_dies(monkeypatch):
     model = load_model(stored, "u8", workers=2)
     os.kill(workers_of(model)[0], signal.SIGKILL)
     time.sleep(0.05)
-    with pytest.warns(RuntimeWarning, match="worker process 2 of 2 was ended by SIGKILL"):
+    with pytest.warns(RuntimeWarning, match="worker process 2 of 2 was ended by signal SIGKILL"):
         assert np.array_equal(logits(model), expected)
     assert np.array_equal(logits(model), expected)
 
@@ -175,12 +179,141 @@ def test_workers_sleep_and_wake(monkeypatch):
     monkeypatch.setattr(team_worker, "IDLE_SECONDS", 0.0)
     model = load_model(checkpoint(), "u8", workers=2)
     expected = logits(model)
+    assert np.array_equal(logits(asleep(model)), expected)
+
+
+def asleep(model):
+    """A model whose one worker sleeps."""
     words = model.crew._team.control
-    until = time.monotonic() + 5
+    until = time.monotonic() + 10
     while not words[team.WORDS + team.ASLEEP] and time.monotonic() < until:
         time.sleep(0.01)
     assert words[team.WORDS + team.ASLEEP]
+    return model
+
+
+def test_a_worker_that_dies_in_its_sleep(monkeypatch):
+    monkeypatch.setattr(team_worker, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(team, "ROLL_CALL_SECONDS", 0.0)
+    model = load_model(checkpoint(), "u8", workers=2)
+    expected = logits(model)
+    # Signal 40 has no name in Python.
+    os.kill(workers_of(asleep(model))[0], 40)
+    time.sleep(0.05)
+    with pytest.warns(RuntimeWarning, match="worker process 2 of 2 was ended by signal 40"):
+        assert np.array_equal(logits(model), expected)
+    assert workers_of(model) == []
     assert np.array_equal(logits(model), expected)
+
+
+def test_a_worker_that_is_stopped_in_its_sleep(monkeypatch):
+    monkeypatch.setattr(team_worker, "IDLE_SECONDS", 0.0)
+    model = load_model(checkpoint(), "u8", workers=2)
+    expected = logits(model)
+    (pid,) = workers_of(asleep(model))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        fill_up(model.crew._team._bells[1])
+        assert np.array_equal(soon(model), expected)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert np.array_equal(logits(model), expected)
+
+
+def fill_up(pipe):
+    """Write what fits, as a thousand products would, each a byte."""
+    waits = os.get_blocking(pipe)
+    os.set_blocking(pipe, False)
+    with suppress(BlockingIOError):
+        while os.write(pipe, bytes(4096)):
+            pass
+    os.set_blocking(pipe, waits)
+
+
+def soon(model):
+    """What the model computes, if it does not wait for ever."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(logits(model)), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert found, "still waiting"
+    return found[0]
+
+
+@pytest.mark.parametrize("line", range(3))
+def test_an_interrupt_leaves_no_lock_behind(line):
+    """As Python delivers signals: between two calls."""
+    model = load_model(checkpoint(), "u8", workers=2)
+    expected = logits(model)
+    events = iter(range(100))
+
+    def interrupting(frame, event, _argument):
+        if frame.f_code.co_name == "fence" and event != "call" and next(events) == line:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return interrupting
+
+    former = sys.gettrace()
+    sys.settrace(interrupting)
+    try:
+        with suppress(KeyboardInterrupt):
+            logits(model)
+    finally:
+        sys.settrace(former)
+    assert np.array_equal(soon(model), expected)
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize("mode", MODES)
+def test_threads_take_turns(mode, workers):
+    model = load_model(checkpoint(), mode, workers=workers)
+    texts = [list(IDS), [one + 100 for one in IDS]]
+    expected = [model.forward(ids, model.new_cache(16)) for ids in texts]
+    found = [[], []]
+
+    def compute(number):
+        for _ in range(40):
+            found[number].append(model.forward(texts[number], model.new_cache(16)))
+
+    threads = [threading.Thread(target=compute, args=(number,)) for number in range(2)]
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(switching)
+    for own, those in zip(expected, found, strict=True):
+        assert all(np.array_equal(one, own) for one in those)
+
+
+def test_logits_are_the_callers_own():
+    lent = np.ones((4, 300), np.float32)
+    model = load_model(checkpoint(), "u8", workers=2)
+    network = SimpleNamespace(forward=lambda tokens, _cache, **_options: lent[: len(tokens)])
+    lending = replace(model, network=network)
+    assert not np.shares_memory(lending.forward(IDS[:3], model.new_cache(4)), lent)
+    assert not np.shares_memory(lending.next_logits(IDS[:3], model.new_cache(4)), lent)
+
+
+def test_threads_of_blas_come_back():
+    before = blas_threads()
+    if before is None:
+        pytest.skip("another BLAS")
+    limit_blas_threads(2)
+    try:
+        first, second = (load_model(checkpoint(), "u8", workers=count) for count in (1, 2))
+        assert blas_threads() == 1
+        first.crew.close()
+        first.crew.close()
+        assert blas_threads() == 1
+        del second
+        gc.collect()
+        assert blas_threads() == 2
+    finally:
+        limit_blas_threads(before)
 
 
 def test_workers_end_with_the_model():
@@ -201,12 +334,22 @@ def test_workers_end_with_the_model():
 
 PARENT = """
 import os, signal, sys
+fork = os.fork
+def interrupted():
+    child = fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    return child
+if sys.argv[1] == "interrupted":
+    os.fork = interrupted
 from refquant.runtime import load_model
 from tests.runtime_models import random_checkpoint
 stored = random_checkpoint("ggml/q8_0", width=32, head_width=8, feedforward_width=32)
 model = load_model(stored, "u8", workers=2)
 model.forward([1, 2], model.new_cache(4))
 print(*model.crew.pids, flush=True)
+if sys.argv[1] == "interrupted":
+    model.crew.close()
 if sys.argv[1] == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[1] == "failed":
@@ -214,7 +357,9 @@ if sys.argv[1] == "failed":
 """
 
 
-@pytest.mark.parametrize(("how", "status"), [("ended", 0), ("failed", 3), ("killed", -9)])
+@pytest.mark.parametrize(
+    ("how", "status"), [("ended", 0), ("interrupted", 0), ("failed", 3), ("killed", -9)]
+)
 def test_workers_end_with_the_process(how, status):
     done = subprocess.run(
         [sys.executable, "-c", PARENT, how], capture_output=True, text=True, check=False

@@ -1,7 +1,7 @@
 """The check of a file's texts, beside the loading of its weights."""
 
 import os
-import warnings
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -46,15 +46,6 @@ def checked_meanwhile(checkpoint: "Checkpoint") -> Iterator[None]:
 
 def _start(checkpoint: "Checkpoint") -> int:
     from refquant.formats.rq import check_runnable
+    from refquant.runtime.forked import fork
 
-    with warnings.catch_warnings():
-        # Threads of other libraries do not go along; the child needs none of them.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child:
-        return child
-    try:
-        check_runnable(checkpoint)
-        os._exit(0)
-    finally:
-        os._exit(1)
+    return fork(lambda: check_runnable(checkpoint), {signal.SIGINT: signal.SIG_DFL})

@@ -8,11 +8,11 @@ import ctypes
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["blas_threads", "limit_blas_threads"]
+__all__ = ["ONE_THREAD", "OneThread", "blas_threads", "limit_blas_threads"]
 
 
 def blas_threads() -> int | None:
@@ -28,6 +28,30 @@ def limit_blas_threads(count: int) -> bool:
         return False
     library.scipy_openblas_set_num_threads64_(count)
     return True
+
+
+class OneThread:
+    """BLAS with one thread, for as long as anybody needs that."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._former: int | None = None
+
+    def take(self) -> None:
+        """From now on one thread."""
+        if not self._users:
+            self._former = blas_threads()
+            limit_blas_threads(1)
+        self._users += 1
+
+    def give_back(self) -> None:
+        """As many threads as before, if nobody else needs one."""
+        self._users -= 1
+        if not self._users and self._former is not None:
+            limit_blas_threads(self._former)
+
+
+ONE_THREAD: Final = OneThread()
 
 
 @cache

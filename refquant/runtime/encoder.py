@@ -3,6 +3,7 @@
 Letters of the shape comments: t tokens, d the model's width.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,7 +54,8 @@ class Layer:
 class Encoder:
     """A model that turns token ids into vectors.
 
-    `arithmetic_mode` says how sums are rounded, `precision` how states are.
+    `arithmetic_mode` says how sums are rounded, `precision` how states are. Several threads may ask
+    at once, and take turns.
     """
 
     architecture: Architecture
@@ -64,6 +66,7 @@ class Encoder:
     layers: tuple[Layer, ...] = field(repr=False)
     arithmetic_mode: ArithmeticMode = "fast"
     precision: Precision = "float32"
+    turn: "threading.RLock" = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
     def pooling(self) -> str:
@@ -120,7 +123,7 @@ class Encoder:
         self, ids: Sequence[int] | NDArray[np.int64], watch: Watch = watch_nothing
     ) -> Floats:  # i64[t] -> f32[t, d]
         """The last layer's vector for each token; `watch` is shown those of every layer."""
-        with self._computing():
+        with self.turn, self._computing():
             x = self._states(self._checked_tokens(ids), watch)
         if not np.isfinite(x).all():
             raise FormatError(

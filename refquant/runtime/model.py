@@ -1,5 +1,6 @@
 """A model that can run: weights, numbers and the forward pass of its family."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, get_args
@@ -49,7 +50,8 @@ class Model:
 
     `checkpoint` is where the weights came from; `weight_mode` says how they are held,
     `arithmetic_mode` how sums are rounded, and `crew` are the processes that compute, if they were
-    asked for.
+    asked for. Several threads may ask at once, each with a cache of its own; they take turns,
+    because the buffers in which weights become numbers are the model's.
     """
 
     architecture: Architecture
@@ -60,6 +62,7 @@ class Model:
     crew: Crew | None = field(default=None, repr=False)
     precision: Precision = "float32"
     cache_type: CacheType = "float32"
+    turn: "threading.RLock" = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
     def vocabulary(self) -> int:
@@ -128,11 +131,14 @@ class Model:
         start, is_exact = cache.length, self.arithmetic_mode == "exact"
         # What is not finite shows in the logits, and gets an error instead of a warning.
         with (
+            self.turn,
             np.errstate(over="ignore", invalid="ignore"),
             using(arithmetic_of(exact=is_exact, alone=alone and not is_exact)),
             rounding(self.precision),
         ):
             logits = self.network.forward(tokens, cache, rows=rows, watch=watch)
+            if self.crew is not None and not logits.flags.owndata:
+                logits = logits.copy()  # of memory that the workers write, and every fork shares
         if len(tokens) >= MANY_TOKENS:
             return_freed_memory()
         if not np.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():

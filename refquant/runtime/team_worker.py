@@ -33,7 +33,10 @@ from refquant.runtime.team_control import (
 if TYPE_CHECKING:
     from refquant.runtime.team import Team
 
-__all__ = ["live"]
+__all__ = ["HEARS", "live"]
+
+# The parent hears Ctrl-C, and ends the workers.
+HEARS: Final = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_DFL}
 
 LOOKS: Final = 512
 IDLE_SECONDS: Final = 0.5
@@ -41,23 +44,18 @@ NAP_MILLISECONDS: Final = 50
 
 
 def live(team: "Team", rank: int, ear: int, bells: list[int]) -> None:
-    """A worker's life; it ends by `os._exit`, so nothing of its parent's is flushed or closed."""
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends the workers
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for bell in bells:
-            os.close(bell)
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
-        limit_blas_threads(1)
-        gc.disable()  # it writes into every object, and pages that are written are copied
-        task = 0
-        with np.errstate(all="ignore"):
-            while (task := _next_task(team.control, task, WORDS * rank, ear)) != END:
-                _work(team, rank, task)
-    finally:
-        os._exit(0)
+    """A worker's life, until the task is to end."""
+    for bell in bells:
+        os.close(bell)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    limit_blas_threads(1)
+    gc.disable()  # it writes into every object, and pages that are written are copied
+    task = 0
+    with np.errstate(all="ignore"):
+        while (task := _next_task(team.control, task, WORDS * rank, ear)) != END:
+            _work(team, rank, task)
 
 
 def _work(team: "Team", rank: int, task: int) -> None:

@@ -9,13 +9,14 @@ computes with one thread of BLAS. Which process computes which tiles does not ma
 import os
 import platform
 import sys
+import weakref
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from refquant.errors import UsageError
-from refquant.runtime.blas import limit_blas_threads
+from refquant.runtime.blas import ONE_THREAD
 from refquant.runtime.gated import gated_tiles
 from refquant.runtime.linear import Matrix, Tiled, takes_bias, tiled, whole_product
 from refquant.runtime.ops import Floats
@@ -89,6 +90,7 @@ class Crew:
         self._matrices: list[Tiled] = []
         self._steps: list[int] = []
         self._team: Team | None = None
+        self._lift: weakref.finalize[[], Crew] | None = None
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -108,8 +110,10 @@ class Crew:
         return matrix if together is None else replace(matrix, gated=self.share(together))
 
     def start(self) -> None:
-        """Fork the other processes; from here on BLAS has one thread in each."""
-        limit_blas_threads(1)
+        """Fork the other processes; until the end BLAS has one thread in each."""
+        ONE_THREAD.take()
+        self._lift = weakref.finalize(self, ONE_THREAD.give_back)
+        self._lift.atexit = False
         if self.size > 1:
             self._team = Team(self._matrices, self.size, max(map(_most, self._matrices), default=0))
 
@@ -129,10 +133,12 @@ class Crew:
         return self._team.product(index, x)
 
     def close(self) -> None:
-        """End the other processes; products go on in this one."""
+        """End the other processes; products go on in this one, with BLAS's own threads."""
         if self._team is not None:
             self._team.close()
             self._team = None
+        if self._lift is not None:
+            self._lift()
 
 
 def _rows_at_once(matrix: Tiled) -> int:
