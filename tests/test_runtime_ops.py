@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from refquant.runtime import ops
+from refquant.runtime.arithmetic_mode import ARITHMETICS, arithmetic, primitives
 from refquant.runtime.attention import Sight, attend
 from refquant.runtime.rope import frequencies
 from tests.runtime_oracle import EXP_ULPS, U
@@ -20,6 +21,20 @@ def test_exp_is_as_accurate_as_the_bounds_assume():
     exact = np.exp(x.astype(np.float64))
     ulp = np.spacing(exact.astype(np.float32)).astype(np.float64)
     assert np.max(np.abs(np.exp(x) - exact) / ulp) <= EXP_ULPS
+
+
+@pytest.mark.parametrize("mode", ARITHMETICS)
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "erf"])
+def test_a_function_overwrites_every_place_of_its_argument(name, mode):
+    whole = np.linspace(0.25, 2, 24, dtype=np.float32).reshape(4, 6)
+    part = whole[1:, ::2].T
+    expected = part.copy()
+    with arithmetic(mode):
+        function = getattr(primitives(), name)
+        function(expected)
+        assert function(part) is part
+    assert np.array_equal(whole[1:, ::2].T, expected)
+    assert not np.array_equal(whole[1:, ::2], np.linspace(0.25, 2, 24).reshape(4, 6)[1:, ::2])
 
 
 def test_silu_at_the_ends_of_the_range():

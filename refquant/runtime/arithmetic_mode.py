@@ -124,7 +124,7 @@ def _tanh(x: Floats) -> Floats:  # f32[...] -> f32[...]
 
 
 def _erf(x: Floats) -> Floats:  # f32[...] -> f32[...]
-    x.reshape(-1)[:] = [math.erf(value) for value in x.ravel().tolist()]
+    x[...] = np.array([math.erf(value) for value in x.ravel().tolist()]).reshape(x.shape)
     return x
 
 
