@@ -33,6 +33,14 @@ def test_every_input_as_the_scalar_oracle_of_groups(bits, shift, dtype):
 
 
 @pytest.mark.parametrize("shift", ["real", "integer"])
+def test_a_group_beyond_float16_on_one_side_has_a_positive_nan_for_its_scale(shift):
+    x = np.repeat(np.float32([[70000], [-70000]]), 32, axis=1)
+    planes = refquant.quantize(x, f"quanto/qint4[group=32,shift={shift},dtype=f16]").planes
+    assert planes["scales"].view("<u2").reshape(-1).tolist() == [0x7E00, 0x7E00]
+    assert not planes["codes"].any()
+
+
+@pytest.mark.parametrize("shift", ["real", "integer"])
 @pytest.mark.parametrize("bits", [4, 2])
 def test_codes_stand_where_the_package_puts_them(bits, shift):
     x = np.random.default_rng(bits).normal(size=(6, 32)).astype(np.float32)
