@@ -78,7 +78,8 @@ def test_any_number_gives_the_same_bits(scheme, mode, arith):
 
 @pytest.mark.parametrize("arith", ["fast", "exact"])
 @pytest.mark.parametrize("tokens", [1, 10])
-def test_what_workers_bend_is_what_one_bends_afterwards(tokens, arith):
+def test_what_workers_bend_is_what_one_bends_afterwards(tokens, arith, monkeypatch):
+    monkeypatch.setattr(blocks, "FEW_ROWS", 0)
     model = load_model(checkpoint(), "u8", arith, workers=2)
     network = model.network.blocks[0].feed_forward
     x = np.random.default_rng(4).standard_normal((tokens, 64)).astype(np.float32)

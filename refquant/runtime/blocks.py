@@ -8,6 +8,7 @@ Letters of the shape comments: t tokens, d the model's width, k inputs and n out
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ __all__ = [
     "feed_forward",
     "normalize",
 ]
+
+# So few rows are bent by one process before several have heard of it.
+FEW_ROWS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,7 +173,7 @@ def feed_forward(x: Floats, w: FeedForward) -> Floats:  # f32[t, d], weights -> 
 def _gated(x: Floats, w: Gated) -> Floats:  # f32[t, d], weights -> f32[t, n]
     matrix = w.gate_up.matrix
     together = matrix.gated if isinstance(matrix, SharedMatrix) else None
-    if together is not None and w.gate_up.bias is None and not is_rounding():
+    if together is not None and len(x) > FEW_ROWS and w.gate_up.bias is None and not is_rounding():
         return linear(x, together)
     both = affine(x, w.gate_up)
     half = both.shape[1] // 2
