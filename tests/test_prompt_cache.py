@@ -54,6 +54,13 @@ def test_a_saved_cache_is_read_back_bit_for_bit(model, kind, tmp_path):
                 assert array.tobytes() == wanted[part].tobytes()
 
 
+def test_exact_arithmetic_takes_a_cache_however_weights_are_held(model, tmp_path):
+    tokens, path = [3, 1, 4, 1, 5, 9, 2, 6], tmp_path / "cache.rq"
+    saved_prompt(model, path, tokens)
+    packed = load_model(random_checkpoint(seed=2), "packed", "exact")
+    assert load_prompt_cache(path, packed, tokens, 20).length == 7
+
+
 @pytest.mark.parametrize("kind", ["float32", "int8"])
 def test_continuing_gives_the_same_tokens_and_logits(model, kind, tmp_path):
     model = replace(model, cache_type=kind)
@@ -94,6 +101,7 @@ def test_the_command_keeps_and_continues(capsys, tmp_path):
     ("arguments", "words"),
     [
         (("--arith", "exact"), "--arith 'fast', and this run has 'exact'"),
+        (("--weights", "float32"), "--weights 'auto', and this run has 'float32'"),
         (("--cache-type", "int8"), "--cache-type 'float32', and this run has 'int8'"),
         (("--precision", "bfloat16"), "another model"),
         (("--compute", "litert_symmetric"), "another model"),

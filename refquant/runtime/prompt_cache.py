@@ -39,6 +39,7 @@ _SCHEMES: Final[Mapping[CacheType, str]] = {
 _WORDS: Final = {
     "model": "the model",
     "arithmetic": "--arith",
+    "weights": "--weights",
     "precision": "--precision",
     "cache_type": "--cache-type",
 }
@@ -105,6 +106,8 @@ def _conditions(model: Model) -> dict[str, str]:
     return {
         "model": sha256(mp1.encode(identity)).hexdigest(),
         "arithmetic": model.arithmetic_mode,
+        # Exact arithmetic has the same bits however weights are held.
+        "weights": "any" if model.arithmetic_mode == "exact" else model.weight_mode,
         "precision": model.precision,
         "cache_type": model.cache_type,
     }
