@@ -147,6 +147,20 @@ def test_a_closed_pipe_ends_quietly(model):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_another_pipe_that_breaks_is_an_error(model):
+    """Only a closed stdout is the reader's wish; a broken pipe inside is told."""
+    code = (
+        "import refquant.library\n"
+        "def broken(*_): raise BrokenPipeError(32, 'Broken pipe')\n"
+        "refquant.library.resolve = broken\n"
+        "from refquant.cli import main\n"
+        "raise SystemExit(main(['inspect', 'x']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"refquant: Broken pipe\n"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_with_their_status(number, status):

@@ -6,6 +6,7 @@ limit, 70 a defect of refquant, 130 interrupted, 141 the reader of stdout went a
 """
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -25,10 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _dispatch(tokens)
         sys.stdout.flush()
         return status
-    except BrokenPipeError:
-        _silence(sys.stdout)
-        return 141
     except BaseException as error:
+        if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):
+            _silence(sys.stdout)
+            return 141
         if show_traceback and not isinstance(error, SystemExit):
             raise
         from refquant.cli.failures import report
@@ -71,6 +72,18 @@ def _prepare_streams() -> None:
 
 def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """Whether nobody will read what is written to a stream, as far as the system tells."""
+    if not hasattr(select, "poll"):
+        return True
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):
+        return False  # A stream without a file, such as a test's buffer.
+    return bool(poll.poll(0))
 
 
 def _silence(stream: TextIO) -> None:
