@@ -167,6 +167,29 @@ def test_a_template_has_bounds():
         ChatTemplate("{% for a in range(99) %}a{% endfor %}", characters=50).text([("user", "a")])
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{{ messages[0].content | tojson }}", '"\u00e9 <b>"'),
+        ("{{ messages | tojson(true, indent=1) }}",
+         '[\n {\n  "role": "user",\n  "content": "\\u00e9 <b>"\n }\n]'),
+        ("{% generation %}{{ messages[0].content }}{% endgeneration %}!", "\u00e9 <b>!"),
+        ("{% set a = 1 %}{% generation %}{% set a = 2 %}{% endgeneration %}{{ a }}", "1"),
+        ("{{ tools is none and documents is none }}", "True"),
+        ("{{ bos_token is defined }} {{ eos_token is defined }}", "True False"),
+        ("{{ strftime_now('%%') }}{{ strftime_now('%Y') | length }}", "%4"),
+    ],
+)  # fmt: skip
+def test_a_template_finds_what_transformers_gives_it(source, text):
+    assert ChatTemplate(source, "<s>").text([("user", "\u00e9 <b>")]) == text
+
+
+def test_strings_taken_from_a_template_say_no_date():
+    date = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}2024{% endif %}"
+    assert derived(date + CHATML).turns.start == "2024"
+    assert "strftime_now" in derived("{{ strftime_now('%Y') }}" + CHATML).reason
+
+
 def test_a_checkpoint_gets_the_strings_of_its_template():
     checkpoint = random_checkpoint(tokenizer=byte_level(), vocabulary=258)
     assert with_chat(checkpoint) == (checkpoint, "")

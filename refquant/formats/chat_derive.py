@@ -48,6 +48,7 @@ class Derived(NamedTuple):
 
 def derive_chat(template: ChatTemplate) -> Derived:
     """The strings that say what the template says, checked against it on several conversations."""
+    template = replace(template, clock=False)
     try:
         found = template.texts(_PROBES)
         derived = _taken_apart([one.get("text") for one in found], template.bos)

@@ -33,13 +33,18 @@ def can_render() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
-    """A template and the texts of the tokens around a text, which templates write themselves."""
+    """A template and the texts of the tokens around a text, which templates write themselves.
+
+    With a `clock`, a template that asks for the date is told; strings that were taken from it then
+    would say that date for ever.
+    """
 
     source: str
     bos: str = ""
     eos: str = ""
     seconds: int = SECONDS
     characters: int = CHARACTERS
+    clock: bool = True
 
     def text(self, messages: Sequence[Message]) -> str:
         """The text of a conversation, up to where the model answers.
@@ -62,6 +67,7 @@ class ChatTemplate:
             "template": self.source,
             "bos": self.bos,
             "eos": self.eos,
+            "clock": self.clock,
             "seconds": self.seconds,
             "limit": self.characters,
             "wanted": [
