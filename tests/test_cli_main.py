@@ -183,3 +183,23 @@ def test_text_that_the_locale_cannot_spell_is_escaped(model):
 
 def test_python_dash_m_is_the_command():
     assert spawn("--version").stdout == spawn("--version").stdout != b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the shell is POSIX's")
+@pytest.mark.parametrize(
+    ("closed", "words", "status", "told"),
+    [
+        (">&-", "schemes --json", 2, b"refquant: stdout is closed"),
+        (">&-", "run demo -p It -n 1", 2, b"refquant: stdout is closed"),
+        (">&-", "convert demo small.rq --quiet", 0, b""),
+        ("2>&-", "run demo -p It -n 1 --stats", 0, b""),
+        ("<&-", "run demo -p - -n 1", 2, b"the prompt has no tokens"),
+    ],
+)
+def test_a_stream_that_was_closed_before(tmp_path, closed, words, status, told):
+    script = f'exec "$0" -m refquant {words} {closed}'
+    command = ["sh", "-c", script, sys.executable]
+    found = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path)
+    assert found.returncode == status
+    assert told in found.stderr
+    assert found.stderr.count(b"\n") == bool(told)

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn, TextIO
 
+from refquant.cli.streams import replace_closed
+
 __all__ = ["main"]
 
 
@@ -21,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     show_traceback, tokens = _take_flag(tokens, "--traceback")
+    replace_closed()
     _prepare_streams()
     try:
         status = _dispatch(tokens)
