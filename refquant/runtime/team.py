@@ -10,7 +10,7 @@ computed is the same bits twice.
 A worker that was interrupted long ago may still read and write, so tasks have places in memory of
 their own, and a new task takes one that no worker is busy with. Results stay where they are: a
 place is free again when nobody holds an array in it any more. Only where a worker is late, so that
-it may still write, they are copied.
+it may still write, they are copied (docs/decisions.md, 31, says when that is sound).
 
 Words are written and read in order on x86-64, but for one case: a process's write may come after
 its next read. Where that matters, at the beginning of a task on both sides, stands a fence.
