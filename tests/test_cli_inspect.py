@@ -1,12 +1,14 @@
 """`refquant inspect`: files of every kind, also those that cannot run or are damaged."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from refquant.formats import open_checkpoint
-from refquant.formats.rq import tensors_digest
+from refquant.formats.chat import ChatTurns
+from refquant.formats.rq import tensors_digest, write_checkpoint
 from refquant.tensor import quantize
 from tests import gguf_bytes, safetensors_bytes
 from tests.command_line import call, small_model
@@ -55,6 +57,22 @@ def test_an_rq_file_in_json(capsys, model):
     )  # fmt: skip
     assert row["bytes"] == 4 * row["weights"]
     assert found["metadata"]["labels"] == ["float/f32"]
+
+
+def test_a_chat_is_shown(capsys, tmp_path, model):
+    turns = {"user": ("U:", "\n"), "assistant": ("A:", "\n")}
+    path = tmp_path / "chat.rq"
+    write_checkpoint(path, replace(open_checkpoint(model), chat=ChatTurns(turns, "S", "A:")))
+    assert call(capsys, "inspect", model, "--json").json["chat"] is None
+    assert call(capsys, "inspect", path, "--json").json["chat"] == {
+        "turns": {role: list(strings) for role, strings in turns.items()},
+        "start": "S",
+        "prompt": "A:",
+    }
+    shown = call(capsys, "inspect", path, "--metadata").out.splitlines()
+    assert [line.split() for line in shown if line.startswith("chat ")] == [
+        ["chat", "assistant,", "user"]
+    ]
 
 
 def test_the_page_of_an_rq_file(capsys, model):

@@ -104,6 +104,16 @@ def test_numbers_that_cannot_be_meant(words, message, model, capsys):
     assert message in found.err
 
 
+def test_the_time_of_a_block_belongs_to_its_tokens(model, capsys):
+    found = call(capsys, "run", model, "-p", "It is", "-n", 12, "--json").json["stats"]
+    assert found["prompt_tokens_per_second"] is None
+    assert found["tokens_per_second"] <= found["tokens"] / found["first_token_seconds"]
+    told = call(capsys, "run", model, "-p", "It is", "-n", 12, "--stats")
+    assert told.status == 0
+    (prompt,) = (line for line in told.err.splitlines() if line.startswith("prompt"))
+    assert "tokens/s" not in prompt
+
+
 def test_there_is_no_trace_of_passes(model, capsys, tmp_path):
     path = tmp_path / "states.npz"
     found = call(capsys, "run", model, "-p", "It is", "--trace", path)

@@ -206,6 +206,21 @@ def test_bytes_that_are_no_text_are_refused(capsys, option):
     assert "not Unicode: its character 0" in found.err
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--json", "--echo"], "--echo does not go with --json"),
+        (["--workers", 300], "workers is 300, expected at most"),
+        (["--workers", 100000], "workers is 100000, expected at most"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(capsys, monkeypatch, options, message):
+    monkeypatch.setattr("refquant.runtime.workers.usable_processors", lambda: 2)
+    found = call(capsys, "run", "demo", "-p", "It", "-n", 1, *options)
+    assert (found.status, found.out) == (2, "")
+    assert message in found.err
+
+
 @pytest.mark.parametrize("count", [10**12, 2**63 - 1, 10**20])
 def test_more_tokens_than_any_machine_holds(capsys, count):
     found = call(capsys, "run", "demo", "-p", "It", "-n", count)

@@ -64,6 +64,7 @@ def test_a_file_is_computed_as_its_recipe_says(made, capsys):
     )
     assert own["logprobs"] != plain["logprobs"]
     assert own["tokens"] == plain["tokens"]
+    assert (own["compute"], plain["compute"]) == ("litert_symmetric", "weight-only")
 
 
 def test_a_copy_keeps_contracts_and_another_recipe_replaces_them(made, tmp_path, capsys):

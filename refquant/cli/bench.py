@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from refquant.cli.computing import compute_of
 from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
 from refquant.cli.processes import Workers, choose_workers, one_thread_each
 from refquant.cli.progress import status
@@ -96,7 +97,7 @@ def bench(
         "model": model,
         "weights": weights,
         "arith": arith,
-        "compute": compute,
+        "compute": compute_of(loaded, compute),
         "workers": None if loaded.crew is None else loaded.crew.size,
         "load_seconds": load_seconds,
         "prompt_tokens": prompt_tokens,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from refquant.formats import Checkpoint
     from refquant.runtime import Model
 
-__all__ = ["CacheTypes", "Computing", "Precisions", "loaded"]
+__all__ = ["CacheTypes", "Computing", "Precisions", "compute_of", "loaded"]
 
 Precisions = Annotated[
     Literal["float32", "float16", "bfloat16"] | None,
@@ -84,3 +84,13 @@ def loaded(checkpoint: "Checkpoint", computing: Computing) -> "Model":
         precision=computing.precision,
         cache_type=computing.cache_type,
     )
+
+
+def compute_of(model: "Model", asked: str | None) -> str | None:
+    """What was asked for, or the contracts of the file; None where it has none."""
+    from refquant.formats.compute import compute_contracts
+
+    if asked is not None:
+        return asked
+    contracts = compute_contracts(model.checkpoint.extensions, model.checkpoint.tensors)
+    return ", ".join(sorted({one.name for one in contracts.values()})) or None

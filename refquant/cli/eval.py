@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from refquant.cli.computing import CacheTypes, Precisions
+from refquant.cli.computing import CacheTypes, Precisions, compute_of
 from refquant.cli.output import emit_json, print_pairs
 from refquant.cli.progress import status
 from refquant.errors import UsageError
@@ -77,7 +77,7 @@ def eval(  # noqa: A001  # the function is named like its command, and eval() is
     loaded, tokenizer, bos = _loaded(model, asked)
     ids = tokenizer.encode(content, add_bos=False)
     facts: dict[str, Any] = {"model": model, "text_sha256": sha256(content.encode()).hexdigest()}
-    facts |= {"compute": asked.compute, "precision": loaded.precision}
+    facts |= {"compute": compute_of(loaded, asked.compute), "precision": loaded.precision}
     facts |= {"cache_type": loaded.cache_type}
     if reference is None:
         with status(f"reading {len(ids)} tokens"):

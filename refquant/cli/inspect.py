@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from refquant.cli.inspect_compute import contract_counts, matrix_contracts, precision_of
-from refquant.cli.inspect_text import by_scheme, print_metadata, print_summary, print_tensors
+from refquant.cli.inspect_text import (
+    by_scheme,
+    chat_facts,
+    print_metadata,
+    print_summary,
+    print_tensors,
+)
 from refquant.cli.output import emit_json
 from refquant.cli.progress import status
 
@@ -87,6 +93,7 @@ def _facts(
         if found.family
         else None,
         "tokenizer": found.tokenizer or None,
+        "chat": chat_facts(found),
         "tensor_count": len(found.tensors),
         "weights": sum(one.weights for one in found.tensors),
         "schemes": by_scheme(found.tensors),

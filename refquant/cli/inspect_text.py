@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from refquant.cli.summary import Summary, TensorFacts
     from refquant.formats.compute import MatrixContract
 
-__all__ = ["by_scheme", "print_metadata", "print_summary", "print_tensors"]
+__all__ = ["by_scheme", "chat_facts", "print_metadata", "print_summary", "print_tensors"]
 
 _SHOWN_ELEMENTS = 8
 _SHOWN_CHARACTERS = 200
@@ -34,6 +34,7 @@ def print_summary(found: "Summary", tensors_digest: str | None) -> None:
             ("file", f"{found.path}: {found.kind}, {format_bytes(found.nbytes)}"),
             ("architecture", _architecture(found)),
             ("tokenizer", found.tokenizer or None),
+            ("chat", ", ".join(sorted(chat["turns"])) if (chat := chat_facts(found)) else None),
             ("weights", f"{format_count(weights)} in {len(found.tensors)} tensors{bits}"),
             *(("shard", f"{name}, {format_bytes(size)}, root {root}")
               for name, (size, root) in found.shards.items()),
@@ -53,6 +54,15 @@ def print_summary(found: "Summary", tensors_digest: str | None) -> None:
     if found.tensors:
         print()
         _print_schemes(found.tensors)
+
+
+def chat_facts(found: "Summary") -> dict[str, Any] | None:
+    """The strings around the messages of a conversation, by who speaks; None: there are none."""
+    chat = None if found.checkpoint is None else found.checkpoint.chat
+    if chat is None:
+        return None
+    turns = {role: list(strings) for role, strings in sorted(chat.turns.items())}
+    return {"turns": turns, "start": chat.start, "prompt": chat.prompt}
 
 
 def _architecture(found: "Summary") -> str | None:

@@ -13,21 +13,21 @@ from cyclopts import Parameter
 
 from refquant.cli.chat import Chatting, converse, spelling
 from refquant.cli.checked import checked_meanwhile
-from refquant.cli.computing import Computing, loaded
+from refquant.cli.computing import Computing, compute_of, loaded
 from refquant.cli.mask_options import diffusion_options
-from refquant.cli.output import emit_json, format_bytes, peak_memory, print_pairs
+from refquant.cli.output import emit_json
 from refquant.cli.processes import one_thread_each
 from refquant.cli.progress import status
 from refquant.cli.prompt_cache import check_writing, opened_cache, saved
 from refquant.cli.prompts import answer_all, read_prompts
+from refquant.cli.run_stats import Begun, print_stats, stats
 from refquant.cli.sampling_options import Sampling
 from refquant.cli.writing import Writing, writing_of
 from refquant.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from refquant.formats import Checkpoint
-    from refquant.runtime import Generation, Model
-    from refquant.runtime.cache import Cache
+    from refquant.runtime import Generation
     from refquant.runtime.trace import Trace
 
 __all__ = ["run"]
@@ -106,6 +106,8 @@ def run(
     shown, chosen = printing or Printing(), computing or Computing()
     if sampling is not None and sampling.logprobs and not (shown.json or prompts):
         raise UsageError("--logprobs goes with --json")
+    if shown.json and shown.echo:
+        raise UsageError("--echo does not go with --json, which tells the prompt in any case")
     if chosen.trace is not None:
         check_ending(chosen.trace)
     trace = Trace()
@@ -131,8 +133,12 @@ def run(
         begun = _begin(path, text, chosen, writing, trace)
     begun.load_seconds = time.perf_counter() - began
     if shown.json:
-        held = {"weights": chosen.weights, "arith": chosen.arith, "compute": chosen.compute}
-        held |= {"precision": begun.model.precision, "cache_type": begun.model.cache_type}
+        held: dict[str, Any] = {"weights": chosen.weights, "arith": chosen.arith}
+        held |= {
+            "compute": compute_of(begun.model, chosen.compute),
+            "precision": begun.model.precision,
+        }
+        held |= {"cache_type": begun.model.cache_type}
         written = _report(begun, {"model": model, **held, "prompt": text, "prompt_ids": begun.ids})
     else:
         written = _stream(begun.generation, text if shown.echo else "")
@@ -140,20 +146,8 @@ def run(
         trace.write(chosen.trace)
     saved(chosen, begun.model, begun.cache, [*begun.ids, *written])
     if shown.stats:
-        _print_stats(begun)
+        print_stats(begun)
     return 0
-
-
-@dataclass(slots=True)
-class _Begun:
-    """A text that is about to be written; `cached` positions of it came from a file."""
-
-    ids: list[int]
-    generation: "Generation"
-    model: "Model"
-    cache: "Cache | None"
-    cached: int
-    load_seconds: float = 0.0
 
 
 @contextmanager
@@ -260,7 +254,7 @@ def _read_prompt(prompt: str | None, file: Path | None) -> str:
 
 def _begin(
     path: Path | str, text: str, computing: Computing, writing: Writing, trace: "Trace"
-) -> _Begun:
+) -> Begun:
     """Open the model and check the request; nothing has been computed yet."""
     from refquant.runtime import Tokenizer, generate
     from refquant.runtime.decoder import watch_nothing
@@ -279,7 +273,7 @@ def _begin(
     generation = generate(
         model, ids, chosen, tokenizer=tokenizer, diffusion=diffusion, watch=watch, cache=cache
     )
-    return _Begun(ids, generation, model, cache, cached)
+    return Begun(ids, generation, model, cache, cached)
 
 
 @contextmanager
@@ -318,7 +312,7 @@ def _write(text: str, *, guarded: bool) -> None:
         sys.stdout.flush()
 
 
-def _report(begun: _Begun, facts: dict[str, Any]) -> list[int]:
+def _report(begun: Begun, facts: dict[str, Any]) -> list[int]:
     steps = list(begun.generation)
     ids = [step.token for step in steps]
     told = [step.logprob for step in steps if step.logprob is not None]
@@ -332,61 +326,7 @@ def _report(begun: _Begun, facts: dict[str, Any]) -> list[int]:
             "tokens": ids,
             **logprobs,
             "finish": begun.generation.finish,
-            "stats": _stats(begun),
+            "stats": stats(begun),
         },
     )
     return ids
-
-
-def _stats(begun: _Begun) -> dict[str, Any]:
-    from refquant.runtime.held import held
-
-    timings, cache = begun.generation.timings, begun.cache
-    return {
-        "load_seconds": begun.load_seconds,
-        "weight_bytes": held(begun.model).nbytes,
-        "cache_bytes": None if cache is None else cache.nbytes,
-        "cache_positions": None if cache is None else cache.length,
-        "cached_tokens": begun.cached,
-        "prompt_tokens": timings.prompt_tokens,
-        "prompt_tokens_per_second": timings.prefill_tokens_per_second,
-        "first_token_seconds": timings.first_token_seconds,
-        "tokens": timings.tokens,
-        "tokens_per_second": timings.tokens_per_second,
-        "peak_memory_bytes": peak_memory(),
-        **_guessing(begun.generation),
-    }
-
-
-def _guessing(generation: "Generation") -> dict[str, int]:
-    if generation.guesses is None:
-        return {}
-    guessed, right = generation.guesses
-    return {"guessed_tokens": guessed, "right_guesses": right}
-
-
-def _print_stats(begun: _Begun) -> None:
-    found = _stats(begun)
-    memory = found["peak_memory_bytes"]
-    reading = f", {found['prompt_tokens_per_second']:.1f} tokens/s"
-    speed = f", {found['tokens_per_second']:.1f} tokens/s" if found["tokens"] > 1 else ""
-    cache, finish = None, begun.generation.finish
-    tried = begun.generation.guesses
-    guessed = None if tried is None else f"{tried[0]} tokens, {tried[1]} of them rightly"
-    if begun.cache is not None:
-        positions = f"{found['cache_positions']} positions as {begun.model.cache_type}"
-        cache = f"{format_bytes(found['cache_bytes'])}, {positions}"
-    print_pairs(
-        [
-            ("loading", f"{found['load_seconds']:.2f} s"),
-            ("prompt", f"{found['prompt_tokens']} tokens{reading}"),
-            ("first token", f"after {found['first_token_seconds']:.3f} s"),
-            ("written", f"{found['tokens']} tokens{speed}, ended by {finish}"),
-            ("guessed", guessed),
-            ("from file", f"{begun.cached} tokens" if begun.cached else None),
-            ("weights", format_bytes(found["weight_bytes"])),
-            ("cache", cache),
-            ("peak memory", None if memory is None else format_bytes(memory)),
-        ],
-        file=sys.stderr,
-    )  # fmt: skip

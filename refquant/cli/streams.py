@@ -28,5 +28,5 @@ def replace_closed() -> None:
     for name, mode in (("stdin", "r"), ("stdout", ""), ("stderr", "w")):
         if getattr(sys, name) is None:
             number = os.open(os.devnull, os.O_RDWR)
-            stream = open(number, mode, encoding="utf-8") if mode else _ClosedOutput()  # noqa: SIM115
+            stream = os.fdopen(number, mode, encoding="utf-8") if mode else _ClosedOutput()
             setattr(sys, name, stream)

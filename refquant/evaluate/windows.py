@@ -33,6 +33,8 @@ def windows_of(
         )
     if not 4 <= window <= model.context:
         raise UsageError(f"a window of {window} tokens; expected 4 to {model.context}")
+    if windows is not None and windows < 1:
+        raise UsageError(f"windows is {windows}, expected 1 or more")
     available = len(tokens) // window
     count = available if windows is None else min(windows, available)
     if count < 1:

@@ -71,10 +71,17 @@ class Timings:
     prefill_seconds: float = 0.0
     first_token_seconds: float = 0.0
     decode_seconds: float = 0.0
+    in_blocks: bool = False
 
     @property
     def tokens_per_second(self) -> float:
-        """Speed of writing after the first token, which belongs to the prompt's pass."""
+        """Speed of writing after the first token, which belongs to the prompt's pass.
+
+        Of tokens that come in blocks the first one's time is the whole block's, and counts.
+        """
+        if self.in_blocks:
+            spent = self.first_token_seconds + self.decode_seconds
+            return self.tokens / spent if spent > 0.0 else 0.0
         return (self.tokens - 1) / self.decode_seconds if self.decode_seconds > 0.0 else 0.0
 
     @property
@@ -142,7 +149,7 @@ class Generation(Iterator[Step]):
                 f"a cache of {known} positions is no beginning of a prompt of {len(prompt)} tokens"
             )
         self.finish: Finish = ""
-        self.timings = Timings(prompt_tokens=len(prompt) - known)
+        self.timings = Timings(len(prompt) - known, in_blocks=model.fills_masks)
         self._options = options
         self._writer: Writer
         self._speculator: Speculator | None = None

@@ -24,6 +24,8 @@ from refquant.runtime.team import Team
 
 __all__ = ["Crew", "SharedMatrix", "usable_processors", "why_alone"]
 
+# Each is a process with memory of its own; nobody has use for more of them than of processors.
+MOST_PROCESSES: Final = 64
 # Rows of x that are multiplied at once; a longer prompt goes in pieces.
 MOST_ROWS: Final = 512
 # Numbers that come out of one product at once: 64 MB.
@@ -84,6 +86,12 @@ class Crew:
     def __init__(self, size: int) -> None:
         if size < 1:
             raise UsageError(f"workers is {size}, expected 1 or more")
+        most = max(MOST_PROCESSES, usable_processors())
+        if size > most:
+            raise UsageError(
+                f"workers is {size}, expected at most {most}; more than the {usable_processors()} "
+                "processors here make nothing quicker"
+            )
         if size > 1 and (reason := why_alone()):
             raise UsageError(f"workers is {size}: {reason}")
         self.size = size
