@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -14,6 +14,7 @@ from tokenizers import models as library
 from conformance.generators.agreement import agree
 from conformance.generators.writer import PackWriter, Values
 from conformance.oracle import bpe
+from conformance.plain_model import model_of
 from refquant.architectures import FAMILIES, Architecture
 from refquant.errors import ConformanceError
 from refquant.formats import open_checkpoint
@@ -48,6 +49,7 @@ FIELDS = {
     "tied_embeddings": True,
 }
 TOKENS = (1, 7, 7, 39, 0, 12)
+OTHER_TOKENS = (39, 1, 0, 7, 22, 22, 22, 5, 31)
 TEXTS = {
     "empty": "",
     "plain": "the thing",
@@ -119,38 +121,45 @@ def _tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def modelled(writer: PackWriter) -> None:
-    """Logits and the state behind each layer, in exact arithmetic, for each scheme."""
-    for label, scheme in SCHEMES.items():
+def modelled(writer: PackWriter, tokens: Sequence[int], also: str = "", *labels: str) -> None:
+    """Logits and the state behind each layer, in exact arithmetic, for models by their labels."""
+    for label in labels or SCHEMES:
         path = f"files/model/llama-{label}.rq"
         raw = FILES[path]()
-        states = _states(raw)
+        states = _states(raw, tokens)
         params = {"file": path, "sha256": sha256(raw).hexdigest()}
         writer.add(
-            f"model.llama.{label}",
+            f"model.llama.{label}{also}",
             "model",
             params,
-            {"tokens": np.array(TOKENS, np.int64)},
+            {"tokens": np.array(tokens, np.int64)},
             states,
             features=["model.exact"],
-            why=f"two layers with {scheme} weights, every sum and function rounded once",
+            why=f"two layers with {SCHEMES[label]} weights, every sum and function rounded once",
         )
 
 
-def _states(raw: bytes) -> dict[str, Values]:
-    """What a model computes, all tokens together; one by one and packed give the same bits."""
+def _states(raw: bytes, tokens: Sequence[int]) -> dict[str, Values]:
+    """What a model computes, all tokens together, as the plain model in `conformance.oracle` does.
+
+    One by one, and with packed weights, the logits are the same bits.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.rq"
         path.write_bytes(raw)
         model = load_model(open_checkpoint(path), arithmetic_mode="exact")
         trace = Trace()
-        logits = model.forward(TOKENS, model.new_cache(16), watch=trace.watch)
+        logits = model.forward(tokens, model.new_cache(16), watch=trace.watch)
         packed = load_model(open_checkpoint(path), "packed", "exact")
         cache = packed.new_cache(16)
-        apart = np.concatenate([packed.forward([one], cache) for one in TOKENS])
+        apart = np.concatenate([packed.forward([one], cache) for one in tokens])
+        expected = model_of(path).states(tokens)
     if apart.tobytes() != logits.tobytes():
         raise ConformanceError("tokens one by one give other logits than together")
-    return {**trace.states, "logits": logits}
+    states = {**trace.states, "logits": logits}
+    for place, rows in states.items():
+        agree(np.ravel(rows).tolist(), [one for row in expected[place] for one in row], place)
+    return states
 
 
 def tokenized(writer: PackWriter, *, times: int) -> None:
@@ -186,7 +195,14 @@ FILES: dict[str, Callable[[], bytes]] = {
 """Files that the cases name, and what makes them."""
 
 PACKS: dict[str, tuple[str, Callable[[PackWriter], None]]] = {
-    "model/llama": ("a llama of two layers, with the state behind each", modelled),
+    "model/llama": (
+        "a llama of two layers, with the state behind each",
+        lambda writer: modelled(writer, TOKENS),
+    ),
+    "model/longer": (
+        "a longer text through two of its files",
+        lambda writer: modelled(writer, OTHER_TOKENS, ".longer", "f32", "mxfp4"),
+    ),
     "tokenizer/once": ("texts to ids and back", lambda writer: tokenized(writer, times=1)),
     "tokenizer/twice": ("longer texts likewise", lambda writer: tokenized(writer, times=2)),
 }
