@@ -98,9 +98,12 @@ def test_the_command_prints_the_figure_with_its_protocol(capsys):
     assert "1 windows of 64 tokens" in shown.out
 
 
-def test_a_text_that_is_not_there_is_a_usage_error(capsys, tmp_path):
+def test_no_windows_are_a_usage_error(capsys):
     done = call(capsys, "eval", "demo", "--windows", "0")
     assert (done.status, "windows is 0, expected 1 or more" in done.err) == (2, True)
+
+
+def test_a_text_that_is_not_there_is_a_usage_error(capsys, tmp_path):
     done = call(capsys, "eval", "demo", "--text", tmp_path / "none.txt")
     assert done.status == 2
     assert "none.txt" in done.err
