@@ -11,7 +11,7 @@ import pytest
 
 from refquant.conformance import exchange, run_folder
 from refquant.conformance.line_engine import LineEngine
-from refquant.conformance.replies import Hello, Limits
+from refquant.conformance.replies import Hello, Limits, Reply
 from refquant.conformance.results import read_report
 from refquant.conformance.runner import Options, run
 from refquant.conformance.selection import select
@@ -237,8 +237,8 @@ def test_a_control_without_an_answer_says_nothing_about_the_runner(monkeypatch):
     own = {id(case) for pack in found.packs for case in pack.cases}
 
     def losing(state, pack, case):
-        result = asked(state, pack, case)
-        return result if id(case) in own else msgspec.structs.replace(result, result="crash")
+        answer = asked(state, pack, case)
+        return answer if id(case) in own else answer._replace(reply=Reply("crash"))
 
     monkeypatch.setattr(runner, "_asked", losing)
     report = outcome(LineEngine(REFERENCE, Limits()), found)

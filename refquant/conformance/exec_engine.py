@@ -3,7 +3,7 @@
 import shlex
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,24 +43,25 @@ class ExecEngine:
         name = Path(shlex.split(self.command)[0]).name
         return Hello(name, features=self.features or ("*",), declared=bool(self.features))
 
-    def run(self, request: "Request") -> Reply:
+    def run(self, request: "Request", meanwhile: Callable[[], None]) -> Reply:
         """Write `case.txt` to a folder of its own and run the command."""
         self.starts += 1
         with tempfile.TemporaryDirectory(
             prefix="case-", dir=request.folder, ignore_cleanup_errors=True
         ) as folder:
-            return self._run_in(Path(folder), request)
+            return self._run_in(Path(folder), request, meanwhile)
 
     def close(self) -> None:
         """Nothing: every case has ended its process."""
 
-    def _run_in(self, folder: Path, request: "Request") -> Reply:
+    def _run_in(self, folder: Path, request: "Request", meanwhile: Callable[[], None]) -> Reply:
         for one in request.inputs:
             whole = Path(one["path"]).read_bytes()
             (folder / _file_of(one["name"])).write_bytes(whole[one["off"] :][: one["len"]])
         (folder / "case.txt").write_text(case_text(request), "utf-8")
         child = Child(self.command.replace("{dir}", shlex.quote(str(folder))), self.limits)
         try:
+            meanwhile()
             return self._watch(child, request.seconds)
         finally:
             child.kill()

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from refquant.conformance.child import Child
@@ -59,12 +59,13 @@ class LineEngine:
             raise ConformanceError(f"engine {self.command!r}: {hello}")
         return hello
 
-    def run(self, request: "Request") -> Reply:
+    def run(self, request: "Request", meanwhile: Callable[[], None]) -> Reply:
         """Ask for one case. After anything but an answer a new process is started for the next."""
         if self._child is None:
             self.start()
         self._number += 1
-        return self._ask(request.message(self._number), request.seconds, self._number)
+        message = request.message(self._number)
+        return self._ask(message, request.seconds, self._number, meanwhile)
 
     def close(self) -> None:
         """Say goodbye, and end the process however it takes it."""
@@ -81,7 +82,13 @@ class LineEngine:
             self._child.kill()
             self._child, self._met = None, False
 
-    def _ask(self, message: Mapping[str, Any], seconds: float, number: int | None) -> Reply:
+    def _ask(
+        self,
+        message: Mapping[str, Any],
+        seconds: float,
+        number: int | None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Reply:
         child = self._child
         if child is None:
             return Reply("crash", detail="no process")
@@ -90,6 +97,7 @@ class LineEngine:
             return self._failed("protocol-error", extra)
         if not child.write(json.dumps(message).encode() + b"\n", deadline):
             return self._ended("it does not read its input")
+        meanwhile()
         budget, said = self.limits.log_bytes, b""
         while budget > 0:
             line = child.line(deadline)

@@ -1,14 +1,14 @@
 """A run: the cases an engine says it can do, in a seeded order, with controls among them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from refquant.conformance.evidence import Controls, Options, applies, report_of, shuffled
-from refquant.conformance.exchange import Exchange, Request
+from refquant.conformance.exchange import Exchange, Request, Written
 from refquant.conformance.judge import judge, result_of
 from refquant.conformance.packs import Case, Pack
 from refquant.conformance.replies import Hello, Reply
@@ -38,11 +38,21 @@ class Engine(Protocol):
     def start(self) -> Hello:
         """Start, or start again, and be introduced."""
 
-    def run(self, request: Request) -> Reply:
-        """One case."""
+    def run(self, request: Request, meanwhile: Callable[[], None]) -> Reply:
+        """One case; `meanwhile` is called once the engine has something to do."""
 
     def close(self) -> None:
         """The end."""
+
+
+class _Answer(NamedTuple):
+    """What came back for a case, its outputs read."""
+
+    pack: Pack
+    case: Case
+    reply: Reply
+    written: Written
+    microseconds: int
 
 
 @dataclass(slots=True)
@@ -53,6 +63,18 @@ class _Run:
     options: Options
     silent: int = 0
     earlier: dict[str, str] = field(default_factory=dict)
+    found: dict[str, CaseResult] = field(default_factory=dict)
+    waiting: _Answer | None = None
+    """An answer that is judged while the engine is busy with the next case."""
+
+    def judge_waiting(self) -> None:
+        answer, self.waiting = self.waiting, None
+        if answer is not None:
+            self.settle(_judged(self, answer))
+
+    def settle(self, result: CaseResult) -> None:
+        self.found[result.id] = result
+        self.options.tell(result)
 
 
 def run(engine: Engine, packs: Sequence[Pack], options: Options) -> Report:
@@ -63,20 +85,39 @@ def run(engine: Engine, packs: Sequence[Pack], options: Options) -> Report:
         try:
             hello = engine.start()
             state = _Run(engine, hello, Exchange(folder, options.root, options.seed), options)
-            found = {}
             for pack, case in shuffled(cases, options.seed):
-                found[case.id] = _case(state, pack, case)
-                options.tell(found[case.id])
-            passed = [pc for pc in cases if found[pc[1].id].result == "pass"]
+                _put(state, pack, case)
+            state.judge_waiting()
+            passed = [pc for pc in cases if state.found[pc[1].id].result == "pass"]
             controls = _controlled(state, passed)
         finally:
             engine.close()
-    in_order = [found[case.id] for _, case in cases]
+    in_order = [state.found[case.id] for _, case in cases]
     seconds, who = int(time.monotonic() - began), (hello, engine.option)
     return report_of(options, who, in_order, controls, seconds=seconds, starts=engine.starts)
 
 
-def _case(state: _Run, pack: Pack, case: Case) -> CaseResult:
+def _put(state: _Run, pack: Pack, case: Case) -> None:
+    """One case, unless nobody asks it; an answer is left waiting to be judged."""
+    unasked = _unasked(state, pack, case)
+    if unasked is not None:
+        state.judge_waiting()
+        state.settle(unasked)
+        return
+    answer = _asked(state, pack, case)
+    if answer.reply.kind == "answer":
+        state.silent, state.waiting = 0, answer
+        return
+    state.judge_waiting()
+    result = _judged(state, answer)
+    if result.result in ("crash", "timeout"):
+        state.silent += 1
+        if state.silent == 1:
+            result = _asked_alone(state, pack, case, result)
+    state.settle(result)
+
+
+def _unasked(state: _Run, pack: Pack, case: Case) -> CaseResult | None:
     waiver = skipped(state.options.waivers, case.id)
     if waiver is not None:
         return msgspec.structs.replace(result_of(pack, case, "waived"), link=waiver.link)
@@ -85,27 +126,25 @@ def _case(state: _Run, pack: Pack, case: Case) -> CaseResult:
     if state.silent >= PATIENCE:
         detail = f"{PATIENCE} cases in a row got no answer"
         return result_of(pack, case, "not-run", detail=detail)
-    result = _asked(state, pack, case)
-    if result.result in ("crash", "timeout"):
-        state.silent += 1
-        if state.silent == 1:
-            result = _asked_alone(state, pack, case, result)
-    elif result.result != "protocol-error":
-        state.silent = 0
-    return result
+    return None
 
 
-def _asked(state: _Run, pack: Pack, case: Case) -> CaseResult:
+def _asked(state: _Run, pack: Pack, case: Case) -> _Answer:
     limits = state.options.limits
     seconds = limits.hostile_seconds if case.op == HOSTILE else limits.seconds
     request = state.exchange.prepare(pack, case, seconds * limits.patience)
     began = time.perf_counter_ns()
     try:
-        reply = state.engine.run(request)
+        reply = state.engine.run(request, state.judge_waiting)
     except ConformanceError as error:
         reply = Reply("crash", detail=str(error))
     taken = (time.perf_counter_ns() - began) // 1000
-    result = judge(pack, case, reply, state.exchange.collect(case), state.hello)
+    return _Answer(pack, case, reply, state.exchange.collect(case), taken)
+
+
+def _judged(state: _Run, answer: _Answer) -> CaseResult:
+    pack, case, reply, written, taken = answer
+    result = judge(pack, case, reply, written, state.hello)
     if result.result == "fail" and result.output in state.earlier:
         stale = f"{result.detail}; these are the outputs of {state.earlier[result.output]}"
         result = msgspec.structs.replace(result, detail=stale)
@@ -116,7 +155,7 @@ def _asked(state: _Run, pack: Pack, case: Case) -> CaseResult:
 
 def _asked_alone(state: _Run, pack: Pack, case: Case, first: CaseResult) -> CaseResult:
     """Once more in a fresh process: whether it is the case, or what came before it."""
-    second = _asked(state, pack, case)
+    second = _judged(state, _asked(state, pack, case))
     if second.result != "pass":
         return first
     state.silent = 0
@@ -127,5 +166,5 @@ def _asked_alone(state: _Run, pack: Pack, case: Case, first: CaseResult) -> Case
 def _controlled(state: _Run, passed: Sequence[tuple[Pack, Case]]) -> Controls:
     controls = Controls(passed, state.options.seed)
     while (wrong := controls.next()) is not None:
-        controls.count(_asked(state, *wrong))
+        controls.count(_judged(state, _asked(state, *wrong)))
     return controls
