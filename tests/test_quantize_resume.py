@@ -113,7 +113,10 @@ def killed_and_resumed(model, folder, form, kills, seed):
             process.log.unlink()
             process.log.touch()
             arguments, deaths = command(model, broken, form), 0
-            while process.run(arguments, chance.uniform(0.02, 1.1) * took):
+            # Every death gives the next run more time: what a resumed run does before it goes on
+            # may take longer than all of the run that was measured, and then none would end.
+            while status := process.run(arguments, chance.uniform(0.02, 1.1) * took * 1.2**deaths):
+                assert status == -signal.SIGKILL
                 lost += any(path.suffix == ".unfinished" for path in broken.iterdir())
                 deaths += 1
                 arguments = [*command(model, broken, form), "--resume"]

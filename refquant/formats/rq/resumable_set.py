@@ -106,13 +106,17 @@ def fill_shard(order: ShardOrder, tensors: Sequence[PlannedTensor]) -> FilledSha
 
 
 def _is_wanted(order: ShardOrder) -> bool:
-    """Whether the set's journal is there and does not list the shard."""
+    """Whether the set's journal is there and lists no such shard that has its name.
+
+    The journal names a shard before it is renamed, so a kill between the two leaves a name alone.
+    """
     try:
         notes = [*notes_of(unfinished_path(order.target))]
     except OSError:
         return False
-    listed = (shard_number(order.target, name) for kind, name in notes if kind == "new")
-    return order.number not in listed
+    named = [name for kind, name in notes if kind == "new"]
+    listed = (name for name in named if (order.target.parent / name).is_file())
+    return order.number not in {shard_number(order.target, name) for name in listed}
 
 
 def _content(tensors: Sequence[PlannedTensor], level: int | None) -> Outline:
