@@ -51,6 +51,20 @@ def test_options_reach_the_sampler(capsys, model):
     assert found.out == written(model, "It is", max_tokens=12, **chosen) + "\n"
 
 
+@pytest.mark.parametrize("option", ["--top-k", "--top-p", "--min-p", "--seed"])
+@pytest.mark.parametrize("talk", [[], ["--chat"]])
+def test_drawing_wants_a_temperature(capsys, model, option, talk):
+    prompt = talk or ["-p", "It is", "-n", 1]
+    found = call(capsys, "run", model, *prompt, option, 1)
+    assert (found.status, found.out) == (2, "")
+    assert found.err.startswith(f"refquant: {option} is about drawing")
+    assert found.err.endswith("add for example --temperature 0.8\n")
+    # Scripts try several temperatures, 0 among them.
+    plain = call(capsys, "run", model, "-p", "It is", "-n", 4)
+    options = ["-p", "It is", "-n", 4, "--temperature", 0, option, 1]
+    assert call(capsys, "run", model, *options) == plain
+
+
 def test_packed_weights_write_the_same(capsys, model):
     plain = call(capsys, "run", model, "-p", "It is", "-n", 8)
     assert call(capsys, "run", model, "-p", "It is", "-n", 8, "--weights", "packed") == plain
@@ -148,17 +162,17 @@ def test_a_model_without_a_tokenizer_cannot_read_a_prompt(capsys, tmp_path):
 
 
 def test_control_characters_reach_files_and_not_terminals(monkeypatch):
-    from refquant.cli import run
+    from refquant.cli import run_output
 
     for terminal, expected in ((False, "a\x1b[31m\n\t\x9b"), (True, "a\\x1b[31m\n\t\\x9b")):
         sink = io.StringIO()
         monkeypatch.setattr(sys, "stdout", sink)
-        run._write("a\x1b[31m\n\t\x9b", guarded=terminal)
+        run_output.write("a\x1b[31m\n\t\x9b", guarded=terminal)
         assert sink.getvalue() == expected
 
 
 def test_text_is_on_its_way_before_the_next_token_is_computed(monkeypatch):
-    from refquant.cli import run
+    from refquant.cli import run_output
 
     class Screen(io.StringIO):
         flushed = ""
@@ -173,7 +187,7 @@ def test_text_is_on_its_way_before_the_next_token_is_computed(monkeypatch):
 
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
-    run._stream(generation(), "> ")
+    run_output.stream(generation(), "> ")
     assert screen.flushed == "> abc\n"
 
 

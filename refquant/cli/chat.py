@@ -3,12 +3,17 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from refquant.cli.computing import Computing, loaded
 from refquant.cli.failures import one_line
+from refquant.cli.mask_options import diffusion_options
+from refquant.cli.opening import loading, opened
 from refquant.cli.output import format_bytes, printable
+from refquant.cli.run_output import write
+from refquant.cli.writing import Writing
 from refquant.errors import RefquantError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -17,7 +22,7 @@ if TYPE_CHECKING:
     from refquant.formats import Checkpoint
     from refquant.runtime.chat import ChatSession
 
-__all__ = ["Chatting", "converse", "spelling"]
+__all__ = ["Chatting", "chat_with"]
 
 HELP = """\
 /help    these lines
@@ -44,7 +49,28 @@ class Chatting:
     ] = False
 
 
-def spelling(
+def chat_with(path: Path | str, computing: Computing, writing: Writing, chatting: Chatting) -> int:
+    """Open the model and talk with it."""
+    from refquant.runtime import Tokenizer
+    from refquant.runtime.chat import ChatSession
+
+    with loading(path), opened(path) as checkpoint:
+        spell, system = _spelling(checkpoint, path, chatting)
+        tokenizer = Tokenizer(checkpoint.need_tokenizer())
+        model = loaded(checkpoint, computing)
+        session = ChatSession(
+            model,
+            tokenizer,
+            spell,
+            writing.biased(tokenizer),
+            system,
+            bounded=writing.is_bounded,
+            diffusion=diffusion_options(writing.filling, model),
+        )
+    return _converse(session)
+
+
+def _spelling(
     checkpoint: "Checkpoint", path: Path | str, chatting: Chatting
 ) -> tuple["Callable[[Sequence[tuple[str, str]]], str]", str | None]:
     """How this model spells a conversation, and its system message."""
@@ -68,7 +94,7 @@ def spelling(
     return turns.text, default if chatting.system is None else chatting.system
 
 
-def converse(session: "ChatSession", write: Any) -> int:
+def _converse(session: "ChatSession") -> int:
     """Read messages and write answers until the input ends; the first error's status, or 0.
 
     At a terminal an error is told and forgotten.
@@ -92,7 +118,7 @@ def converse(session: "ChatSession", write: Any) -> int:
         if message.startswith("/") and "\n" not in message:
             _obey(session, message)
         elif message:
-            failed = _answer(session, message, write)
+            failed = _answer(session, message)
             status = status or (0 if at_terminal else failed)
 
 
@@ -175,23 +201,23 @@ def _stats(session: "ChatSession") -> str:
     )
 
 
-def _answer(session: "ChatSession", message: str, write: Any) -> int:
+def _answer(session: "ChatSession", message: str) -> int:
     """Write the answer as it comes; the status of what went wrong, or 0."""
     try:
         steps = session.say(message)
     except RefquantError as error:
         print(f"refquant: {one_line(str(error))}", file=sys.stderr)
         return error.exit_status
-    finish = ""
+    guarded, finish = sys.stdout.isatty(), ""
     try:
         for step in steps:
             finish = step.finish
-            write(step.text)
+            write(step.text, guarded=guarded)
     except KeyboardInterrupt:
         # A generator that was interrupted has closed itself; one that was not does so here.
         getattr(steps, "close", int)()
         finish = "interrupted"
-    write("\n")
+    write("\n", guarded=guarded)
     if finish == "interrupted":
         print("(stopped; what was written stays part of the conversation)", file=sys.stderr)
     elif finish == "length" and session.tokens >= session.model.context:

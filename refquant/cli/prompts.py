@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from refquant.cli.computing import Computing, loaded
+from refquant.cli.mask_options import diffusion_options
+from refquant.cli.opening import loading, opened
+from refquant.cli.writing import Writing
 from refquant.errors import FormatError, LimitError, UsageError
 
 if TYPE_CHECKING:
     from refquant.runtime import Generation
 
-__all__ = ["Prompt", "answer_all", "read_prompts"]
+__all__ = ["Prompt", "answer_all", "continue_each", "read_prompts"]
 
 Begin = Callable[[str], tuple[list[int], "Generation"]]
 """Gives a text's ids, and the generation of its continuation before its first step."""
@@ -58,6 +62,24 @@ def _prompt_of(line: str, where: str) -> str:
     if not isinstance(prompt, str):
         raise FormatError("E_JSON", "expected a string, or an object with prompt", where=where)
     return prompt
+
+
+def continue_each(prompts: Path, path: Path | str, computing: Computing, writing: Writing) -> int:
+    """Open the model once and continue every prompt of a file."""
+    from refquant.runtime import Tokenizer, generate
+
+    texts = read_prompts(prompts)
+    with loading(path), opened(path) as checkpoint:
+        tokenizer = Tokenizer(checkpoint.need_tokenizer())
+        model = loaded(checkpoint, computing)
+    diffusion = diffusion_options(writing.filling, model)
+
+    def begin(text: str) -> tuple[list[int], "Generation"]:
+        ids = tokenizer.encode(text)
+        chosen = writing.fitting(tokenizer, model.context - len(ids))
+        return ids, generate(model, ids, chosen, tokenizer=tokenizer, diffusion=diffusion)
+
+    return answer_all(texts, begin)
 
 
 def answer_all(prompts: list[Prompt], begin: Begin) -> int:

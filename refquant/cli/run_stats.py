@@ -9,6 +9,7 @@ from refquant.cli.output import format_bytes, peak_memory, print_pairs
 if TYPE_CHECKING:
     from refquant.runtime import Generation, Model
     from refquant.runtime.cache import Cache
+    from refquant.runtime.trace import Trace
 
 __all__ = ["Begun", "print_stats", "stats"]
 
@@ -22,6 +23,7 @@ class Begun:
     model: "Model"
     cache: "Cache | None"
     cached: int
+    trace: "Trace | None"
     load_seconds: float = 0.0
 
 
