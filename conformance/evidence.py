@@ -41,7 +41,7 @@ class ThirdParty(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class MutantRow(Struct, forbid_unknown_fields=True, frozen=True):
-    """A wrong variant that the tests kill; `id` is one of tests/mutants/<namespace>.py."""
+    """A wrong variant that the tests kill; `id` is one of `mutants/schemes/<namespace>.py`."""
 
     id: Text
     change: Text

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import refquant
+from conformance.mutants.schemes.every import MUTANTS
 from refquant.errors import RefquantError
 from refquant.testing import cases_of, probable_mistake
-from tests.mutants.every import MUTANTS
 
 
 def kills(mutant, true):

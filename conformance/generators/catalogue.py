@@ -6,9 +6,9 @@ import refquant
 from conformance.generators.names import namespace
 from conformance.generators.stored import SCHEMES
 from conformance.mutants import onnx_runtime
+from conformance.mutants.schemes.every import MUTANTS
 from refquant.driver import Scheme
 from refquant.errors import RefquantError
-from tests.mutants.every import MUTANTS
 
 __all__ = ["by_namespace", "schemes_of_the_suite", "stored_by_namespace"]
 

@@ -26,6 +26,7 @@ from conformance.evidence import entries
 from conformance.generators.equivalents import EQUIVALENT
 from conformance.mutants import builds, onnx_runtime, rivals, shipped
 from conformance.mutants.every import OPERATION_MUTANTS
+from conformance.mutants.schemes.every import MUTANTS
 from refquant.conformance.diagnosis import KillMatrix, likely
 from refquant.conformance.dtypes import DTYPES
 from refquant.conformance.exchange import Written
@@ -37,7 +38,6 @@ from refquant.conformance.results import CaseResult
 from refquant.driver import Scheme
 from refquant.errors import FormatError, UnsupportedError
 from refquant.schemes import scheme as find_scheme
-from tests.mutants.every import MUTANTS
 
 __all__ = ["kill_matrix", "ledger_line", "named", "survivors"]
 

@@ -1,6 +1,6 @@
 """Wrong variants of whole operations: requantization, products, rows, readers of files.
 
-Wrong variants of schemes are in `tests/mutants`; `conformance/generators/kill_matrix.py` runs both.
+Wrong variants of schemes are in `mutants/schemes`; `generators/kill_matrix.py` runs both.
 """
 
 from collections.abc import Callable, Mapping

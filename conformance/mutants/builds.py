@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conformance.mutants.rivals import Change, Codes, recoded, rival
-from tests.mutants import Mutant
+from conformance.mutants.schemes import Mutant
 
 __all__ = ["MUTANTS"]
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 import refquant
 from conformance.mutants.rivals import Build, Change, Codes, recoded, rival
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Scheme
 from refquant.numerics import round_half_away
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

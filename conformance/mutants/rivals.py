@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
+from conformance.mutants.schemes.gptq import PADDED, with_value
 from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, Minifloat, Unsigned, field
 from refquant.numerics import float16_bits, minifloat_bits, round_half_away
 from refquant.schemes.small_floats import FLOAT8_E4M3FN, FLOAT8_E8M0, form_of
-from tests.mutants import Mutant
-from tests.mutants.gptq import PADDED, with_value
 
 __all__ = ["MUTANTS", "Build", "Change", "Codes", "recoded", "rival"]
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 import refquant
 from conformance.mutants import OperationMutant
 from conformance.mutants.rivals import Build, recoded
+from conformance.mutants.schemes import Mutant
 from refquant.conformance.operations import Arrays, Task
 from refquant.driver import Scheme
 from refquant.layout import field_codes
 from refquant.numerics import round_half_away
-from tests.mutants import Mutant
 
 __all__ = ["DECODERS", "MUTANTS"]
 

@@ -7,10 +7,10 @@ import pytest
 
 import refquant
 from conformance import evidence
+from conformance.mutants.schemes.every import MUTANTS
 from refquant.schemes import schemes_with_codebooks
 from spec.ledger_tables import CATALOGUE
 from tests.house import sources
-from tests.mutants.every import MUTANTS
 
 ROWS = json.loads(CATALOGUE.read_text("utf-8"))
 NAMES = sorted({name for row in ROWS for name in row.get("schemes", ())})

@@ -7,11 +7,11 @@ import tomllib
 import pytest
 
 from conformance import evidence
+from conformance.mutants.schemes.every import MUTANTS
 from refquant.schemes import FAMILIES, SCHEMES, schemes_with_codebooks
 from refquant.schemes.codebooks import CODEBOOKS
 from refquant.testing import cases_of
 from tests.house import sources
-from tests.mutants.every import MUTANTS
 from tools.oracles import ORACLES
 
 ENTRIES = evidence.entries()
@@ -79,7 +79,7 @@ def test_third_parties_are_pinned(entry):
 def test_mutants_are_those_of_the_code(entry):
     known = {mutant.id: mutant for mutant in MUTANTS}
     for row in entry.mutants:
-        assert row.id in known, f"tests/mutants has no {row.id}"
+        assert row.id in known, f"conformance/mutants/schemes has no {row.id}"
     built = {m.id for m in MUTANTS if m.scheme_name.partition("[")[0] == entry.scheme}
     listed = {row.id for row in entry.mutants}
     assert built <= listed, f"in the code but not in the ledger: {sorted(built - listed)}"

@@ -40,6 +40,19 @@ def test_importing_the_package_loads_nothing_heavy():
     assert answer.returncode == 0, f"`import refquant` loads {answer.stderr}"
 
 
+def test_the_suite_needs_no_tests():
+    """`conformance/` makes and judges cases by itself: tests import it, and never the other way."""
+    found = []
+    for path in sources.python_files():
+        if not sources.relative(path).startswith("conformance/"):
+            continue
+        for node in ast.walk(sources.tree_of(path)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [sources.relative(path) for name in names if name.split(".")[0] == "tests"]
+    assert not found, "\n".join(found)
+
+
 def test_scalar_oracles_share_nothing_with_what_they_judge():
     """`conformance/oracle/` is plain Python: it imports neither refquant nor NumPy.
 

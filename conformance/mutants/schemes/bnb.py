@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, field
 from refquant.numerics import float16_bits, float32_from_float16
 from refquant.schemes.bnb import dynamic, tables
 from refquant.schemes.bnb.nested import mean_of, nested_codes
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Signed, Unsigned, field
 from refquant.layout.operators import Operator
 from refquant.schemes.floats import FLOAT16
 from refquant.schemes.level2 import Gathered, WordRows
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, Unsigned, field
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

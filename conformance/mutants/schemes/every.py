@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from tests.mutants import Mutant
+from conformance.mutants.schemes import Mutant
 
 __all__ = ["MUTANTS"]
 
@@ -16,5 +16,5 @@ def _modules() -> list[str]:
 MUTANTS: tuple[Mutant, ...] = tuple(
     mutant
     for name in _modules()
-    for mutant in importlib.import_module(f"tests.mutants.{name}").MUTANTS
+    for mutant in importlib.import_module(f"conformance.mutants.schemes.{name}").MUTANTS
 )

@@ -7,6 +7,17 @@ from functools import partial
 import numpy as np
 
 import refquant
+from conformance.mutants.schemes import Mutant
+from conformance.mutants.schemes.ggml import (
+    F32,
+    NIBBLES,
+    PAIRS,
+    Build,
+    Codes,
+    encoded,
+    mutant,
+    relaid,
+)
 from refquant.driver import Encoder, Scheme
 from refquant.layout import Layout, Unsigned, field
 from refquant.numerics import float16_bits
@@ -14,8 +25,6 @@ from refquant.schemes.ggml import fp4, iq4, k_affine, k_symmetric
 from refquant.schemes.ggml.columns import columns
 from refquant.schemes.ggml.fits import fit_affine
 from refquant.schemes.quads import quads
-from tests.mutants import Mutant
-from tests.mutants.ggml import F32, NIBBLES, PAIRS, Build, Codes, encoded, mutant, relaid
 
 __all__ = ["MUTANTS"]
 

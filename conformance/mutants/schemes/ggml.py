@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Encoder, Scheme
 from refquant.layout import Expression, Field, Layout, Unsigned, field
 from refquant.numerics import float16_bits, float32_from_float16
 from refquant.schemes.floats import FLOAT16
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 
@@ -41,7 +41,8 @@ def encoded(name: str, change: Callable[[F32, Encoder], Codes]) -> Build:
     def build() -> Scheme:
         true = refquant.scheme(f"ggml/{name}")
         encode = true.encode
-        assert encode is not None
+        if encode is None:
+            raise TypeError(name)
         return replace(true, encode=lambda x: change(x, encode))
 
     return build

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
+from conformance.mutants.schemes.aeq import with_rule
+from conformance.mutants.schemes.int import with_codes, with_value
 from refquant.driver import Scheme
 from refquant.layout import Signed, Unsigned, field
 from refquant.numerics import float16_bits
 from refquant.schemes.torchao import hqq, scale_only, uintx
 from refquant.schemes.torchao.tinygemm import Rule
-from tests.mutants import Mutant
-from tests.mutants.aeq import with_rule
-from tests.mutants.int import with_codes, with_value
 
 __all__ = ["MUTANTS"]
 

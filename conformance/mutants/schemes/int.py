@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Scheme
 from refquant.layout import Layout, Signed, Unsigned, field
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

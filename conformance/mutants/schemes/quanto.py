@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Scheme
 from refquant.layout import Element, Expression, Layout, Unsigned, field
 from refquant.schemes.small_floats import FLOAT8_E4M3FN, FLOAT8_E4M3FNUZ
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

@@ -1,7 +1,7 @@
 """Wrong variants of schemes that the evidence must tell from the right ones.
 
-Each module `tests/mutants/<namespace>.py` exports `MUTANTS`. A mutant is one change that somebody
-has shipped, or could: tests/test_mutants.py fails where one survives.
+Each module `<namespace>.py` exports `MUTANTS`. A mutant is one change that somebody has shipped, or
+could: tests/test_mutants.py fails where one survives.
 """
 
 from collections.abc import Callable

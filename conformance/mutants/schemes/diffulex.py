@@ -1,11 +1,11 @@
 """Wrong DiffuLex rows and casts."""
 
 import refquant
+from conformance.mutants.schemes import Mutant
+from conformance.mutants.schemes.aeq import with_rule
+from conformance.mutants.schemes.float import encoded, flushed_float16, read_as, saturated_float16
+from conformance.mutants.schemes.int import with_codes
 from refquant.layout import Unsigned
-from tests.mutants import Mutant
-from tests.mutants.aeq import with_rule
-from tests.mutants.float import encoded, flushed_float16, read_as, saturated_float16
-from tests.mutants.int import with_codes
 
 __all__ = ["MUTANTS"]
 

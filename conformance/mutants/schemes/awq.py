@@ -1,8 +1,8 @@
 """Wrong AWQ words: GPTQ's order and zero points."""
 
+from conformance.mutants.schemes import Mutant
+from conformance.mutants.schemes.gptq import with_fields, with_value
 from refquant.layout import Unsigned, field
-from tests.mutants import Mutant
-from tests.mutants.gptq import with_fields, with_value
 
 __all__ = ["MUTANTS"]
 

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Scheme
 from refquant.layout import Layout, Minifloat, field
 from refquant.numerics import minifloat_bits
 from refquant.schemes.mlx import block_floats
 from refquant.schemes.small_floats import FLOAT4_E2M1, form_of
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

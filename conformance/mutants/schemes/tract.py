@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
+from conformance.mutants.schemes.t2n import encoded_as, laid_out
 from refquant.layout import Signed, Unsigned, field
 from refquant.numerics import float16_bits
-from tests.mutants import Mutant
-from tests.mutants.t2n import encoded_as, laid_out
 
 __all__ = ["MUTANTS"]
 

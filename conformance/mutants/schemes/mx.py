@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Scheme
 from refquant.layout import Field, Layout, Minifloat, field
 from refquant.schemes.small_floats import FLOAT4_E2M1, FLOAT8_E8M0
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
+from conformance.mutants.schemes.gptq import with_value
 from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, Signed, Unsigned, field
 from refquant.schemes.small_floats import FLOAT4_E2M1, FLOAT8_E5M2, FLOAT8_E8M0
-from tests.mutants import Mutant
-from tests.mutants.gptq import with_value
 
 __all__ = ["MUTANTS"]
 

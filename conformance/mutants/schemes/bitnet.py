@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
+from conformance.mutants.schemes.gptq import with_value
 from refquant.driver import Scheme
 from refquant.layout import Layout, Unsigned, field
-from tests.mutants import Mutant
-from tests.mutants.gptq import with_value
 
 __all__ = ["MUTANTS"]
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Encoder, Scheme
 from refquant.layout import Layout, Minifloat, field
 from refquant.numerics import bfloat16_bits, float16_bits
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Scheme
 from refquant.layout import Expression
 from refquant.schemes.codebooks import CODEBOOKS
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

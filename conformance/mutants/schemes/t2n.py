@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refquant
+from conformance.mutants.schemes import Mutant
 from refquant.driver import Scheme
 from refquant.layout import Layout, Signed, Unsigned, field
 from refquant.schemes.floats import FLOAT16
-from tests.mutants import Mutant
 
 __all__ = ["MUTANTS"]
 

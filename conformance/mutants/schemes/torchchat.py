@@ -1,9 +1,9 @@
 """Wrong torchchat codes: nibbles the usual way round, scales stored before they divide."""
 
+from conformance.mutants.schemes import Mutant
+from conformance.mutants.schemes.aeq import with_rule
+from conformance.mutants.schemes.int import with_codes, with_value
 from refquant.layout import Signed, Unsigned
-from tests.mutants import Mutant
-from tests.mutants.aeq import with_rule
-from tests.mutants.int import with_codes, with_value
 
 __all__ = ["MUTANTS"]
 
