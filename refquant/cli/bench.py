@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -13,8 +14,8 @@ from refquant.cli.progress import status
 from refquant.errors import LimitError, UsageError
 
 if TYPE_CHECKING:
-    from refquant.formats import Checkpoint
     from refquant.runtime import Model
+    from refquant.runtime.measure import Limits, Measured
 
 __all__ = ["bench"]
 
@@ -28,6 +29,28 @@ class Effort:
     tokens: Annotated[int, Parameter(help="Tokens to write after it.")] = 32
     repeats: Annotated[int, Parameter(help="Times to measure; medians are printed.")] = 3
 
+    def check(self) -> None:
+        """Refuse, before any work, to measure nothing."""
+        for name, value in asdict(self).items():
+            if value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} is {value}, expected 1 or more")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How the model computes while it is measured, as options."""
+
+    weights: Annotated[
+        Literal["auto", "float32", "u8", "packed"],
+        Parameter(help="How weights are held, as for `run`."),
+    ] = "auto"
+    workers: Workers = None
+    arith: Annotated[
+        Literal["fast", "exact"], Parameter(help="How sums are rounded, as for `run`.")
+    ] = "fast"
+    compute: Annotated[str | None, Parameter(help="The contract of products, as for `run`.")] = None
+
 
 def bench(
     model: Annotated[
@@ -36,17 +59,7 @@ def bench(
     /,
     *,
     effort: Effort | None = None,
-    weights: Annotated[
-        Literal["auto", "float32", "u8", "packed"],
-        Parameter(help="How weights are held, as for `run`."),
-    ] = "auto",
-    workers: Workers = None,
-    arith: Annotated[
-        Literal["fast", "exact"], Parameter(help="How sums are rounded, as for `run`.")
-    ] = "fast",
-    compute: Annotated[
-        str | None, Parameter(help="The contract of products, as for `run`.")
-    ] = None,
+    setup: Setup | None = None,
     json: Annotated[bool, Parameter(help="Print one JSON object instead of text.")] = False,
 ) -> int:
     """Measure how quick a model is on this machine.
@@ -63,59 +76,9 @@ def bench(
       refquant bench smollm2-135m --weights packed --json
     """
     one_thread_each()
-    from refquant.runtime.held import held
-    from refquant.runtime.measure import held_memory, limits, measure
-
-    effort = effort or Effort()
-    for name, value in asdict(effort).items():
-        if value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}, expected 1 or more")
-    prompt_tokens, tokens = effort.prompt_tokens, effort.tokens
-    from refquant.formats import open_checkpoint
-    from refquant.library import locate
-
-    with status(f"loading {model}"):
-        path, before = locate(model), held_memory()
-        began = time.perf_counter()
-        checkpoint = open_checkpoint(path)
-        loaded = _loaded(checkpoint, weights, arith, compute, workers)
-    load_seconds = time.perf_counter() - began
-    if prompt_tokens + tokens > loaded.context:
-        raise LimitError(
-            f"{prompt_tokens} tokens and {tokens} more exceed the model's context of "
-            f"{loaded.context}; lower --prompt-tokens or --tokens"
-        )
-    with status(f"measuring {model}"):
-        found = measure(
-            loaded, _prompt(loaded, prompt_tokens), tokens=tokens, repeats=effort.repeats
-        )
-        peak = peak_memory()
-        machine = limits(loaded)
-    size = held(loaded)
-    grown = None if found.memory is None or before is None else found.memory - before
-    facts = {
-        "model": model,
-        "weights": weights,
-        "arith": arith,
-        "compute": compute_of(loaded, compute),
-        "workers": None if loaded.crew is None else loaded.crew.size,
-        "load_seconds": load_seconds,
-        "prompt_tokens": prompt_tokens,
-        "prompt_tokens_per_second": found.prefill_rate,
-        "first_token_seconds": found.prefill_seconds,
-        "tokens_per_second": found.decode_rate,
-        "weight_bytes": size.nbytes,
-        "bytes_per_weight": size.nbytes / size.weights,
-        "interpreter_bytes": before,
-        "memory_bytes": grown,
-        "memory_of_weights": None if grown is None else grown / size.nbytes,
-        "peak_memory_bytes": peak,
-        "operations": dict(found.operations),
-        "memory_bytes_per_second": machine.bytes_per_second,
-        "blas_operations_per_second": machine.operations_per_second,
-        "of_memory": size.nbytes * found.decode_rate / machine.bytes_per_second,
-        "of_blas": 2 * size.weights * found.prefill_rate / machine.operations_per_second,
-    }
+    effort, setup = effort or Effort(), setup or Setup()
+    effort.check()
+    facts = _measured(model, effort, setup)
     if json:
         emit_json("bench", facts)
     else:
@@ -123,21 +86,89 @@ def bench(
     return 0
 
 
-def _loaded(
-    checkpoint: "Checkpoint", weights: Any, arith: Any, compute: str | None, workers: int | None
-) -> "Model":
+def _measured(name: str, effort: Effort, setup: Setup) -> dict[str, Any]:
+    """Everything that is printed, by the names that `--json` gives it."""
+    from refquant.library import locate
+    from refquant.runtime.measure import held_memory, limits, measure
+
+    with status(f"loading {name}"):
+        path, before = locate(name), held_memory()
+        began = time.perf_counter()
+        model = _loaded(path, setup)
+    load_seconds = time.perf_counter() - began
+    prompt = _prompt(model, effort)
+    with status(f"measuring {name}"):
+        found = measure(model, prompt, tokens=effort.tokens, repeats=effort.repeats)
+        peak = peak_memory()
+        machine = limits(model)
+    return {
+        "model": name,
+        "weights": setup.weights,
+        "arith": setup.arith,
+        "compute": compute_of(model, setup.compute),
+        "workers": None if model.crew is None else model.crew.size,
+        "load_seconds": load_seconds,
+        "prompt_tokens": effort.prompt_tokens,
+        "prompt_tokens_per_second": found.prefill_rate,
+        "first_token_seconds": found.prefill_seconds,
+        "tokens_per_second": found.decode_rate,
+        **_sizes(model, found, before),
+        "peak_memory_bytes": peak,
+        "operations": dict(found.operations),
+        **_shares(model, found, machine),
+    }
+
+
+def _sizes(model: "Model", found: "Measured", before: int | None) -> dict[str, Any]:
+    """Memory, `before` of which the interpreter took; None where nobody tells."""
+    from refquant.runtime.held import held
+
+    size = held(model)
+    grown = None if found.memory is None or before is None else found.memory - before
+    return {
+        "weight_bytes": size.nbytes,
+        "bytes_per_weight": size.nbytes / size.weights,
+        "interpreter_bytes": before,
+        "memory_bytes": grown,
+        "memory_of_weights": None if grown is None else grown / size.nbytes,
+    }
+
+
+def _shares(model: "Model", found: "Measured", machine: "Limits") -> dict[str, Any]:
+    """The two limits of the machine, and how much of them reading and writing use."""
+    from refquant.runtime.held import held
+
+    size = held(model)
+    return {
+        "memory_bytes_per_second": machine.bytes_per_second,
+        "blas_operations_per_second": machine.operations_per_second,
+        "of_memory": size.nbytes * found.decode_rate / machine.bytes_per_second,
+        "of_blas": 2 * size.weights * found.prefill_rate / machine.operations_per_second,
+    }
+
+
+def _loaded(path: Path | str, setup: Setup) -> "Model":
+    from refquant.formats import open_checkpoint
     from refquant.runtime import load_model
 
-    count = choose_workers(workers, checkpoint)
-    loaded = load_model(checkpoint, weights, arith, compute, workers=count)
-    if loaded.fills_masks:
+    checkpoint = open_checkpoint(path)
+    count = choose_workers(setup.workers, checkpoint)
+    model = load_model(checkpoint, setup.weights, setup.arith, setup.compute, workers=count)
+    if model.fills_masks:
         raise UsageError("a model that fills in masks has no rate of one token after another")
-    return loaded
+    return model
 
 
-def _prompt(model: "Model", count: int) -> list[int]:
+def _prompt(model: "Model", effort: Effort) -> list[int]:
+    """Token ids drawn with a fixed seed; LimitError where the context is too short for them."""
     import numpy as np
 
+    count = effort.prompt_tokens
+    if count + effort.tokens > model.context:
+        raise LimitError(
+            f"{count} tokens and {effort.tokens} more exceed the model's context of "
+            f"{model.context}; lower --prompt-tokens or --tokens"
+        )
     ids: list[int] = np.random.default_rng(0).integers(0, model.vocabulary, count).tolist()
     return ids
 
