@@ -148,11 +148,23 @@ def test_a_right_answer_is_never_what_stood_there(monkeypatch, tmp_path):
     case = msgspec.structs.replace(case, outputs=(short,))
     monkeypatch.setattr(exchange.hashlib, "sha256", lambda _: SimpleNamespace(digest=lambda: right))
     files = exchange.Exchange(tmp_path, SUITE, 0)
-    (output,) = files.prepare(pack, case, 1.0).outputs
+    request = files.prepare(pack, case, 1.0)
+    (output,) = request.outputs
     assert Path(output["path"]).read_bytes() == bytes(255 - one for one in right)
-    assert files.collect(case).problems == {short.name: "the output was not written"}
+    assert exchange.collected(request, case).problems == {short.name: "the output was not written"}
     Path(output["path"]).write_bytes(right)
-    assert files.collect(case).problems == {}
+    assert exchange.collected(request, case).problems == {}
+
+
+def test_preparing_the_next_case_leaves_this_one_in_place(tmp_path):
+    found = chosen("ggml-q4_0.decode.any-bytes", "ggml-q8_0.decode.any-bytes")
+    (pack, first), (_, second) = [(pack, case) for pack in found.packs for case in pack.cases]
+    files = exchange.Exchange(tmp_path, SUITE, 0)
+    request = files.prepare(pack, first, 1.0)
+    paths = [Path(one["path"]) for one in (*request.inputs, *request.outputs)]
+    before = [path.read_bytes() for path in paths]
+    files.prepare(pack, second, 1.0)
+    assert [path.read_bytes() for path in paths] == before
 
 
 def test_an_engine_is_ended_when_its_introduction_is_interrupted():

@@ -50,23 +50,23 @@ class Child:
         self._output = self._fileno(self._process.stdout)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._output, selectors.EVENT_READ)
+        self._writable = selectors.DefaultSelector()
+        self._writable.register(self._input, selectors.EVENT_WRITE)
         self._buffer = bytearray()
         self._searched = 0
 
     def write(self, line: bytes, deadline: float) -> bool:
         """Hand over a line; False if the process ends or reads nothing until then."""
         rest = memoryview(line)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._input, selectors.EVENT_WRITE)
-            while rest:
-                if not selector.select(max(deadline - time.monotonic(), 0)):
-                    return False
-                try:
-                    rest = rest[os.write(self._input, rest) :]
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    return False
+        while rest:
+            if not self._writable.select(max(deadline - time.monotonic(), 0)):
+                return False
+            try:
+                rest = rest[os.write(self._input, rest) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                return False
         return True
 
     def line(self, deadline: float) -> bytes | None:
@@ -141,6 +141,7 @@ class Child:
                 self._process.kill()
         self._process.wait()
         self._selector.close()
+        self._writable.close()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
                 with suppress(OSError):

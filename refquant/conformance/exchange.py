@@ -2,7 +2,8 @@
 
 Inputs of a case stand in one file at offsets of 64 bytes; every output has a file of its own that
 exists beforehand, has the right size, and is filled with a pattern of this request alone. An engine
-may put anything in their places, also what would stop or lead astray who opens it.
+may put anything in their places, also what would stop or lead astray who opens it. There are two
+folders, taken in turns, so that a request can be prepared while an engine works on the one before.
 """
 
 import errno
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from refquant.conformance.dtypes import DTYPES
 from refquant.conformance.packs import ALIGNMENT, Array, Case, Pack
 
-__all__ = ["Exchange", "Request", "Written", "folder_in_memory"]
+__all__ = ["Exchange", "Request", "Written", "collected", "folder_in_memory"]
 
 IN_MEMORY = "/dev/shm"  # noqa: S108 - the runner makes a folder of a random name in it
 ROOM = 4 << 30
@@ -58,6 +59,8 @@ class Request:
     params: Mapping[str, Any]
     inputs: tuple[Mapping[str, Any], ...]
     outputs: tuple[Mapping[str, Any], ...]
+    patterns: tuple[bytes, ...]
+    """What the files of the outputs hold beforehand."""
     seconds: float
     folder: Path
     """Where the files are, and more may be put that belong to the case."""
@@ -83,86 +86,33 @@ class Written:
 
 
 class Exchange:
-    """A folder for one request after the other; `root` is where parameters find files."""
+    """Folders for one request after the other; `root` is where parameters find files."""
 
-    def __init__(self, folder: Path, root: Path, seed: int) -> None:
-        self.home = self.folder = folder
+    def __init__(self, home: Path, root: Path, seed: int) -> None:
+        self.home = home
         self.root = root
         self.seed = seed
         self._count = 0
-        self._patterns: list[bytes] = []
+        self._folders = [home / "even", home / "odd"]
+        for folder in self._folders:
+            folder.mkdir()
 
     def prepare(self, pack: Pack, case: Case, seconds: float) -> Request:
-        """Write the inputs and the patterned outputs of a case."""
+        """Write the inputs and the patterned outputs of a case; the last request stays in place."""
         self._count += 1
+        patterns = tuple(self._pattern(pack, one, k) for k, one in enumerate(case.outputs))
+        folder = self._folders[self._count % 2]
         try:
-            inputs, outputs = self._write_files(pack, case)
+            inputs, outputs = _write_files(folder, pack, case, patterns)
         except OSError:
             # An engine has put folders in the files' places, or removed theirs: use another one.
-            self.folder = self.home / str(self._count)
-            self.folder.mkdir(parents=True)
-            inputs, outputs = self._write_files(pack, case)
+            folder = self._folders[self._count % 2] = self.home / str(self._count)
+            folder.mkdir(parents=True)
+            inputs, outputs = _write_files(folder, pack, case, patterns)
         params = dict(case.params)
         if isinstance(params.get("file"), str):
             params["file"] = str(self.root / str(params["file"]))
-        return Request(case.op, params, inputs, outputs, seconds, self.folder)
-
-    def collect(self, case: Case) -> Written:
-        """The arrays that stand in the outputs' files now."""
-        written = Written()
-        for number, array in enumerate(case.outputs):
-            size = _size(array)
-            try:
-                raw = _read(self._output_path(number), size + 1)
-            except OSError as error:
-                written.problems[array.name] = f"the output's file cannot be read: {error.strerror}"
-                continue
-            if len(raw) != size:
-                state = "is longer" if len(raw) > size else f"has {len(raw)} bytes"
-                written.problems[array.name] = f"the output's file {state}, expected {size}"
-                continue
-            if raw == self._patterns[number] and size:
-                written.problems[array.name] = "the output was not written"
-            values = np.frombuffer(raw, DTYPES[array.dtype])
-            written.arrays[array.name] = values.reshape(array.shape)
-        return written
-
-    def _write_files(self, pack: Pack, case: Case) -> tuple[Places, Places]:
-        inputs = self._write_inputs([(one, pack.raw(one)) for one in case.inputs])
-        self._patterns = [self._pattern(pack, one, k) for k, one in enumerate(case.outputs)]
-        outputs = (self._prepare_output(one, k) for k, one in enumerate(case.outputs))
-        return tuple(inputs), tuple(outputs)
-
-    def _write_inputs(self, arrays: list[tuple[Array, bytes]]) -> list[dict[str, Any]]:
-        path, content, places = f"{self.folder}/in.bin", bytearray(), []
-        for array, raw in arrays:
-            content += bytes(-len(content) % ALIGNMENT)
-            places.append(
-                {
-                    "name": array.name,
-                    "dtype": array.dtype,
-                    "shape": list(array.shape),
-                    "path": path,
-                    "off": len(content),
-                    "len": len(raw),
-                }
-            )
-            content += raw
-        _write(path, content)
-        return places
-
-    def _prepare_output(self, array: Array, number: int) -> dict[str, Any]:
-        path = self._output_path(number)
-        _write(path, self._patterns[number])
-        return {
-            "name": array.name,
-            "dtype": array.dtype,
-            "shape": list(array.shape),
-            "path": path,
-        }
-
-    def _output_path(self, number: int) -> str:
-        return f"{self.folder}/out{number}.bin"
+        return Request(case.op, params, inputs, outputs, patterns, seconds, folder)
 
     def _pattern(self, pack: Pack, array: Array, number: int) -> bytes:
         word = f"{self.seed}/{self._count}/{number}".encode()
@@ -173,6 +123,52 @@ class Exchange:
             # A single byte could be right by chance.
             return bytes(255 - byte for byte in pattern)
         return pattern
+
+
+def collected(request: Request, case: Case) -> Written:
+    """The arrays that stand in the outputs' files now."""
+    written = Written()
+    for array, output, pattern in zip(case.outputs, request.outputs, request.patterns, strict=True):
+        try:
+            raw = _read(output["path"], len(pattern) + 1)
+        except OSError as error:
+            written.problems[array.name] = f"the output's file cannot be read: {error.strerror}"
+            continue
+        if len(raw) != len(pattern):
+            state = "is longer" if len(raw) > len(pattern) else f"has {len(raw)} bytes"
+            written.problems[array.name] = f"the output's file {state}, expected {len(pattern)}"
+            continue
+        if raw == pattern and pattern:
+            written.problems[array.name] = "the output was not written"
+        written.arrays[array.name] = np.frombuffer(raw, DTYPES[array.dtype]).reshape(array.shape)
+    return written
+
+
+def _write_files(
+    folder: Path, pack: Pack, case: Case, patterns: tuple[bytes, ...]
+) -> tuple[Places, Places]:
+    inputs = _write_inputs(f"{folder}/in.bin", [(one, pack.raw(one)) for one in case.inputs])
+    outputs = []
+    for number, (array, pattern) in enumerate(zip(case.outputs, patterns, strict=True)):
+        path = f"{folder}/out{number}.bin"
+        _write(path, pattern)
+        outputs.append({**_described(array), "path": path})
+    return tuple(inputs), tuple(outputs)
+
+
+def _write_inputs(path: str, arrays: list[tuple[Array, bytes]]) -> list[dict[str, Any]]:
+    content, places = bytearray(), []
+    for array, raw in arrays:
+        content += bytes(-len(content) % ALIGNMENT)
+        place = {"path": path, "off": len(content), "len": len(raw)}
+        places.append(_described(array) | place)
+        content += raw
+    _write(path, content)
+    return places
+
+
+def _described(array: Array) -> dict[str, Any]:
+    return {"name": array.name, "dtype": array.dtype, "shape": list(array.shape)}
 
 
 def _size(array: Array) -> int:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from refquant.conformance.evidence import Controls, Options, applies, report_of, shuffled
-from refquant.conformance.exchange import Exchange, Request, Written
+from refquant.conformance.exchange import Exchange, Request, Written, collected
 from refquant.conformance.judge import judge, result_of
 from refquant.conformance.packs import Case, Pack
 from refquant.conformance.replies import Hello, Reply
@@ -66,6 +66,26 @@ class _Run:
     found: dict[str, CaseResult] = field(default_factory=dict)
     waiting: _Answer | None = None
     """An answer that is judged while the engine is busy with the next case."""
+    following: tuple[Pack, Case] | None = None
+    """The case that comes next, if nothing comes between."""
+    prepared: tuple[Case, Request] | None = None
+    """The request of it, made while the engine was busy with the case before."""
+
+    def request(self, pack: Pack, case: Case) -> Request:
+        """The request of a case: the prepared one, if it is that."""
+        (known, request), self.prepared = self.prepared or (None, None), None
+        if request is not None and known is case:
+            return request
+        limits = self.options.limits
+        seconds = limits.hostile_seconds if case.op == HOSTILE else limits.seconds
+        return self.exchange.prepare(pack, case, seconds * limits.patience)
+
+    def use_the_time(self) -> None:
+        """What the runner does while the engine is busy with a case."""
+        self.judge_waiting()
+        following, self.following = self.following, None
+        if following is not None:
+            self.prepared = following[1], self.request(*following)
 
     def judge_waiting(self) -> None:
         answer, self.waiting = self.waiting, None
@@ -85,9 +105,7 @@ def run(engine: Engine, packs: Sequence[Pack], options: Options) -> Report:
         try:
             hello = engine.start()
             state = _Run(engine, hello, Exchange(folder, options.root, options.seed), options)
-            for pack, case in shuffled(cases, options.seed):
-                _put(state, pack, case)
-            state.judge_waiting()
+            _put_all(state, shuffled(cases, options.seed))
             passed = [pc for pc in cases if state.found[pc[1].id].result == "pass"]
             controls = _controlled(state, passed)
         finally:
@@ -97,12 +115,29 @@ def run(engine: Engine, packs: Sequence[Pack], options: Options) -> Report:
     return report_of(options, who, in_order, controls, seconds=seconds, starts=engine.starts)
 
 
+def _put_all(state: _Run, cases: Sequence[tuple[Pack, Case]]) -> None:
+    asked = [one for one in cases if not _is_settled_unasked(state, *one)]
+    for (pack, case), following in zip(asked, [*asked[1:], None], strict=False):
+        state.following = following
+        _put(state, pack, case)
+    state.judge_waiting()
+
+
+def _is_settled_unasked(state: _Run, pack: Pack, case: Case) -> bool:
+    """Whether a case needs no answer, because it is waived or the engine does not do such."""
+    waiver = skipped(state.options.waivers, case.id)
+    if waiver is not None:
+        state.settle(msgspec.structs.replace(result_of(pack, case, "waived"), link=waiver.link))
+    elif not applies(state.hello, case):
+        state.settle(result_of(pack, case, "unsupported"))
+    return case.id in state.found
+
+
 def _put(state: _Run, pack: Pack, case: Case) -> None:
-    """One case, unless nobody asks it; an answer is left waiting to be judged."""
-    unasked = _unasked(state, pack, case)
-    if unasked is not None:
-        state.judge_waiting()
-        state.settle(unasked)
+    """One case, unless the engine has fallen silent; an answer is left waiting to be judged."""
+    if state.silent >= PATIENCE:
+        detail = f"{PATIENCE} cases in a row got no answer"
+        state.settle(result_of(pack, case, "not-run", detail=detail))
         return
     answer = _asked(state, pack, case)
     if answer.reply.kind == "answer":
@@ -117,29 +152,15 @@ def _put(state: _Run, pack: Pack, case: Case) -> None:
     state.settle(result)
 
 
-def _unasked(state: _Run, pack: Pack, case: Case) -> CaseResult | None:
-    waiver = skipped(state.options.waivers, case.id)
-    if waiver is not None:
-        return msgspec.structs.replace(result_of(pack, case, "waived"), link=waiver.link)
-    if not applies(state.hello, case):
-        return result_of(pack, case, "unsupported")
-    if state.silent >= PATIENCE:
-        detail = f"{PATIENCE} cases in a row got no answer"
-        return result_of(pack, case, "not-run", detail=detail)
-    return None
-
-
 def _asked(state: _Run, pack: Pack, case: Case) -> _Answer:
-    limits = state.options.limits
-    seconds = limits.hostile_seconds if case.op == HOSTILE else limits.seconds
-    request = state.exchange.prepare(pack, case, seconds * limits.patience)
+    request = state.request(pack, case)
     began = time.perf_counter_ns()
     try:
-        reply = state.engine.run(request, state.judge_waiting)
+        reply = state.engine.run(request, state.use_the_time)
     except ConformanceError as error:
         reply = Reply("crash", detail=str(error))
     taken = (time.perf_counter_ns() - began) // 1000
-    return _Answer(pack, case, reply, state.exchange.collect(case), taken)
+    return _Answer(pack, case, reply, collected(request, case), taken)
 
 
 def _judged(state: _Run, answer: _Answer) -> CaseResult:
