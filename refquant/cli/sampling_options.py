@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from refquant.cli.mask_options import MaskFilling
+from refquant.errors import UsageError
 
 __all__ = ["DEFAULT_TOKENS", "Sampling"]
 
@@ -25,19 +26,36 @@ class Sampling:
         ),
     ] = None
     temperature: Annotated[
-        float, Parameter(help="0 takes the most probable token; higher is more varied.")
-    ] = 0.0
-    top_k: Annotated[int, Parameter(help="Draw among this many tokens; 0: all.")] = 0
+        float | None,
+        Parameter(help="0 takes the most probable token; higher is more varied. [default: 0]"),
+    ] = None
+    top_k: Annotated[
+        int | None,
+        Parameter(help="With --temperature: draw among this many tokens. [default: all]"),
+    ] = None
     top_p: Annotated[
-        float, Parameter(help="Draw among the fewest tokens of this total probability; 1: all.")
-    ] = 1.0
+        float | None,
+        Parameter(
+            help="With --temperature: draw among the fewest tokens of this total probability. "
+            "[default: 1]"
+        ),
+    ] = None
     min_p: Annotated[
-        float, Parameter(help="Drop tokens below this fraction of the best one's probability.")
-    ] = 0.0
+        float | None,
+        Parameter(
+            help="With --temperature: drop tokens below this fraction of the best one's "
+            "probability. [default: 0]"
+        ),
+    ] = None
     repetition_penalty: Annotated[
         float, Parameter(help="Above 1: make tokens that were used already less likely.")
     ] = 1.0
-    seed: Annotated[int, Parameter(help="Starts the random numbers; the same seed repeats.")] = 0
+    seed: Annotated[
+        int | None,
+        Parameter(
+            help="With --temperature: starts the random numbers; the same repeats. [default: 0]"
+        ),
+    ] = None
     stop: Annotated[
         tuple[str, ...],
         Parameter(help="Stop before this text; may be repeated.", allow_leading_hyphen=True),
@@ -62,3 +80,16 @@ class Sampling:
     logprobs: Annotated[
         bool, Parameter(help="With --json: the logarithm of each token's probability.")
     ] = False
+
+    def check(self) -> None:
+        """Refuse options about drawing where nothing is drawn.
+
+        A temperature of 0 that was written out is meant so: scripts try several.
+        """
+        drawing = ("top_k", "top_p", "min_p", "seed")
+        given = [name for name in drawing if getattr(self, name) is not None]
+        if given and self.temperature is None:
+            raise UsageError(
+                f"--{given[0].replace('_', '-')} is about drawing, and without --temperature the "
+                "most probable token is taken each time; add for example --temperature 0.8"
+            )

@@ -36,8 +36,9 @@ def writing_of(sampling: Sampling) -> Writing:
     """Command-line options as the runtime takes them."""
     from refquant.runtime import GenerateOptions
 
-    asked = asdict(sampling)
-    limit, biases, _ = (asked.pop(name) for name in ("max_tokens", "logit_bias", "filling"))
+    sampling.check()
+    asked = {name: value for name, value in asdict(sampling).items() if value is not None}
+    limit, biases, _ = (asked.pop(name, None) for name in ("max_tokens", "logit_bias", "filling"))
     most = DEFAULT_TOKENS if limit is None else limit
     filling = sampling.filling or MaskFilling()
     return Writing(GenerateOptions(max_tokens=most, **asked), limit is not None, biases, filling)
