@@ -1,7 +1,7 @@
 """`refquant convert`: the same model in another form."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from refquant.cli.convert_formats import Job, Target, print_moves, write_foreign
 from refquant.cli.destination import check_output, check_room, explained
 from refquant.cli.file_form import FileForm
 from refquant.cli.output import emit_json, format_bytes, print_pairs
-from refquant.cli.progress import Meter, progress
+from refquant.cli.progress import advancing, progress
 from refquant.errors import ConformanceError, UsageError
 
 if TYPE_CHECKING:
@@ -128,14 +128,14 @@ def _write_rq(job: Job, form: FileForm, quiet: bool) -> dict[str, Any]:
     total = sum(one.layout.nbytes(one.shape) for one in plan.tensors)
     check_room(job.output, total)
     with progress("reading", total, quiet=quiet) as meter:
-        expected = tensors_digest(job.checkpoint, _advancing(meter))
+        expected = tensors_digest(job.checkpoint, advancing(meter))
     with progress("writing", total, quiet=quiet) as meter:
         try:
-            root = write(job.output, plan, **form.arguments, progress=_advancing(meter))
+            root = write(job.output, plan, **form.arguments, progress=advancing(meter))
         except OSError as error:
             raise explained(error, job.output) from error
     with progress("comparing", total, quiet=quiet) as meter:
-        found = tensors_digest(read(job.output), _advancing(meter))
+        found = tensors_digest(read(job.output), advancing(meter))
     if found != expected:
         raise ConformanceError(
             f"{job.output} was written, but its tensors have the digest {found} and those of "
@@ -151,14 +151,6 @@ def _write_rq(job: Job, form: FileForm, quiet: bool) -> dict[str, Any]:
         "shards": [{"name": one.name, "bytes": one.file_length} for one in shards],
         "features": list(contents.preamble.feature_names) if contents.preamble else [],
     }
-
-
-def _advancing(meter: Meter) -> Callable[[str, int], None]:
-    def advance(name: str, nbytes: int) -> None:
-        meter.start(name)
-        meter.advance(nbytes)
-
-    return advance
 
 
 def _imported(job: Job, quiet: bool) -> "Plan":

@@ -1,6 +1,5 @@
 """`refquant doctor`: what this installation is, and whether its arithmetic is the standard's."""
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,12 +52,14 @@ def doctor(
 
 
 def _facts() -> dict[str, Any]:
+    from refquant.runtime.workers import usable_processors
+
     return {
         "refquant": tool_version(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
-        "processors_usable": _usable_processors(),
+        "processors_usable": usable_processors(),
         "packages": _versions(_PACKAGES),
         "optional_packages": _versions(_OPTIONAL),
         **_numpy_facts(),
@@ -97,12 +98,6 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _usable_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _lines(facts: dict[str, Any]) -> list[tuple[str, object]]:

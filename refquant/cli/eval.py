@@ -84,17 +84,23 @@ def eval(  # noqa: A001  # the function is named like its command, and eval() is
             found = perplexity(loaded, ids, window=window, windows=windows, bos=bos)
         _print({**facts, **_perplexity_facts(found)}, _shown(found), as_json=json)
         return 0
-    other, others, _ = _loaded(reference, Computing())
-    if others.encode(content, add_bos=False) != ids:
-        raise UsageError(
-            f"{reference} cuts the text into other tokens than {model}: their predictions cannot "
-            "be compared"
-        )
+    other = _reference(reference, model, content, ids)
     with status(f"reading {len(ids)} tokens twice"):
         apart = divergence(loaded, other, ids, window=window, windows=windows, bos=bos)
     facts |= {**_perplexity_facts(apart.model), "reference": _reference_facts(reference, apart)}
     _print(facts, [*_compared(apart), *_shown(apart.model)], as_json=json)
     return 0
+
+
+def _reference(name: str, model: str, content: str, ids: list[int]) -> "Model":
+    """The model to compare with, which has to cut the text into the same tokens."""
+    other, tokenizer, _ = _loaded(name, Computing())
+    if tokenizer.encode(content, add_bos=False) != ids:
+        raise UsageError(
+            f"{name} cuts the text into other tokens than {model}: their predictions cannot "
+            "be compared"
+        )
+    return other
 
 
 def _loaded(name: str, computing: Computing) -> "tuple[Model, Tokenizer, int | None]":

@@ -181,40 +181,50 @@ def _facts(
     block: int,
     count: int,
 ) -> dict[str, Any]:
-    from refquant.layout import byte_ranges, show
+    from refquant.layout import show
 
-    layout = tensor.layout
     return {
         "tensor": name,
         "shape": list(tensor.shape),
         "axis": tensor.axis,
         "scheme": tensor.scheme.name,
         "descriptor": tensor.scheme.digest,
-        "formula": show(layout.value),
+        "formula": show(tensor.layout.value),
         "block": block,
         "blocks": count,
         "start": list(reading.start),
         "weights": prod(reading.values.shape),
-        "planes": {
-            plane: {
-                "bytes": [
-                    {"from": span.start, "to": span.stop - 1, "fields": list(fields)}
-                    for span, fields in byte_ranges(layout, plane)
-                ],
-                "records": [{"place": list(p), "hex": raw.hex()} for p, raw in records],
-            }
-            for plane, records in reading.records.items()
-        },
-        "fields": {
-            field.name: {
-                "plane": field.plane,
-                "weights_per_code": list(field.over),
-                "codes": field.codes.tolist(),
-                "numbers": _plain(field.numbers.tolist()),
-            }
-            for field in reading.fields.values()
-        },
+        "planes": _plane_facts(tensor, reading),
+        "fields": _field_facts(reading),
         "values": _plain(reading.values.tolist()),
+    }
+
+
+def _plane_facts(tensor: "QuantizedTensor", reading: "BlockReading") -> dict[str, Any]:
+    """The bytes of each plane's records, and which fields' bits each run of them holds."""
+    from refquant.layout import byte_ranges
+
+    return {
+        plane: {
+            "bytes": [
+                {"from": span.start, "to": span.stop - 1, "fields": list(fields)}
+                for span, fields in byte_ranges(tensor.layout, plane)
+            ],
+            "records": [{"place": list(p), "hex": raw.hex()} for p, raw in records],
+        }
+        for plane, records in reading.records.items()
+    }
+
+
+def _field_facts(reading: "BlockReading") -> dict[str, Any]:
+    return {
+        field.name: {
+            "plane": field.plane,
+            "weights_per_code": list(field.over),
+            "codes": field.codes.tolist(),
+            "numbers": _plain(field.numbers.tolist()),
+        }
+        for field in reading.fields.values()
     }
 
 

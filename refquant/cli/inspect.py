@@ -89,9 +89,7 @@ def _facts(
         "path": found.path,
         "kind": found.kind,
         "bytes": found.nbytes,
-        "architecture": {"family": found.family, "fields": dict(found.fields)}
-        if found.family
-        else None,
+        "architecture": _architecture_facts(found),
         "tokenizer": found.tokenizer or None,
         "chat": chat_facts(found),
         "tensor_count": len(found.tensors),
@@ -100,6 +98,29 @@ def _facts(
         "aliases": dict(found.aliases),
         "compute": contract_counts(found),
         "precision": precision_of(found),
+        **_part_facts(found),
+        "root": found.root or None,
+        "tensors_digest": tensors_digest,
+        "provenance": found.info.get("provenance"),
+        "obstacles": list(found.obstacles),
+        "problem": None if found.problem is None else str(found.problem),
+    }
+    if tensors:
+        facts["tensors"] = _tensor_facts(found)
+    if metadata:
+        facts["metadata"] = _cut(found.metadata or found.info)
+    return facts
+
+
+def _architecture_facts(found: "Summary") -> dict[str, Any] | None:
+    if not found.family:
+        return None
+    return {"family": found.family, "fields": dict(found.fields)}
+
+
+def _part_facts(found: "Summary") -> dict[str, Any]:
+    """The documents inside the file and the shards beside it."""
+    return {
         "documents": [
             {"name": name, "media": media, "bytes": size}
             for name, (media, size) in found.documents.items()
@@ -108,27 +129,21 @@ def _facts(
             {"name": name, "bytes": size, "root": root}
             for name, (size, root) in found.shards.items()
         ],
-        "root": found.root or None,
-        "tensors_digest": tensors_digest,
-        "provenance": found.info.get("provenance"),
-        "obstacles": list(found.obstacles),
-        "problem": None if found.problem is None else str(found.problem),
     }
-    if tensors:
-        contracts = matrix_contracts(found)
-        facts["tensors"] = [
-            {
-                "name": one.name,
-                "scheme": one.scheme,
-                "shape": list(one.shape),
-                "bytes": one.nbytes,
-                **({"compute": asdict(contracts[one.name])} if one.name in contracts else {}),
-            }
-            for one in found.tensors
-        ]
-    if metadata:
-        facts["metadata"] = _cut(found.metadata or found.info)
-    return facts
+
+
+def _tensor_facts(found: "Summary") -> list[dict[str, Any]]:
+    contracts = matrix_contracts(found)
+    return [
+        {
+            "name": one.name,
+            "scheme": one.scheme,
+            "shape": list(one.shape),
+            "bytes": one.nbytes,
+            **({"compute": asdict(contracts[one.name])} if one.name in contracts else {}),
+        }
+        for one in found.tensors
+    ]
 
 
 def _cut(value: object) -> object:

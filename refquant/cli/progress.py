@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,7 +11,7 @@ from refquant.cli.output import format_bytes, printable
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-__all__ = ["Meter", "progress", "status"]
+__all__ = ["Meter", "advancing", "progress", "status"]
 
 _PATIENCE = 0.5
 """Seconds of work that pass before anything is shown."""
@@ -57,6 +57,16 @@ def status(text: str) -> Iterator[None]:
     finally:
         if shown:
             print("\x1b[2K", end="\r", file=sys.stderr, flush=True)
+
+
+def advancing(meter: Meter) -> Callable[[str, int], None]:
+    """What is told a name and the size of what was done of it, and lets the meter show both."""
+
+    def advance(name: str, count: int) -> None:
+        meter.start(name)
+        meter.advance(count)
+
+    return advance
 
 
 class _Silent:

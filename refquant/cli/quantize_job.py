@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from refquant.cli.destination import explained
 from refquant.cli.output import printable
-from refquant.cli.progress import progress
+from refquant.cli.progress import advancing, progress
 from refquant.cli.quantize_options import Work
 
 if TYPE_CHECKING:
@@ -93,14 +93,9 @@ class Job:
 
         total = sum(one.weights for one in self.assignments)
         with progress("measuring", total, quiet=quiet) as meter:
-
-            def measured(name: str, weights: int) -> None:
-                meter.start(name)
-                meter.advance(weights)
-
             made = open_checkpoint(self.output)
-            found = errors_of(self.checkpoint, made, self.assignments, knowledge.folds, measured)
-            errors = list(found)
+            told = advancing(meter)
+            errors = list(errors_of(self.checkpoint, made, self.assignments, knowledge.folds, told))
         facts = {"output": self.output.name, "source": self.source.name, "root": result.root}
         data = report_data(errors, self.recipe, facts)
         for path in paths:

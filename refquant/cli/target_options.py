@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from refquant.cli.destination import parse_bytes
 from refquant.cli.output import format_bytes
-from refquant.cli.progress import progress
+from refquant.cli.progress import advancing, progress
 from refquant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,17 +56,12 @@ def targeted_recipe(
     check_recipe(Recipe(rules=tuple(Rule(scheme=name) for name in chosen)), "--candidates")
     total = sum(math.prod(subject(checkpoint.tensors, n).shape) for n in checkpoint.tensors)
     with progress("measuring", total, quiet=quiet) as meter:
-
-        def measured(name: str, weights: int) -> None:
-            meter.start(name)
-            meter.advance(weights)
-
         recipe, reach = target_recipe(
             checkpoint,
             target,
             candidates=chosen,
             before=before,
-            progress=measured,
+            progress=advancing(meter),
         )
     if not quiet:
         print(f"refquant: {_told(target, reach)}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """`refquant verify`: a `.rq` file checked to the last byte, or made again and compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from refquant.cli.output import emit_json, format_bytes, print_pairs, print_table
-from refquant.cli.progress import Meter, progress
-from refquant.errors import ConformanceError, FormatError, RefquantError
+from refquant.cli.progress import advancing, progress
+from refquant.errors import ConformanceError, RefquantError
 
 if TYPE_CHECKING:
     from refquant.formats import Checkpoint
@@ -67,9 +67,6 @@ def verify(
         _check(
             file, report, deep=deep, rederive=rederive, options=(not no_mmap, budget), quiet=quiet
         )
-    except FormatError as error:
-        problem = error
-        report.facts["problem"] = {"code": error.code, "message": str(error)}
     except RefquantError as error:
         problem = error
         report.facts["problem"] = {"code": getattr(error, "code", ""), "message": str(error)}
@@ -109,7 +106,7 @@ def _check(
             source,
             verify="full",
             budget=None if budget is None else parse_bytes(budget),
-            progress=_advancing(meter),
+            progress=advancing(meter),
         )
     report.facts["checked_bytes"] = total
     _check_form(source, checkpoint, report)
@@ -145,14 +142,6 @@ def _check_form(source: "Source", checkpoint: "Checkpoint", report: _Report) -> 
     report.facts["canonical"] = reason is None
     if reason is not None:
         report.failures.append(f"not in canonical form: {reason}")
-
-
-def _advancing(meter: Meter) -> Callable[[str, int], None]:
-    def advance(name: str, nbytes: int) -> None:
-        meter.start(name)
-        meter.advance(nbytes)
-
-    return advance
 
 
 def _check_deep(checkpoint: "Checkpoint", report: _Report, *, quiet: bool) -> None:
