@@ -57,6 +57,20 @@ class Terminal:
         found, _, self.seen = self.seen.partition(text)
         return found + text
 
+    def interrupt(self, text):
+        """Ctrl-C, once more for each second without this text.
+
+        Python sleeps until the next key over a signal that arrives while readline shows one.
+        """
+        until = time.monotonic() + SECONDS
+        while text not in self.seen:
+            assert time.monotonic() < until, f"no {text!r} in {self.seen!r}"
+            self.type(INTERRUPT)
+            pause = time.monotonic() + 1
+            while text not in self.seen and time.monotonic() < pause:
+                self.seen += self.read()
+        self.wait(text)
+
     def type(self, keys):
         """Press these keys."""
         os.write(self.screen, keys)
@@ -117,8 +131,7 @@ def test_ctrl_c_stops_the_answer_or_the_line_but_not_the_conversation(model):
     terminal.wait(b"> ")
     terminal.type(b"half of a li")
     terminal.wait(b"half of a li")
-    terminal.type(INTERRUPT)
-    terminal.wait(b"/exit or Ctrl-D ends")
+    terminal.interrupt(b"/exit or Ctrl-D ends")
     terminal.wait(b"> ")
     terminal.type(b"/stats\n")
     assert b"nothing has been said" not in terminal.wait(b"tokens used")
