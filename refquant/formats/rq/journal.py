@@ -9,7 +9,7 @@ The journal is a temporary file like any other, locked while its writer lives.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
@@ -17,7 +17,7 @@ from typing import IO, Final
 from refquant.formats.rq.preamble import MAGIC, PREAMBLE_BYTES, Preamble
 from refquant.formats.rq.split import is_shard_of
 
-__all__ = ["Journal", "is_journal", "notes_of", "root_of", "undo"]
+__all__ = ["Journal", "finish", "is_journal", "notes_of", "root_of", "undo"]
 
 _FIRST_LINE: Final = b"refquant shard set 1\n"
 _LONGEST: Final = 4 << 20
@@ -70,15 +70,24 @@ def is_journal(path: str | os.PathLike[str]) -> bool:
 
 def undo(path: str | os.PathLike[str]) -> None:
     """Remove the shards that a dead writer left without use, by its journal."""
-    folder = Path(path).parent
-    notes = list(notes_of(Path(path)))
-    target = folder / next((name for kind, name in notes if kind == "target"), "")
-    is_complete = ("root", root_of(target)) in notes
+    _remove(Path(path), ("new", "old"))
+
+
+def finish(path: str | os.PathLike[str]) -> None:
+    """Remove the shards that a dead writer's root has replaced, if it was in its place."""
+    _remove(Path(path), ("old",))
+
+
+def _remove(path: Path, kinds: Container[str]) -> None:
+    """Remove shards of these kinds: new ones where there is no root, else old ones."""
+    notes = list(notes_of(path))
+    target = path.parent / next((name for kind, name in notes if kind == "target"), "")
+    useless = "old" if ("root", root_of(target)) in notes else "new"
     for kind, name in notes:
         # A journal that somebody forged can name nothing but shards of its own target.
-        if kind == ("old" if is_complete else "new") and is_shard_of(target, name):
+        if kind == useless and kind in kinds and is_shard_of(target, name):
             with suppress(OSError):
-                (folder / name).unlink()
+                (path.parent / name).unlink()
 
 
 def notes_of(path: Path) -> Iterator[tuple[str, str]]:

@@ -61,7 +61,7 @@ def write_resumable(
     remove_abandoned(target.parent)
     if not resume:
         _forget(target)
-    if groups is not None or listed_shards(target):
+    if groups is not None or listed_shards(target) or _is_set(unfinished_path(target)):
         job = SetJob(target, plan, chosen, progress, resume, tuple(groups or ()), shards)
         return job.write().hex()
     return _write_file(_Single(target, plan, chosen, progress, resume)).hex()
@@ -70,6 +70,13 @@ def write_resumable(
 def has_unfinished(path: str | os.PathLike[str]) -> bool:
     """Whether somebody left unfinished work on a target."""
     return bool(parts_of(Path(path)))
+
+
+def _is_set(path: Path) -> bool:
+    """Whether the unfinished work replaces or makes a set, even where its root is there already."""
+    with suppress(OSError):
+        return is_journal(path)
+    return False
 
 
 def _forget(target: Path) -> None:

@@ -14,7 +14,7 @@ from typing import IO
 
 from refquant import mp1
 from refquant.errors import LimitError
-from refquant.formats.rq.journal import Journal, is_journal, notes_of, root_of
+from refquant.formats.rq.journal import Journal, finish, is_journal, notes_of, root_of
 from refquant.formats.rq.plan import (
     SHARD_HEADER,
     Outline,
@@ -210,6 +210,7 @@ class SetJob:
         """The journal, begun or gone on with, and the shards that are complete."""
         if file.seek(0, os.SEEK_END) == 0:
             return Journal(file, self.target, self._facts()), {}
+        finish(path)
         done = {}
         for kind, name in notes_of(path):
             if kind == "new" and (shard := self._complete_shard(name)) is not None:
