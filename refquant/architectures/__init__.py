@@ -1,8 +1,9 @@
 """The model families that can run, one file each, as data.
 
 To add a family: write `architectures/<family>.py`, add it to FAMILIES, and give it its row in
-`runtime/families.py`. `decoders.py`, `rotary.py`, `windows.py` and `experts.py` hold what several
-families have in common.
+`runtime/families.py`. Several families have in common what `decoder_fields.py`,
+`decoder_tensors.py`, `decoders.py`, `rotary_fields.py`, `rotary.py`, `windows.py`, `experts.py` and
+`layer_norms.py` hold.
 """
 
 from collections.abc import Mapping

@@ -4,12 +4,14 @@
 for training) is not read: it has no part in embeddings.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Final
 
-from refquant.architectures.decoders import decoder_fields, refuse, refuse_hugging_face
+from refquant.architectures.decoder_fields import decoder_fields
+from refquant.architectures.decoders import refuse, refuse_hugging_face
 from refquant.architectures.family import Family, FieldSpec, FieldValue, TensorSpec
-from refquant.architectures.metadata import read_count, read_number
+from refquant.architectures.layer_norms import WHOLE_HEADS, layer_norm, norm_epsilon
+from refquant.architectures.metadata import count_tokens, read_count, read_number
 
 __all__ = ["BERT"]
 
@@ -26,13 +28,7 @@ FIELDS: Final = (
         gguf="tokenizer.ggml.token_type_count",
         hugging_face="type_vocab_size",
     ),
-    FieldSpec(
-        "norm_epsilon",
-        "number",
-        "added to the variance before its root",
-        gguf="bert.attention.layer_norm_epsilon",
-        hugging_face="layer_norm_eps",
-    ),
+    norm_epsilon("bert.attention.layer_norm_epsilon", "layer_norm_eps"),
     FieldSpec(
         "pooling",
         "choice",
@@ -41,13 +37,6 @@ FIELDS: Final = (
         choices=("none", "mean", "first"),
     ),
 )
-
-
-def _norm(name: str, hugging_face: str) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(f"{name}.{part}", ("width",), f"{hugging_face}.{part}")
-        for part in ("weight", "bias")
-    )
 
 
 def _with_bias(name: str, shape: tuple[str, str], hugging_face: str) -> tuple[TensorSpec, ...]:
@@ -67,15 +56,15 @@ TENSORS: Final = (
     TensorSpec(
         "token_types.weight", ("token_types", "width"), "embeddings.token_type_embeddings.weight"
     ),
-    *_norm("token_embd_norm", "embeddings.LayerNorm"),
+    *layer_norm("token_embd_norm", "embeddings.LayerNorm"),
     *_with_bias("attn_q", ("width", "width"), "attention.self.query"),
     *_with_bias("attn_k", ("width", "width"), "attention.self.key"),
     *_with_bias("attn_v", ("width", "width"), "attention.self.value"),
     *_with_bias("attn_output", ("width", "width"), "attention.output.dense"),
-    *_norm("blk.{layer}.attn_output_norm", f"{LAYER}.attention.output.LayerNorm"),
+    *layer_norm("blk.{layer}.attn_output_norm", f"{LAYER}.attention.output.LayerNorm"),
     *_with_bias("ffn_up", ("feedforward_width", "width"), "intermediate.dense"),
     *_with_bias("ffn_down", ("width", "feedforward_width"), "output.dense"),
-    *_norm("blk.{layer}.layer_output_norm", f"{LAYER}.output.LayerNorm"),
+    *layer_norm("blk.{layer}.layer_output_norm", f"{LAYER}.output.LayerNorm"),
 )
 
 
@@ -86,9 +75,7 @@ def from_gguf(
     """The fields of a GGUF file whose `general.architecture` is `bert`."""
     document = "GGUF metadata"
     keys = {spec.name: spec.gguf for spec in FIELDS}
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    counted = len(tokens) if isinstance(tokens, Sequence) and tokens else None
-    defaults = {"vocabulary": counted}
+    defaults = {"vocabulary": count_tokens(metadata)}
     counts = {
         name: read_count(metadata, keys[name], document, default=defaults.get(name))
         for name in (*COUNTS, "token_types")
@@ -123,15 +110,11 @@ def from_hugging_face(config: Mapping[str, object]) -> dict[str, FieldValue]:
     }
 
 
-def _has_whole_heads(fields: Mapping[str, FieldValue]) -> bool:
-    return int(fields["width"]) % int(fields["heads"]) == 0
-
-
 BERT: Final = Family(
     name="bert",
     title="BERT, and sentence encoders of its shape",
     fields=FIELDS,
-    rules=(("width must be a multiple of heads", _has_whole_heads),),
+    rules=(WHOLE_HEADS,),
     tensor_specs=TENSORS,
     unsupported_tensors={
         "cls.weight": "a classifier",

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from refquant.architectures.decoders import (
+from refquant.architectures.decoder_fields import RULES, decoder_fields
+from refquant.architectures.decoder_tensors import (
     ATTENTION,
     EMBEDDING,
     GATED,
@@ -17,8 +18,8 @@ from refquant.architectures.decoders import (
     OUTPUT,
     QUERY_KEY_NORMS,
     QUERY_KEY_VALUE_BIASES,
-    RULES,
-    decoder_fields,
+)
+from refquant.architectures.decoders import (
     decoder_from_gguf,
     decoder_from_hugging_face,
     refuse_hugging_face,

@@ -47,8 +47,9 @@ class FieldSpec:
 
     A `count` is an integer in 1..`maximum`, a `number` a finite float above zero, a `flag` a bool
     and a `choice` one of `choices`. `gguf` and `hugging_face` are the keys under which the other
-    formats keep it, empty where they imply it. An `optional` field stands for something that not
-    every model has, and a model without it leaves the field out.
+    formats keep it, empty where they imply it; `{arch}` in the first is a GGUF architecture's name.
+    An `optional` field stands for something that not every model has, and a model without it leaves
+    the field out.
     """
 
     name: str
@@ -70,6 +71,10 @@ class FieldSpec:
         if self.kind == "flag":
             return "true or false"
         return " or ".join(repr(choice) for choice in self.choices)
+
+    def of(self, arch: str) -> "FieldSpec":
+        """The same field in GGUF files of this architecture."""
+        return dataclasses.replace(self, gguf=self.gguf.replace("{arch}", arch))
 
     def accepts(self, value: object) -> bool:
         """True if `value` keeps the law; an integer is not a number, nor a bool a count."""

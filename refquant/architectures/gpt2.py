@@ -4,12 +4,14 @@
 [inputs, outputs]; readers turn them round, so that ours are [outputs, inputs] as everywhere.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Final
 
-from refquant.architectures.decoders import decoder_fields, refuse, refuse_hugging_face
+from refquant.architectures.decoder_fields import decoder_fields
+from refquant.architectures.decoders import refuse, refuse_hugging_face
 from refquant.architectures.family import Family, FieldSpec, FieldValue, TensorSpec
-from refquant.architectures.metadata import read_count, read_flag, read_number
+from refquant.architectures.layer_norms import WHOLE_HEADS, layer_norm, norm_epsilon
+from refquant.architectures.metadata import count_tokens, read_count, read_flag, read_number
 
 __all__ = ["GPT2"]
 
@@ -34,13 +36,7 @@ FIELDS: Final = (
         for spec in decoder_fields("gpt2")
         if spec.name in HUGGING_FACE
     ),
-    FieldSpec(
-        "norm_epsilon",
-        "number",
-        "added to the variance before its root",
-        gguf="gpt2.attention.layer_norm_epsilon",
-        hugging_face="layer_norm_epsilon",
-    ),
+    norm_epsilon("gpt2.attention.layer_norm_epsilon", "layer_norm_epsilon"),
     FieldSpec(
         "tied_embeddings",
         "flag",
@@ -58,23 +54,16 @@ def _with_bias(name: str, shape: tuple[str, str], hugging_face: str) -> tuple[Te
     )
 
 
-def _norm(name: str, hugging_face: str) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(f"{name}.{part}", ("width",), f"{hugging_face}.{part}")
-        for part in ("weight", "bias")
-    )
-
-
 TENSORS: Final = (
     TensorSpec("token_embd.weight", ("vocabulary", "width"), "wte.weight"),
     TensorSpec("position_embd.weight", ("context", "width"), "wpe.weight"),
-    *_norm("blk.{layer}.attn_norm", "h.{layer}.ln_1"),
+    *layer_norm("blk.{layer}.attn_norm", "h.{layer}.ln_1"),
     *_with_bias("attn_qkv", ("3 * width", "width"), "attn.c_attn"),
     *_with_bias("attn_output", ("width", "width"), "attn.c_proj"),
-    *_norm("blk.{layer}.ffn_norm", "h.{layer}.ln_2"),
+    *layer_norm("blk.{layer}.ffn_norm", "h.{layer}.ln_2"),
     *_with_bias("ffn_up", ("feedforward_width", "width"), "mlp.c_fc"),
     *_with_bias("ffn_down", ("width", "feedforward_width"), "mlp.c_proj"),
-    *_norm("output_norm", "ln_f"),
+    *layer_norm("output_norm", "ln_f"),
     TensorSpec(
         "output.weight", ("vocabulary", "width"), "lm_head.weight", absent_if="tied_embeddings"
     ),
@@ -87,8 +76,7 @@ def from_gguf(
     """The fields of a GGUF file whose `general.architecture` is `gpt2`."""
     document = "GGUF metadata"
     keys = {spec.name: spec.gguf for spec in FIELDS}
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    counted = len(tokens) if isinstance(tokens, Sequence) and tokens else None
+    counted = count_tokens(metadata)
     counts = {
         name: read_count(
             metadata, keys[name], document, default=counted if name == "vocabulary" else None
@@ -124,15 +112,11 @@ def from_hugging_face(config: Mapping[str, object]) -> dict[str, FieldValue]:
     }
 
 
-def _has_whole_heads(fields: Mapping[str, FieldValue]) -> bool:
-    return int(fields["width"]) % int(fields["heads"]) == 0
-
-
 GPT2: Final = Family(
     name="gpt2",
     title="GPT-2",
     fields=FIELDS,
-    rules=(("width must be a multiple of heads", _has_whole_heads),),
+    rules=(WHOLE_HEADS,),
     tensor_specs=TENSORS,
     unsupported_tensors={},
     gguf_architectures=("gpt2",),

@@ -7,18 +7,15 @@ one tensor, element by element in turn; readers part them, so that ours are GGUF
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from refquant.architectures.decoders import (
+from refquant.architectures.decoder_fields import RULES, decoder_fields
+from refquant.architectures.decoder_tensors import (
     ATTENTION,
     EMBEDDING,
     IGNORED_HUGGING_FACE,
     OUTPUT,
     QUERY_KEY_VALUE_BIASES,
-    RULES,
-    decoder_fields,
-    decoder_from_gguf,
-    decoder_from_hugging_face,
-    refuse,
 )
+from refquant.architectures.decoders import decoder_from_gguf, decoder_from_hugging_face, refuse
 from refquant.architectures.experts import EXPERTS, expert_fields, experts_from
 from refquant.architectures.family import Family, FieldValue, HuggingFaceForm, TensorSpec
 from refquant.architectures.windows import (

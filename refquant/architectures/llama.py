@@ -8,23 +8,24 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from refquant.architectures.decoders import (
+from refquant.architectures.decoder_fields import RULES, decoder_fields
+from refquant.architectures.decoder_tensors import (
     ATTENTION,
     EMBEDDING,
     GATED,
     IGNORED_HUGGING_FACE,
     OUTPUT,
-    RULES,
-    decoder_fields,
+    query_key_value_biases,
+)
+from refquant.architectures.decoders import (
     decoder_from_gguf,
     decoder_from_hugging_face,
-    query_key_value_biases,
     refuse_hugging_face,
 )
 from refquant.architectures.experts import EXPERTS, expert_fields, expert_tensors, experts_from
 from refquant.architectures.family import Family, FieldSpec, FieldValue, TensorSpec
 from refquant.architectures.metadata import read_flag
-from refquant.architectures.rotary import ROPE_FACTORS
+from refquant.architectures.rotary_fields import ROPE_FACTORS
 from refquant.architectures.windows import (
     window_fields,
     window_from_gguf,

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from refquant.errors import FormatError, UnsupportedError
 
-__all__ = ["read_count", "read_flag", "read_number"]
+__all__ = ["count_tokens", "read_count", "read_flag", "read_number"]
 
 _T = TypeVar("_T")
 
@@ -54,6 +54,12 @@ def read_flag(
     if type(value) is not bool:
         raise _ill_typed(key, document, value, "true or false")
     return value
+
+
+def count_tokens(metadata: Mapping[str, object]) -> int | None:
+    """How many tokens the vocabulary inside a GGUF file has; None where there is none."""
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    return len(tokens) if isinstance(tokens, Sequence) and tokens else None
 
 
 def _default(default: _T | None, key: str, document: str) -> _T:

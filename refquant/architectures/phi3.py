@@ -6,14 +6,15 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from refquant.architectures.decoders import (
+from refquant.architectures.decoder_fields import RULES, decoder_fields
+from refquant.architectures.decoder_tensors import (
     ATTENTION,
     EMBEDDING,
     GATED,
     IGNORED_HUGGING_FACE,
     OUTPUT,
-    RULES,
-    decoder_fields,
+)
+from refquant.architectures.decoders import (
     decoder_from_gguf,
     decoder_from_hugging_face,
     refuse_hugging_face,
