@@ -3,6 +3,7 @@
 import errno
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from refquant import errors
 from refquant.cli import main
 from refquant.cli.commands import COMMANDS, root_help
+from refquant.cli.conformance import conformance
 from tests.command_line import call, small_model, spawn
 
 DEFECT_HINT = "a defect of refquant; add --traceback to see where"
@@ -41,6 +43,22 @@ def test_help_and_usage_errors_do_not_import_numpy(tokens):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+PAGES = [*NAMES, *(f"conformance {name}" for name in conformance if not name.startswith("-"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_of_help_is_made_alike(capsys, page):
+    text = call(capsys, *page.split(), "--help").out
+    usage, _, rest = text.partition("\n")
+    assert usage.startswith(f"Usage: refquant {page} ")
+    assert "[ARGS" not in usage
+    headings = [line for line in rest.splitlines() if re.fullmatch("[A-Z][a-z]+", line)]
+    assert headings in (["Arguments", "Options"], ["Options"], ["Commands"])
+    assert "\nFor example:\n" in rest
+    named = re.findall(r"\n  ([A-Z]+) ", rest.partition("\nArguments\n")[2].partition("\n\n")[0])
+    assert [word.strip("[.]") for word in usage.split() if word.strip("[.]") in named] == named
 
 
 @pytest.mark.parametrize("name", NAMES)

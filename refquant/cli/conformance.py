@@ -11,6 +11,7 @@ __all__ = ["conformance"]
 
 conformance = App(
     name="conformance",
+    group_parameters="Options",
     help="""Test an engine in any language, and name its mistakes.
 
 An engine is a program that reads requests from its standard input and answers on its standard

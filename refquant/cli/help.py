@@ -13,6 +13,10 @@ __all__ = ["SectionFormatter"]
 class SectionFormatter:
     """Prints a help page as sections; the parser calls it once a section."""
 
+    def __init__(self) -> None:
+        self._usage = ""
+        self._description = ""
+
     def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
         """Print one section of options or commands."""
         from rich.padding import Padding
@@ -21,6 +25,7 @@ class SectionFormatter:
 
         if not panel.entries:
             return
+        self._begin(panel)
         grid = Table.grid(padding=(0, 3, 0, 0))
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")
@@ -34,17 +39,33 @@ class SectionFormatter:
         print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
     def render_usage(self, _console: "Console", _options: "ConsoleOptions", usage: Any) -> None:
-        """Print the line that shows the order of arguments."""
-        if usage:
-            print(f"Usage: {str(usage).strip()}\n")
+        """Keep the line that shows the order of arguments until their names are known."""
+        self._usage = str(usage or "").strip()
 
     def render_description(
         self, _console: "Console", _options: "ConsoleOptions", description: Any
     ) -> None:
-        """Print the paragraph and the examples of a command."""
-        if description:
-            primary = getattr(description, "primary_renderable", description)
-            print(_plain(primary).strip())
+        """Keep the paragraph and the examples of a command until its usage is printed."""
+        primary = getattr(description, "primary_renderable", description)
+        self._description = _plain(primary or "").strip()
+
+    def _begin(self, panel: "HelpPanel") -> None:
+        """Print what stands above the first section."""
+        if self._usage:
+            print(f"Usage: {_with_names(self._usage, panel)}\n\n{self._description}")
+            self._usage = ""
+
+
+def _with_names(usage: str, panel: "HelpPanel") -> str:
+    """A line of usage with the names of the arguments that may be left out.
+
+    The parser writes them as one word, `[ARGS]` or `[ARGS...]`.
+    """
+    head, bracket, dots = usage.partition(" [ARGS")
+    if not bracket:
+        return usage
+    names = [str(entry.positional_label) for entry in panel.entries if not entry.required]
+    return f"{head} {' '.join(f'[{name}]' for name in names)}".removesuffix("]") + dots
 
 
 def _plain(value: object) -> str:
