@@ -63,6 +63,16 @@ def test_json_and_page_tell_the_files_errors(capsys, made):
     check(page)
 
 
+def test_narrow_screens_have_titles_before_the_cells():
+    from refquant.quantization.report_page import COLUMNS, report_page
+
+    page = report_page({"output": "", "source": "", "root": "", "rules": []}, [])
+    style = page.partition("</style>")[0]
+    for number, (title, _) in enumerate(COLUMNS[1:], 2):
+        assert f'td:nth-child({number})::before {{ content: "{title}"; }}' in style
+        assert f"<button>{title}</button>" in page
+
+
 class Strict(HTMLParser):
     """Every tag is closed, and nothing is loaded from elsewhere."""
 

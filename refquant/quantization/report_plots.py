@@ -7,7 +7,7 @@ from typing import Final
 
 from refquant.quantization.errors_of import TensorErrors
 
-__all__ = ["heat_map", "histogram", "scatter"]
+__all__ = ["heat_map", "histogram", "legend", "scatter"]
 
 RAMP: Final = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 """Dark where much is lost, bright where little is: told apart by everybody's eyes, and in grey."""
@@ -18,7 +18,7 @@ CELL: Final = 18
 def heat_map(errors: Sequence[TensorErrors]) -> str:
     """SQNR of every matrix of the layers: a column for each layer, a row for each kind."""
     cells = {
-        (one.name.split(".", 2)[2] if one.name.count(".") > 1 else one.name, one.layer): one
+        (_part(one.name), one.layer): one
         for one in errors
         if one.layer is not None and one.sqnr_db is not None
     }
@@ -44,8 +44,13 @@ def heat_map(errors: Sequence[TensorErrors]) -> str:
         if column % every == 0
     ]
     body.append(_legend(left, bottom + 14, low, high))
-    width = max(left + CELL * len(layers) + 12, left + 300)
-    return _svg(width, bottom + 48, "SQNR by layer and matrix", body)
+    width = left + max(CELL * len(layers) + 12, 210)
+    return _svg("map", width, bottom + 48, "SQNR by layer and matrix", body)
+
+
+def _part(name: str) -> str:
+    """Which matrix of its layer a tensor is: `blk.0.attn_q.weight` is attn_q."""
+    return name.split(".", 2)[-1].removesuffix(".weight")
 
 
 def _cell(one: TensorErrors, x: int, y: int, low: float, high: float) -> str:
@@ -74,10 +79,10 @@ def scatter(errors: Sequence[TensorErrors]) -> str:
     found = [one for one in errors if one.sqnr_db is not None]
     if not found:
         return ""
-    schemes = sorted({one.scheme for one in found})
+    schemes = _schemes(found)
     x0, x1 = _wider(_range(one.bits_per_weight for one in found))
     y0, y1 = _wider(_range(one.sqnr_db or 0.0 for one in found))
-    left, top, wide, high = 48, 10, 430, 240
+    left, top, wide, high = 48, 26, 430, 240
 
     def place(one: TensorErrors) -> tuple[float, float]:
         x = left + wide * (one.bits_per_weight - x0) / (x1 - x0)
@@ -91,14 +96,21 @@ def scatter(errors: Sequence[TensorErrors]) -> str:
             f"<title>{escape(one.name)}: {one.bits_per_weight:.3f} bits, {one.sqnr_db:.2f} dB"
             "</title></circle>"
         )
-    for row, scheme in enumerate(schemes[:12]):
-        y = top + 12 + 18 * row
-        body.append(
-            f'<circle cx="{left + wide + 24}" cy="{y - 4}" r="5" class="s{row % 8}"/>'
-            f'<text x="{left + wide + 36}" y="{y}">{escape(scheme)}</text>'
-        )
-    legend = 8 * max(map(len, schemes))
-    return _svg(left + wide + 48 + legend, top + high + 44, "SQNR over bits per weight", body)
+    return _svg("plot", left + wide + 12, top + high + 44, "SQNR over bits per weight", body)
+
+
+def legend(errors: Sequence[TensorErrors]) -> str:
+    """Which colour of the scatter is which scheme."""
+    rows = "".join(
+        f'<li><svg width="12" height="12"><circle cx="6" cy="6" r="5" class="s{number % 8}"/>'
+        f"</svg> {escape(scheme)}</li>"
+        for number, scheme in enumerate(_schemes(errors))
+    )
+    return f'<ul class="legend">{rows}</ul>' if rows else ""
+
+
+def _schemes(errors: Iterable[TensorErrors]) -> list[str]:
+    return sorted({one.scheme for one in errors if one.sqnr_db is not None})
 
 
 def _axes(
@@ -114,7 +126,7 @@ def _axes(
         yield f'<text x="{x:.1f}" y="{top + high + 16}" text-anchor="middle">{value:g}</text>'
     centre, below = left + wide / 2, top + high + 36
     yield f'<text x="{centre}" y="{below}" text-anchor="middle">bits per weight</text>'
-    yield f'<text x="{left + 4}" y="{top + 12}">SQNR in dB</text>'
+    yield f'<text x="{left}" y="{top - 12}">SQNR in dB</text>'
 
 
 def histogram(counts: Sequence[int]) -> str:
@@ -132,9 +144,9 @@ def histogram(counts: Sequence[int]) -> str:
     )
 
 
-def _svg(width: int, height: int, label: str, body: Iterable[str]) -> str:
+def _svg(kind: str, width: int, height: int, label: str, body: Iterable[str]) -> str:
     return (
-        f'<svg role="img" aria-label="{label}" viewBox="0 0 {width} {height}" '
+        f'<svg class="{kind}" role="img" aria-label="{label}" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}">{"".join(body)}</svg>'
     )
 
