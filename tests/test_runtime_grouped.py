@@ -7,7 +7,10 @@ from refquant.runtime import grouped as module
 from refquant.runtime import load_model
 from refquant.runtime.arithmetic_mode import arithmetic
 from refquant.runtime.grouped import GroupedMatrix, grouped
-from refquant.runtime.linear import PackedMatrix, Scratch, StackedMatrix, linear
+from refquant.runtime.linear import linear
+from refquant.runtime.packed import PackedMatrix
+from refquant.runtime.scratch import Scratch
+from refquant.runtime.stacked import StackedMatrix
 from refquant.runtime.weights import WeightReader
 from refquant.tensor import quantize
 from tests.roundings import gamma

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from refquant.runtime import linear as module
-from refquant.runtime.linear import Scratch, linear, pack_rows
+from refquant.runtime import packed as of_tiles
+from refquant.runtime import scratch as of_buffers
+from refquant.runtime.linear import linear
+from refquant.runtime.packed import pack_rows
+from refquant.runtime.scratch import Scratch
 from refquant.tensor import quantize
 from tests.roundings import gamma
 
@@ -14,10 +17,15 @@ def matrix(rows, columns, scheme="ggml/q4_0", seed=0):
     return quantize(values, scheme)
 
 
+def make_tiles_small(monkeypatch, elements):
+    for module in (of_tiles, of_buffers):
+        monkeypatch.setattr(module, "TILE_ELEMENTS", elements)
+
+
 @pytest.mark.parametrize("tokens", [1, 5])
 @pytest.mark.parametrize("tile_rows", [1, 3, 64])
 def test_tiles_cover_every_row_once(monkeypatch, tokens, tile_rows):
-    monkeypatch.setattr(module, "TILE_ELEMENTS", tile_rows * 64)
+    make_tiles_small(monkeypatch, tile_rows * 64)
     parts = [matrix(7, 64, "ggml/q4_0"), matrix(5, 64, "ggml/q8_0", seed=1)]
     packed = pack_rows(parts, Scratch())
     dense = np.concatenate([part.dequantize() for part in parts])
@@ -31,7 +39,7 @@ def test_tiles_cover_every_row_once(monkeypatch, tokens, tile_rows):
 
 
 def test_one_buffer_serves_every_matrix(monkeypatch):
-    monkeypatch.setattr(module, "TILE_ELEMENTS", 128)
+    make_tiles_small(monkeypatch, 128)
     scratch = Scratch()
     narrow, wide = pack_rows([matrix(9, 64)], scratch), pack_rows([matrix(3, 256)], scratch)
     assert [(tile.start, tile.stop) for tile in narrow.tiles] == [
@@ -48,7 +56,7 @@ def test_one_buffer_serves_every_matrix(monkeypatch):
 
 def test_records_of_several_rows_stay_whole(monkeypatch):
     # Groups along the outputs: 32 rows share a record, so no tile can be lower.
-    monkeypatch.setattr(module, "TILE_ELEMENTS", 1)
+    make_tiles_small(monkeypatch, 1)
     values = np.random.default_rng(3).standard_normal((64, 6)).astype(np.float32)
     tensor = quantize(values, "ggml/q4_0", axis=0)
     packed = pack_rows([tensor], Scratch())

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from refquant.errors import UsageError
-from refquant.runtime import blocks, grouped, linear, load_model, team, team_worker
+from refquant.runtime import blocks, dense, grouped, load_model, packed, team, team_worker
 from refquant.runtime.arithmetic_mode import arithmetic, arithmetic_of, using
 from refquant.runtime.blas import blas_threads, limit_blas_threads
 from refquant.runtime.gated import gated_tiles
@@ -32,8 +32,8 @@ IDS = (3, 9, 27, 81, 11, 33, 99, 65, 7, 21)
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     """So that small matrices, too, have more tiles than processes."""
-    monkeypatch.setattr(linear, "DENSE_TILE", 1 << 10)
-    monkeypatch.setattr(linear, "TILE_ELEMENTS", 1 << 10)
+    monkeypatch.setattr(dense, "DENSE_TILE", 1 << 10)
+    monkeypatch.setattr(packed, "TILE_ELEMENTS", 1 << 10)
     monkeypatch.setattr(grouped, "TILE_WEIGHTS", 1 << 10)
 
 
@@ -95,8 +95,8 @@ def test_what_workers_bend_is_what_one_bends_afterwards(tokens, arith, monkeypat
 
 def test_gate_and_up_that_are_cut_in_other_columns_stay_apart():
     columns = [np.ones((rows, 64), np.float32) for rows in (192, 2 * 40)]
-    assert gated_tiles(linear.dense(columns[0]), "silu").bounds[-1] == 96
-    assert gated_tiles(linear.dense(columns[1]), "silu") is None
+    assert gated_tiles(dense.dense(columns[0]), "silu").bounds[-1] == 96
+    assert gated_tiles(dense.dense(columns[1]), "silu") is None
 
 
 def test_results_that_somebody_holds_stay_as_they_are():

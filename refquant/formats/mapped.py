@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from refquant.errors import UsageError
 
-__all__ = ["let_go", "map_file", "shown"]
+__all__ = ["let_go", "map_file", "mapping_behind", "shown"]
 
 
 def map_file(path: str | os.PathLike[str], *, use_mmap: bool = True) -> NDArray[np.uint8]:
@@ -36,15 +36,22 @@ def let_go(part: NDArray[np.uint8]) -> None:
     Pages of a mapping count as a process's own from their first touch on; who goes through a large
     file once lets go of what is behind. Arrays that are no part of a mapping are left alone.
     """
-    whole: object = part
-    while isinstance(whole, np.ndarray) and isinstance(whole.base, np.ndarray):
-        whole = whole.base
-    mapped = getattr(getattr(whole, "base", None), "obj", getattr(whole, "base", None))
-    if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
+    mapped = mapping_behind(part)
+    if mapped is None:
         return
     first = part.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
     start = first // mmap.PAGESIZE * mmap.PAGESIZE
     mapped.madvise(mmap.MADV_DONTNEED, start, first + part.nbytes - start)
+
+
+def mapping_behind(array: NDArray[np.uint8]) -> mmap.mmap | None:
+    """The mapping that an array is a view of; None if there is none, or none that takes advice."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    return base if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") else None
 
 
 def shown(name: str) -> str:

@@ -3,8 +3,9 @@
 Read in this order: `ops.py` and `linear.py` (arithmetic), `attention.py`, `rope.py` and `blocks.py`
 (the parts of a layer), `decoder.py` (the whole forward pass), `cache.py`, `weights.py`, `parts.py`,
 `decoder_weights.py` and `model.py` (from a file to something that runs), `sampling.py` and
-`generate.py` (the loop), `text_stream.py` and `tokenizer.py` (text). Beside them `encoder.py`
-(text to vectors), `diffusion.py` (filling in masks), `speculate.py` (several tokens at once), and
+`generate.py` (the loop), `text_stream.py` and `tokenizer.py` (text). Beside them `dense.py`,
+`packed.py`, `grouped.py`, `coded.py` and `stacked.py` (the forms of a matrix), `encoder.py` (text
+to vectors), `diffusion.py` (filling in masks), `speculate.py` (several tokens at once), and
 `workers.py`, `team.py`, `team_worker.py` and `gated.py` (what several processes compute).
 """
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from refquant.runtime.linear import Tiled, takes_bias, whole_product
+from refquant.runtime.linear import Tiled, whole_product
 from refquant.runtime.ops import GATES, Floats
+from refquant.runtime.stacked import takes_bias
 
 __all__ = ["GatedTiles", "gated_tiles"]
 

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from refquant.layout.tiles import row_unit
 from refquant.runtime.arithmetic_mode import primitives
 from refquant.runtime.factors import Factors, factors_of
-from refquant.runtime.linear import Scratch, tile_bounds, whole_product
+from refquant.runtime.linear import whole_product
 from refquant.runtime.memory import forget_file_pages
 from refquant.runtime.ops import Floats
+from refquant.runtime.scratch import Scratch
+from refquant.runtime.tile_bounds import tile_bounds
 from refquant.tensor import QuantizedTensor
 
 __all__ = ["GroupedMatrix", "grouped"]

@@ -6,8 +6,9 @@ from math import prod
 
 import numpy as np
 
-from refquant.runtime.linear import PackedMatrix, Scratch
 from refquant.runtime.model import Model
+from refquant.runtime.packed import PackedMatrix
+from refquant.runtime.scratch import Scratch
 from refquant.tensor import QuantizedTensor
 
 __all__ = ["Size", "held"]

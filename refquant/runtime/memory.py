@@ -3,8 +3,7 @@
 import ctypes
 import mmap
 
-import numpy as np
-
+from refquant.formats.mapped import mapping_behind
 from refquant.tensor import QuantizedTensor
 
 __all__ = ["forget_file_pages", "return_freed_memory"]
@@ -15,16 +14,10 @@ def forget_file_pages(tensor: QuantizedTensor) -> None:
 
     They are read again, from the system's own copy as a rule, when somebody looks at them.
     """
-    if not hasattr(mmap, "MADV_DONTNEED"):
-        return
     for plane in tensor.planes.values():
-        base: object = plane
-        while isinstance(base, np.ndarray):
-            base = base.base
-        if isinstance(base, memoryview):
-            base = base.obj
-        if isinstance(base, mmap.mmap):
-            base.madvise(mmap.MADV_DONTNEED)
+        mapped = mapping_behind(plane)
+        if mapped is not None:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def return_freed_memory() -> None:

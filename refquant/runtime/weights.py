@@ -18,9 +18,12 @@ from refquant.formats.checkpoint import Checkpoint
 from refquant.formats.compute import compute_contracts
 from refquant.runtime.coded import coded_matrix
 from refquant.runtime.grouped import grouped
-from refquant.runtime.linear import Matrix, Scratch, StackedMatrix, pack_rows
+from refquant.runtime.linear import Matrix
 from refquant.runtime.memory import forget_file_pages
 from refquant.runtime.ops import Floats
+from refquant.runtime.packed import pack_rows
+from refquant.runtime.scratch import Scratch
+from refquant.runtime.stacked import StackedMatrix
 from refquant.runtime.workers import Crew, SharedMatrix
 from refquant.tensor import QuantizedTensor, quantize
 

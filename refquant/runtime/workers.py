@@ -18,8 +18,9 @@ import numpy as np
 from refquant.errors import UsageError
 from refquant.runtime.blas import ONE_THREAD
 from refquant.runtime.gated import gated_tiles
-from refquant.runtime.linear import Matrix, Tiled, takes_bias, tiled, whole_product
+from refquant.runtime.linear import Matrix, Tiled, whole_product
 from refquant.runtime.ops import Floats
+from refquant.runtime.stacked import takes_bias, tiled
 from refquant.runtime.team import Team
 
 __all__ = ["Crew", "SharedMatrix", "usable_processors", "why_alone"]
