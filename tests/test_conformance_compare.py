@@ -18,7 +18,7 @@ def judged(found, expected, rule, behaviours=None, **aside):
     for name, values in zip(named, map(np.ascontiguousarray, named.values()), strict=True):
         binary += bytes(-len(binary) % 64)
         dtype = {"<f4": "f32", "<f8": "f64", "|u1": "u8", "<i4": "i32"}[values.dtype.str]
-        arrays.append(Array(name, dtype, values.shape, len(binary), values.nbytes))
+        arrays.append(Array(name, dtype, values.shape, len(binary)))
         binary += values.tobytes()
     output = msgspec.structs.replace(arrays[0], cmp=rule)
     case = Case("x", "", "decode", {}, outputs=(output,), aside=tuple(arrays[1:]))

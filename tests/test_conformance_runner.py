@@ -143,7 +143,7 @@ def test_a_right_answer_is_never_what_stood_there(monkeypatch, tmp_path):
     (case,) = pack.cases
     right = pack.raw(case.outputs[0])[:32]
     short = msgspec.structs.replace(
-        case.outputs[0], dtype="u8", shape=(32,), off=-1, len=0, hex=right.hex()
+        case.outputs[0], dtype="u8", shape=(32,), off=-1, shared=False, hex=right.hex()
     )
     case = msgspec.structs.replace(case, outputs=(short,))
     monkeypatch.setattr(exchange.hashlib, "sha256", lambda _: SimpleNamespace(digest=lambda: right))

@@ -94,7 +94,7 @@ def _entry(
     name: str, entry: Mapping[str, Any], failed: list[CaseResult], cases: Mapping[str, Case]
 ) -> dict[str, Any]:
     def size(one: CaseResult) -> int:
-        return sum(array.len + len(array.hex) // 2 for array in cases[one.id].inputs)
+        return sum(array.nbytes for array in cases[one.id].inputs)
 
     least = min(failed, key=lambda one: (size(one), one.id))
     cited = f"{least.id}@{least.digest}"

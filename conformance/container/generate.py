@@ -117,7 +117,7 @@ def valid_entry(data):
     """What a reader must find in a valid file."""
     segments = list(segments_of(data))
     core = mp1.decode(segments[HEADER])["core"]
-    entry = {"file": sha256(data).hexdigest(), "tensors": {}, "documents": {}}
+    entry = {"tensors": {}, "documents": {}}
     for tensor in core["tensors"]:
         description = core["schemes"][tensor["scheme"]]
         planes = {p: b"".join(segments[n] for n in taken) for p, taken in tensor["planes"].items()}
@@ -143,7 +143,7 @@ def run_entry(code, data):
 
 def reject_entry(name, code, data):
     """What a reader must answer to a file with a defect."""
-    entry = {"code": code, "file": sha256(data).hexdigest(), "stage": stage_of(name, code)}
+    entry = {"code": code, "stage": stage_of(name, code)}
     if other := without_zstd(data, code):
         entry["without_zstd"] = other
     return entry
@@ -163,9 +163,25 @@ def corpus():
             data = make()
             files[f"reject/{name}.rq"] = data
             manifest["reject"][f"{name}.rq"] = reject_entry(name, code, data)
-    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
-    files["manifest.json"] = text.encode("utf-8") + b"\n"
+    files["manifest.json"] = manifest_text(manifest).encode("utf-8")
     return files
+
+
+def manifest_text(manifest):
+    """The manifest as JSON with a file a line, so that a change shows where it is."""
+    parts = []
+    for key, part in sorted(manifest.items()):
+        text = compact(part)
+        if isinstance(part, dict):
+            lines = (f"{compact(name)}:{compact(entry)}" for name, entry in sorted(part.items()))
+            text = "{\n" + ",\n".join(lines) + "\n}"
+        parts.append(f"{compact(key)}:{text}")
+    return "{" + ",\n".join(parts) + "}\n"
+
+
+def compact(data):
+    """JSON without spaces."""
+    return json.dumps(data, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 
 def main():

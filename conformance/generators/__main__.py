@@ -2,60 +2,67 @@
 
 python -m conformance.generators              write what differs
 python -m conformance.generators --check      status 1 where a file differs
-python -m conformance.generators decode/ggml  only these packs (suite.json is renewed too)
+python -m conformance.generators decode/ggml  make only these packs anew, and keep the others' cases
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from conformance.generators import models, safetensors_files
+from conformance.generators.bins import files_of
 from conformance.generators.every_pack import PACKS, made
-from conformance.generators.smoke import kept_kills, kept_matrix, smoke_contents
-from refquant.conformance.packs import PackRow, Suite, read_pack
+from conformance.generators.smoke import kept_matrix, smoke_pack
+from refquant.conformance.packs import SHARED, Pack, PackRow, Suite, read_pack
 
-__all__ = ["FOLDER", "contents_of", "main"]
+__all__ = ["FOLDER", "contents_with", "main"]
 
 FOLDER = Path(__file__).resolve().parents[1]
 VERSION = "1.0"
 MOST_BYTES = 512 << 10
-TOTAL_BYTES = 8 << 20
 
 
-def contents_of(name: str) -> dict[Path, bytes]:
+def contents_with(names: Sequence[str]) -> dict[Path, bytes]:
+    """All files of packs, with these packs made anew and the others' cases as they are kept."""
+    packs = [made(name) if name in names else kept(name) for name in sorted(PACKS)]
+    packs.append(smoke_pack(packs, kept_matrix(FOLDER)))
+    files = {FOLDER / "packs" / path: raw for path, raw in files_of(packs).items()}
+    for pack in packs:
+        size = sum(len(files[path]) for path in paths_of(pack.pack))
+        if size > MOST_BYTES:
+            raise SystemExit(f"{pack.pack} has {size} bytes, more than {MOST_BYTES}")
+    files[FOLDER / "suite.json"] = suite_contents(packs, files)
+    return files
+
+
+def kept(name: str) -> Pack:
+    """A pack as it is kept."""
+    return read_pack(paths_of(name)[0])
+
+
+def paths_of(name: str) -> tuple[Path, Path]:
     """The two files of a pack."""
-    text, binary = made(name, kept_kills(FOLDER)).contents()
-    if len(text) + len(binary) > MOST_BYTES:
-        raise SystemExit(f"{name} has {len(text) + len(binary)} bytes, more than {MOST_BYTES}")
-    path = FOLDER / "packs" / name
-    return {path.with_name(path.name + ".json"): text, path.with_name(path.name + ".bin"): binary}
+    path = FOLDER / "packs" / PurePosixPath(name)
+    return path.with_name(path.name + ".json"), path.with_name(path.name + ".bin")
 
 
-def row_of(name: str) -> PackRow:
-    """What `suite.json` says of a pack that is kept."""
-    text = (FOLDER / "packs" / f"{name}.json").read_bytes()
-    binary = (FOLDER / "packs" / f"{name}.bin").read_bytes()
-    count = len(json.loads(text)["cases"])
-    return PackRow(name, count, sha256(text).hexdigest(), sha256(binary).hexdigest())
+def suite_contents(packs: Sequence[Pack], files: dict[Path, bytes]) -> bytes:
+    """`suite.json` for these packs, a pack a line; the last of them is smoke."""
 
+    def row(pack: Pack) -> PackRow:
+        digests = (sha256(files[path]).hexdigest() for path in paths_of(pack.pack))
+        return PackRow(pack.pack, len(pack.cases), *digests)
 
-def suite_contents() -> bytes:
-    """`suite.json` for the packs that are kept."""
-    rows = [row_of(name) for name in sorted(PACKS)]
-    smoke = row_of("smoke")
-    suite = Suite(VERSION, 1, tuple(rows), smoke)
-    return (json.dumps(msgspec.to_builtins(suite), indent=1) + "\n").encode()
-
-
-def smoke_files() -> dict[Path, bytes]:
-    """The smoke pack for the packs and the kill matrix that are kept."""
-    packs = [read_pack(FOLDER / "packs" / f"{name}.json") for name in sorted(PACKS)]
-    text, binary = smoke_contents(packs, kept_matrix(FOLDER))
-    return {FOLDER / "packs" / "smoke.json": text, FOLDER / "packs" / "smoke.bin": binary}
+    *rows, smoke = map(row, packs)
+    shared = sha256(files[FOLDER / "packs" / SHARED]).hexdigest()
+    whole = msgspec.to_builtins(Suite(VERSION, 1, tuple(rows), smoke, shared))
+    lines = ",\n".join(json.dumps(one) for one in whole.pop("packs"))
+    return f'{json.dumps(whole)[:-1]}, "packs": [\n{lines}\n]}}\n'.encode()
 
 
 def differing(files: dict[Path, bytes], *, check: bool) -> list[Path]:
@@ -81,30 +88,22 @@ def main() -> int:
     makers = {**models.FILES, **safetensors_files.FILES}
     files = {FOLDER / path: make() for path, make in makers.items()}
     different = differing(files, check=options.check)  # packs are about these files
-    packs = [contents_of(name) for name in options.packs or PACKS]
     # Written together at the end, so that whoever runs the suite meanwhile finds one that fits.
-    for files in packs:
-        different += differing(files, check=options.check)
-    different += stray(check=options.check)
-    different += differing(smoke_files(), check=options.check)
-    different += differing({FOLDER / "suite.json": suite_contents()}, check=options.check)
+    files = contents_with(options.packs or tuple(PACKS))
+    different += differing(files, check=options.check)
+    different += stray(set(files), check=options.check)
     verb = "differs" if options.check else "written"
     for path in different:
         print(f"{verb}: {path.relative_to(FOLDER).as_posix()}")
     return 1 if different and options.check else 0
 
 
-def stray(*, check: bool) -> list[Path]:
-    """Packs that no generator makes any more; they are removed unless only checked."""
-    kept = {
-        path.with_suffix("").relative_to(FOLDER / "packs").as_posix()
-        for path in (FOLDER / "packs").rglob("*.json")
-    }
-    found = [FOLDER / "packs" / f"{name}.json" for name in sorted(kept - set(PACKS) - {"smoke"})]
+def stray(known: set[Path], *, check: bool) -> list[Path]:
+    """Files that no generator makes any more; they are removed unless only checked."""
+    found = sorted({path for path in (FOLDER / "packs").rglob("*") if path.is_file()} - known)
     if not check:
         for path in found:
             path.unlink()
-            path.with_suffix(".bin").unlink()
     return found
 
 

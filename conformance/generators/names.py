@@ -1,7 +1,6 @@
 """Names in packs: schemes as slugs, features of operations."""
 
-import re
-
+from refquant.conformance.packs import coded_feature
 from refquant.driver import Scheme
 
 __all__ = ["feature", "namespace", "slug"]
@@ -9,7 +8,7 @@ __all__ = ["feature", "namespace", "slug"]
 
 def slug(scheme: Scheme) -> str:
     """`int/affine[bits=4,sym]` as `int-affine-bits-4-sym`: letters, digits, `-`, `_` and `.`."""
-    return re.sub(r"[^a-z0-9_.]+", "-", scheme.name.lower()).strip("-")
+    return feature("", scheme).removeprefix(".")
 
 
 def namespace(scheme: Scheme) -> str:
@@ -19,4 +18,4 @@ def namespace(scheme: Scheme) -> str:
 
 def feature(op: str, scheme: Scheme) -> str:
     """What an engine declares that does an operation for a scheme."""
-    return f"{op}.{slug(scheme)}"
+    return coded_feature(op, scheme.name)

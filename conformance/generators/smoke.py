@@ -6,14 +6,13 @@ one case that tells them, and smoke is run after every build.
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from conformance.generators.writer import PackWriter
 from refquant.conformance.packs import Pack
 
-__all__ = ["chosen", "kept_kills", "kept_matrix", "smoke_contents"]
+__all__ = ["chosen", "kept_matrix", "smoke_pack"]
 
 NAME = "smoke"
 
@@ -35,11 +34,11 @@ def chosen(kills: Mapping[str, Sequence[str]], cost: Mapping[str, int]) -> list[
     return sorted(picked)
 
 
-def smoke_contents(packs: Sequence[Pack], matrix: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """The two files of the smoke pack: copies of the chosen cases."""
+def smoke_pack(packs: Sequence[Pack], matrix: Mapping[str, Any]) -> Pack:
+    """The smoke pack: copies of the chosen cases."""
     place = {case.id: (pack, case) for pack in packs for case in pack.cases}
     cost = {
-        name: sum(one.len + len(one.hex) // 2 for one in (*case.inputs, *case.outputs))
+        name: sum(one.nbytes for one in (*case.inputs, *case.outputs))
         for name, (_, case) in place.items()
     }
     kills = {
@@ -50,7 +49,7 @@ def smoke_contents(packs: Sequence[Pack], matrix: Mapping[str, Any]) -> tuple[by
     writer = PackWriter(NAME, "the fewest cases that together tell every known mistake")
     for name in chosen(kills, cost):
         writer.again(*place[name])
-    return writer.contents()
+    return writer.made()
 
 
 def kept_matrix(folder: Path) -> Mapping[str, Any]:
@@ -59,14 +58,4 @@ def kept_matrix(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     found: Mapping[str, Any] = json.loads(path.read_bytes())["mutants"]
-    return found
-
-
-@cache
-def kept_kills(folder: Path) -> Mapping[str, Sequence[str]]:
-    """The same by case: the mistakes that it tells, in order."""
-    found: dict[str, list[str]] = {}
-    for mutant, entry in sorted(kept_matrix(folder).items()):
-        for case in entry["kills"]:
-            found.setdefault(case, []).append(mutant)
     return found

@@ -147,9 +147,11 @@ def summary(report: "Report", *, quiet: bool = False) -> None:
 
 def show_case(name: str, suite: str | None, *, with_bytes: bool, as_json: bool) -> int:
     """The work of `show`."""
+    from refquant.conformance.diagnosis import read_matrix
     from refquant.conformance.selection import find_case, find_suite, select
 
-    pack, case = find_case(select(find_suite(suite)).packs, name)
+    root = find_suite(suite)
+    pack, case = find_case(select(root).packs, name)
     if as_json:
         import json
 
@@ -157,6 +159,7 @@ def show_case(name: str, suite: str | None, *, with_bytes: bool, as_json: bool) 
 
         print(json.dumps(msgspec.to_builtins(case), indent=2))
         return 0
+    known = read_matrix(root).mutants
     print_pairs(
         [
             ("case", f"{case.id}@{case.digest[:8]}"),
@@ -166,7 +169,7 @@ def show_case(name: str, suite: str | None, *, with_bytes: bool, as_json: bool) 
             ("features", ", ".join(case.features)),
             ("parameters", ", ".join(f"{key} {value}" for key, value in case.params.items())),
             ("outcome", f"{case.outcome} {case.code}".strip()),
-            ("kills", ", ".join(case.kills) or None),
+            ("kills", ", ".join(key for key in known if case.id in known[key].kills) or None),
         ]
     )
     for kind, arrays in (("in", case.inputs), ("out", case.outputs), ("aside", case.aside)):

@@ -1,6 +1,5 @@
 """Judging one output array by the class of its comparison (`conformance/SPEC.md`, Comparison)."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from refquant.conformance.digests import digest_of, recomputed
 from refquant.conformance.packs import Array, Case, Comparison, Pack
 from refquant.errors import FormatError
 
@@ -19,7 +19,10 @@ Aside = Callable[[str], Elements]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an output passes, and where it differs first; `different` counts elements."""
+    """Whether an output passes, and where it differs first; `different` counts elements.
+
+    `wanted` is what it was compared with, where an output other than the expected one was right.
+    """
 
     passed: bool
     different: int = 0
@@ -27,6 +30,7 @@ class Verdict:
     found: str = ""
     expected: str = ""
     note: str = ""
+    wanted: Elements | None = None
 
 
 def compare(
@@ -42,7 +46,10 @@ def compare(
         return pack.array(next(one for one in case.aside if one.name == name))
 
     if rule.name == "either":
-        return _either(found, expected, rule, aside, behaviours)
+        wanted = _alternative(expected, rule, aside, behaviours)
+        return _verdict(found, wanted, _bits(found, wanted, rule, aside))
+    if rule.name == "digest":
+        return _digest(pack, case, array, rule, found)
     if rule.name not in CLASSES:
         raise FormatError("E_SUITE", f"{rule.name!r} is no class of comparison", where=case.id)
     wrong = CLASSES[rule.name](found, expected, rule, aside)
@@ -55,7 +62,8 @@ def _verdict(found: Elements, expected: Elements, wrong: NDArray[np.bool_]) -> V
     flat = int(np.flatnonzero(wrong.reshape(-1))[0])
     first = tuple(int(i) for i in np.unravel_index(flat, wrong.shape)) if wrong.shape else ()
     place = first if wrong.shape == found.shape else first[: found.ndim]
-    return Verdict(False, int(wrong.sum()), first, _shown(found[place]), _shown(expected[place]))
+    both = _shown(found[place]), _shown(expected[place])
+    return Verdict(False, int(wrong.sum()), first, *both, wanted=expected)
 
 
 def _shown(element: Any) -> str:
@@ -107,8 +115,15 @@ def _decision(
     return np.asarray(decided & (lost | (found.argmax(axis=-1) != expected.argmax(axis=-1))))
 
 
-def _digest(found: Elements, expected: Elements, _: Comparison, __: Aside) -> NDArray[np.bool_]:
-    return np.array(hashlib.sha256(found.tobytes()).digest() != expected.tobytes())
+def _digest(pack: Pack, case: Case, array: Array, rule: Comparison, found: Elements) -> Verdict:
+    """The verdict by a digest; what differs is named by computing what is right."""
+    digest = digest_of(found, rule.nan)
+    if digest == rule.sha256:
+        return Verdict(True)
+    wanted = recomputed(pack, case, array)
+    if wanted is None:
+        return Verdict(False, note=f"SHA-256 {digest[:16]}..., expected {rule.sha256[:16]}...")
+    return _verdict(found, wanted, _bits(found, wanted, rule, lambda _: wanted))
 
 
 Judge = Callable[[Elements, Elements, Comparison, Aside], NDArray[np.bool_]]
@@ -119,21 +134,15 @@ CLASSES: Final[Mapping[str, Judge]] = {
     "ulp": _ulp,
     "dot": _dot,
     "decision": _decision,
-    "digest": _digest,
 }
 
 
-def _either(
-    found: Elements,
-    expected: Elements,
-    rule: Comparison,
-    aside: Aside,
-    behaviours: Mapping[str, str],
-) -> Verdict:
+def _alternative(
+    expected: Elements, rule: Comparison, aside: Aside, behaviours: Mapping[str, str]
+) -> Elements:
     """The alternative of the declared behaviour; `behaviour=value` names each of them."""
     for choice, name in rule.alternatives.items():
         behaviour, _, value = choice.partition("=")
         if behaviours.get(behaviour) == value:
-            wanted = aside(name)
-            return _verdict(found, wanted, _bits(found, wanted, rule, aside))
-    return _verdict(found, expected, _bits(found, expected, rule, aside))
+            return aside(name)
+    return expected

@@ -70,7 +70,7 @@ def shuffled(cases: Sequence[tuple[Pack, Case]], seed: int) -> list[tuple[Pack, 
 def applies(hello: Hello, case: Case) -> bool:
     """Whether an engine said that it can do what a case asks, in the way and size it is asked."""
     held = (*case.inputs, *case.outputs)
-    if 0 < hello.max_bytes < max((len(one.hex) // 2 + one.len for one in held), default=0):
+    if 0 < hello.max_bytes < max((one.nbytes for one in held), default=0):
         return False
     able = all(map(hello.has, case.features))
     return able and all(hello.behaviours.get(key) == one for key, one in case.when.items())

@@ -1,13 +1,13 @@
 """From an engine's answer and its files to the result of a case."""
 
-import hashlib
 from collections.abc import Mapping
+from hashlib import sha256
 
 import msgspec
 
 from refquant.conformance.compare import Verdict, compare
 from refquant.conformance.exchange import Written
-from refquant.conformance.packs import Array, Case, Pack
+from refquant.conformance.packs import Array, Case, Comparison, Pack
 from refquant.conformance.replies import Hello, Reply
 from refquant.conformance.results import CaseResult, Difference, Result
 
@@ -84,7 +84,7 @@ def result_of(
 
 def output_digest(case: Case, written: Written) -> str:
     """A short digest of all outputs, by which equal mistakes are recognized."""
-    digest = hashlib.sha256()
+    digest = sha256()
     for array in case.outputs:
         found = written.arrays.get(array.name)
         digest.update(b"-" if found is None else found.tobytes())
@@ -101,14 +101,19 @@ def corrupted(pack: Pack, case: Case) -> tuple[Pack, Case] | None:
     if case.outcome == "rejected":
         return pack, msgspec.structs.replace(case, outcome="ok", code="")
     for number, array in enumerate(case.outputs):
-        plain = array.cmp is None or array.cmp.name in ("bits", "digest")
-        raw = bytearray(pack.array(array).tobytes())
-        if plain and raw:
+        rule = array.cmp or Comparison()
+        raw = bytearray(pack.raw(array))
+        if rule.name == "digest":
+            other = msgspec.structs.replace(rule, sha256=sha256(rule.sha256.encode()).hexdigest())
+            turned = msgspec.structs.replace(array, cmp=other)
+        elif rule.name == "bits" and raw:
             raw[-1] ^= 0x04
-            turned = msgspec.structs.replace(array, off=len(pack.binary), len=len(raw), hex="")
-            outputs = (*case.outputs[:number], turned, *case.outputs[number + 1 :])
-            whole = msgspec.structs.replace(pack, binary=pack.binary + bytes(raw))
-            return whole, msgspec.structs.replace(case, outputs=outputs)
+            turned = msgspec.structs.replace(array, off=len(pack.binary), shared=False, hex="")
+            pack = msgspec.structs.replace(pack, binary=pack.binary + bytes(raw))
+        else:
+            continue
+        outputs = (*case.outputs[:number], turned, *case.outputs[number + 1 :])
+        return pack, msgspec.structs.replace(case, outputs=outputs)
     return None
 
 
@@ -122,7 +127,7 @@ def _difference(
     verdict = compare(pack, case, array, found, behaviours)
     if verdict.passed and not problem:
         return None
-    expected = pack.array(array)
+    expected = pack.array(array) if verdict.wanted is None else verdict.wanted
     offset = 0
     if found.shape == expected.shape and len(verdict.first) == found.ndim and found.size:
         strides = [1]
