@@ -68,6 +68,20 @@ def test_scales_of_mxfp4_by_version(rule, expected):
     assert [scale_of(f"mlx/mxfp4[scale={rule}]", value) for value in largest] == expected
 
 
+@pytest.mark.parametrize("name", ["mlx/mxfp4[scale=round]", "mlx/mxfp8[scale=round]"])
+def test_logarithms_are_rounded_twice(name):
+    """Quotients around the root of 2 whose logarithm in binary32 is a tie between two integers."""
+    mode, divisor = ("mxfp4", 6) if "fp4" in name else ("mxfp8", 448)
+    mantissas = np.float32(1) + np.arange(0x3504B0, 0x350536, 3).astype(np.float32) * 2.0**-23
+    powers = np.concatenate([np.arange(-148, -110), np.arange(-10, 10), np.arange(55, 70), [118]])
+    with np.errstate(under="ignore"):
+        largest = np.ldexp(mantissas.astype(np.float32), powers[:, None]) * np.float32(divisor)
+    x = np.zeros((largest.size, 32), np.float32)
+    x[:, 0] = largest.reshape(-1)
+    found = field(refquant.quantize(x, name), "s")[:, 0]
+    assert found.tolist() == [oracle.block([v], mode, "round")[0] for v in x[:, 0].tolist()]
+
+
 def test_ties_go_to_the_first_code():
     x = np.zeros((1, 32), np.float32)
     x[0, :16] = [

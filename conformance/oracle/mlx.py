@@ -6,6 +6,7 @@ Written from the clauses of the `mlx/` ledger.
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 
 from conformance.oracle import binary
 
@@ -69,8 +70,23 @@ def exponent_of(quotient: Fraction, rule: str) -> int:
     """The power of two not below the quotient, or nearest to it in the logarithm."""
     exponent = binary.floor_log2(quotient)
     rest = quotient / binary.power_of_two(exponent)
-    more = rest > 1 if rule == "ceil" else rest * rest > 2
+    more = rest > 1 if rule == "ceil" else rest * rest > 2 * tie_width(exponent)
     return exponent + more
+
+
+@cache
+def tie_width(exponent: int) -> Fraction:
+    """2 to the unit of binary32 at `exponent + 1/2`, or its reciprocal for an odd exponent.
+
+    So far may the square of a number lie from 2 for its logarithm to be rounded to one half. It is
+    a root of 2 that is drawn again and again, to 400 bits.
+    """
+    unit = binary.floor_log2(abs(exponent + Fraction(1, 2))) - 23
+    root = 2 << 400
+    for _ in range(-unit):
+        root = math.isqrt(root << 400)
+    width = Fraction(root, 1 << 400)
+    return 1 / width if exponent % 2 else width
 
 
 def first_nearest(value: float) -> int:

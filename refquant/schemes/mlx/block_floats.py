@@ -1,7 +1,8 @@
 """MLX's modes mxfp4, mxfp8 and nvfp4: its own scales, its own ties, its own special codes.
 
 Scales of `mxfp4` and `mxfp8` are powers of two not below (`scale=ceil`, since 0.32.2) or nearest
-to (`scale=round`, until 0.32.0, in the logarithm) the largest magnitude over the largest element.
+to (`scale=round`, until 0.32.0, in the logarithm as binary32 holds it) the largest magnitude over
+the largest element.
 Their codes wrap around below 2**-127, as a cast to 8 bits does; a block of zeros has scale 2**0.
 Scales of `nvfp4` are E4M3 numbers, saturating. FP4 elements are the first of the nearest in code
 order, so that ties go towards zero and what rounds to zero is code 0.
@@ -29,8 +30,26 @@ FP4_VALUES = minifloat_values(*form_of(FLOAT4_E2M1))
 E4M3_VALUES = minifloat_values(*form_of(FLOAT8_E4M3FN))
 ONE = np.float32(1)
 
-ROOT_OF_2 = 0x3504F3
-"""Mantissa of the largest binary32 number below the square root of 2."""
+ABOUT_ROOT_OF_2 = np.array(
+    [
+        (0x3504F3, 0x3504F2),
+        (0x3504F3, 0x3504F2),
+        (0x3504F4, 0x3504F2),
+        (0x3504F5, 0x3504F1),
+        (0x3504F7, 0x3504EF),
+        (0x3504FB, 0x3504EB),
+        (0x350502, 0x3504E3),
+        (0x350512, 0x3504D3),
+        (0x350531, 0x3504B4),
+    ],
+    np.int32,
+)
+"""Mantissas up to which a logarithm is rounded down, for an even and for an odd whole part.
+
+Logarithms within half a unit of binary32 of `whole + 1/2` become that number, a tie, which goes to
+the even integer: above the root for an even whole part, below it for an odd one. The unit is that
+of the tie's size, one row for each power of two from 1/2 on.
+"""
 
 
 def first_nearest(x: F32) -> U8:  # f32[b, n] -> u8[b, n]
@@ -57,7 +76,8 @@ def powers(quotient: F32, rule: str) -> NDArray[np.int32]:  # f32[b] -> i32[b]
     if rule == "ceil":
         return whole + (fraction > np.float32(0.5))
     mantissa = fraction.view(np.int32) & 0x7FFFFF
-    return whole + (mantissa > ROOT_OF_2)
+    _, size = np.frexp(np.abs(whole + 0.5))
+    return whole + (mantissa > ABOUT_ROOT_OF_2[size, whole & 1])
 
 
 def encode_mx(x: F32, rule: str, largest: float, elements: Callable[[F32], U8]) -> Codes:
