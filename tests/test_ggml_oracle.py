@@ -46,6 +46,12 @@ def test_closed_forms_choose_the_oracle_s_codes(name):
         check_encoding(name, x.reshape(-1, size)[:: max(256 // size // 2, 1)])
 
 
+def test_largest_scales_of_mxfp4_have_infinite_multiples():
+    """Eight or twelve times 2**125 is infinite, and farther from any weight than all others."""
+    x = np.ldexp(np.linspace(-7.99999, 7.99999, 32), 125).astype(np.float32)
+    check_encoding("mxfp4", [x, -x, x / 2, np.nextafter(x, np.float32(0)) / 4])
+
+
 @pytest.mark.parametrize("name", SEARCHES)
 def test_searches_choose_the_oracle_s_codes(name):
     size = refquant.scheme(f"ggml/{name}").group[0]

@@ -36,6 +36,10 @@ FAR = np.float32(1 << 20)
 """Beyond this many scales distances begin to round to one another."""
 
 
+LARGEST_EXACT = np.float32(2.0**124)
+"""Twelve times a larger power is infinite, and as far from every weight as other infinities."""
+
+
 def _half_e4m3() -> F32:  # -> f32[256]
     """Half of an unsigned E4M3 scale; bit 7 is ignored, 127 is 0, and 255, alone, is 240."""
     magnitudes = minifloat_values(0, 4, 3, 7, "none")
@@ -57,7 +61,7 @@ def _nearest_codes_of_powers(parts: F32, scale: F32, largest: F32) -> U8:
     """As `nearest_codes`, for powers of two: weights over them are exact where it matters."""
     inverse = np.float32(1) / scale
     codes = _counted(parts, np.abs(parts) * over_quads(inverse), [*MIDDLES])
-    exact = (inverse < np.inf) | (largest == 0)
+    exact = ((inverse < np.inf) & (scale <= LARGEST_EXACT)) | (largest == 0)
     return _tried(codes, parts, scale, ~(largest <= FAR * scale) | ~exact)
 
 

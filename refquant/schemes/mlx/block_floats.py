@@ -77,7 +77,8 @@ def powers(quotient: F32, rule: str) -> NDArray[np.int32]:  # f32[b] -> i32[b]
         return whole + (fraction > np.float32(0.5))
     mantissa = fraction.view(np.int32) & 0x7FFFFF
     _, size = np.frexp(np.abs(whole + 0.5))
-    return whole + (mantissa > ABOUT_ROOT_OF_2[size, whole & 1])
+    last: NDArray[np.int32] = ABOUT_ROOT_OF_2[size, whole & 1]
+    return whole + (mantissa > last)
 
 
 def encode_mx(x: F32, rule: str, largest: float, elements: Callable[[F32], U8]) -> Codes:
