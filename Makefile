@@ -34,7 +34,7 @@ check: $(READY)  ## style, types, import directions, house rules, generated text
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python spec/generate.py --check
+	@$(BIN)/python -m spec.generate --check
 	@$(BIN)/pytest -q tests/house tests/test_rq_chapters.py tests/test_rq_text.py
 	@$(BIN)/python -m conformance.generators.kill_matrix --ledger
 
@@ -46,7 +46,7 @@ bench: $(READY)  ## measure speed and memory
 	@$(BIN)/python bench/runtime.py
 
 docs: $(READY)  ## fill the generated regions of all pages
-	@$(BIN)/python spec/generate.py
+	@$(BIN)/python -m spec.generate
 
 api: $(READY)  ## record the public names after a deliberate change
 	@$(BIN)/python tests/house/api.py --write

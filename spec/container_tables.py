@@ -1,8 +1,9 @@
 """Tables of the container's limits and error codes, for chapters 12 and 13."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
+
+from spec.markdown import table
 
 __all__ = ["CODES", "codes", "limits"]
 
@@ -122,16 +123,11 @@ CODES = {
 """Code -> (stages, meaning), in the order of the stages."""
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
 def limits() -> str:
     """The limits of the container, from `limits.json`."""
     listed = json.loads((SPEC / "limits.json").read_text("utf-8"))["limits"]
     rows = ((row["what"], str(row["limit"]), row["note"], f"`{row['code']}`") for row in listed)
-    return _table(("what", "at most", "", "code"), rows)
+    return table(("what", "at most", "", "code"), rows)
 
 
 def codes() -> str:
@@ -149,7 +145,7 @@ def codes() -> str:
         (f"`{code}`", stages, meaning, _shown(files.get(code, [])))
         for code, (stages, meaning) in CODES.items()
     )
-    return _table(("code", "stage", "meaning", "files in `reject/`"), rows)
+    return table(("code", "stage", "meaning", "files in `reject/`"), rows)
 
 
 def _shown(names: list[str]) -> str:

@@ -1,7 +1,7 @@
 """Fill the generated regions of all pages from the code, or check that they are fresh.
 
-    python spec/generate.py            fill them
-    python spec/generate.py --check    status 1 and a diff where one is stale
+    python -m spec.generate            fill them
+    python -m spec.generate --check    status 1 and a diff where one is stale
 
 A region stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; NAME is a key of REGIONS.
 Everything outside of regions is written by hand, and nothing inside them is.
@@ -13,14 +13,23 @@ import inspect
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
 from refquant import errors
 from refquant.architectures import FAMILIES, Family
+from spec import (
+    annotated_file,
+    container_tables,
+    family_table,
+    ledger_tables,
+    number_tables,
+    scheme_pages,
+    worked_codes,
+)
+from spec.markdown import table
 
 __all__ = ["REGIONS", "filled", "pages"]
 
@@ -33,11 +42,6 @@ _REGION = re.compile(r"(<!-- begin (\S+) -->\n)(?:.*?\n)?(<!-- end \2 -->)", re.
 _SKIPPED = {".venv", ".oracles", ".git", "node_modules"}
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
 def _exit_statuses() -> str:
     """What each exit status of the command means, from the tree of errors."""
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
@@ -45,7 +49,7 @@ def _exit_statuses() -> str:
     for kind in kinds:
         by_status.setdefault(kind.exit_status, []).append(f"`{kind.__name__}`")
     rows = ((str(status), ", ".join(names)) for status, names in sorted(by_status.items()))
-    return _table(("exit status", "error"), rows)
+    return table(("exit status", "error"), rows)
 
 
 def _rooms() -> str:
@@ -81,7 +85,7 @@ def _fields(family: Family) -> str:
         )
         for field in family.fields
     )
-    return _table(("field", "value", "what it is", "GGUF key", "`config.json` key"), rows)
+    return table(("field", "value", "what it is", "GGUF key", "`config.json` key"), rows)
 
 
 def _families() -> str:
@@ -90,7 +94,7 @@ def _families() -> str:
     for name, family in FAMILIES.items():
         has_page = (REPOSITORY / "spec" / "arch" / f"{name}.md").exists()
         rows.append((f"[`{name}`](arch/{name}.md)" if has_page else f"`{name}`", family.title))
-    return _table(("family", "models"), rows)
+    return table(("family", "models"), rows)
 
 
 def _tensors(family: Family) -> str:
@@ -106,61 +110,25 @@ def _tensors(family: Family) -> str:
         )
         for tensor in family.tensor_specs
     )
-    return _table(("tensor", "shape", "Hugging Face name"), rows)
-
-
-def _container_tables() -> ModuleType:
-    sys.path.insert(0, str(REPOSITORY))
-    from spec import container_tables
-
-    return container_tables
-
-
-def _worked_codes() -> ModuleType:
-    sys.path.insert(0, str(REPOSITORY))
-    from spec import worked_codes
-
-    return worked_codes
-
-
-def _annotated_file() -> ModuleType:
-    sys.path.insert(0, str(REPOSITORY))
-    from spec import annotated_file
-
-    return annotated_file
-
-
-def _ledger_tables() -> ModuleType:
-    sys.path.insert(0, str(REPOSITORY))
-    from spec import ledger_tables
-
-    return ledger_tables
-
-
-def _tables() -> ModuleType:
-    """The module beside this one, wherever this one was started from."""
-    sys.path.insert(0, str(REPOSITORY))
-    from spec import number_tables
-
-    return number_tables
+    return table(("tensor", "shape", "Hugging Face name"), rows)
 
 
 REGIONS: dict[str, Callable[[], str]] = {
     "chapters": _chapters,
-    "container-codes": lambda: _container_tables().codes(),
-    "container-limits": lambda: _container_tables().limits(),
-    "descriptor-limits": lambda: _tables().limits(),
-    "catalogue": lambda: _ledger_tables().catalogue(),
-    "evidence-ledger": lambda: _ledger_tables().evidence(),
+    "container-codes": container_tables.codes,
+    "container-limits": container_tables.limits,
+    "descriptor-limits": number_tables.limits,
+    "catalogue": ledger_tables.catalogue,
+    "evidence-ledger": ledger_tables.evidence,
     "exit-statuses": _exit_statuses,
     **{f"fields-{name}": partial(_fields, family) for name, family in FAMILIES.items()},
-    "numerics-ledger": lambda: _ledger_tables().numerics(),
+    "numerics-ledger": ledger_tables.numerics,
     "registry-families": _families,
     "rooms": _rooms,
-    "smallest-file": lambda: _annotated_file().explained(),
-    "worked-codes": lambda: _worked_codes().table(),
-    "small-float-values": lambda: _tables().small_float_values(),
-    "small-floats": lambda: _tables().small_floats(),
+    "smallest-file": annotated_file.explained,
+    "worked-codes": worked_codes.table,
+    "small-float-values": number_tables.small_float_values,
+    "small-floats": number_tables.small_floats,
     **{f"tensors-{name}": partial(_tensors, family) for name, family in FAMILIES.items()},
 }
 
@@ -178,9 +146,6 @@ def filled(text: str) -> str:
 
 def current() -> Iterator[tuple[Path, str]]:
     """Every page with the text it should have; the pages of schemes are made as a whole."""
-    sys.path.insert(0, str(REPOSITORY))
-    from spec import family_table, scheme_pages
-
     whole = {**dict(scheme_pages.pages()), **dict(family_table.pages())}
     yield from whole.items()
     for page in pages():

@@ -5,17 +5,13 @@ from pathlib import Path
 
 from conformance.evidence import Entry, entry_of
 from refquant.schemes import schemes_with_codebooks
+from spec.markdown import table
 
 __all__ = ["CATALOGUE", "catalogue", "evidence", "numerics"]
 
 CATALOGUE = Path(__file__).resolve().parent.parent / "conformance" / "registry" / "catalogue.json"
 
 COLUMNS = ("quotient", "scale", "rounding", "zero_point", "range", "all-zero group", "NaN")
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _entries() -> list[tuple[str, str, Entry]]:
@@ -39,7 +35,7 @@ def numerics() -> str:
         if rules.get("infinities") not in (None, rules.get("NaN")):
             rules["NaN"] = f"{rules.get('NaN', '')}; infinities {rules['infinities']}"
         rows.append((link, *(rules.get(column, "") for column in COLUMNS)))
-    return _table(("scheme", *COLUMNS[:-1], "NaN and infinities"), rows)
+    return table(("scheme", *COLUMNS[:-1], "NaN and infinities"), rows)
 
 
 def evidence() -> str:
@@ -59,7 +55,7 @@ def evidence() -> str:
                 others or "nobody: " + entry.no_third_party,
             )
         )
-    return _table(("scheme", "clauses", "mutants", "compared with"), rows)
+    return table(("scheme", "clauses", "mutants", "compared with"), rows)
 
 
 def catalogue() -> str:
@@ -73,4 +69,4 @@ def catalogue() -> str:
         shown = ", ".join(dict.fromkeys(others)) or "nobody; the page says why"
         called = ", ".join(f"`{name.replace(':', '.')}`" for name in names)
         rows.append((row["of"], row["contract"], called, shown))
-    return _table(("of", "contract", "called here", "compared with"), rows)
+    return table(("of", "contract", "called here", "compared with"), rows)

@@ -4,6 +4,7 @@ import numpy as np
 
 from refquant.layout import Minifloat, rules
 from refquant.numerics import minifloat_values
+from spec.markdown import table
 
 __all__ = ["SMALL_FLOATS", "limits", "small_float_values", "small_floats"]
 
@@ -17,11 +18,6 @@ SMALL_FLOATS = {
     "float8_e5m2fnuz": Minifloat(1, 5, 2, 16, "fnuz"),
     "float8_e8m0": Minifloat(0, 8, 0, 127, "e8m0"),
 }
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _values(form: Minifloat) -> list[float]:
@@ -48,7 +44,7 @@ def small_floats() -> str:
             )
         )
     head = ("float", "bits", "bias", "suffix", "largest", "least normal", "least")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def small_float_values() -> str:
@@ -84,4 +80,4 @@ def limits() -> str:
         ("operators and leaves from the root of a formula", str(rules.MOST_DEPTH)),
         ("entries of a table", str(rules.MOST_TABLE)),
     ]
-    return _table(("what", "at most"), rows)
+    return table(("what", "at most"), rows)

@@ -13,7 +13,9 @@ __all__ = [
     "depth",
     "divides",
     "leaves",
+    "lookups",
     "node_count",
+    "replaced",
     "show",
 ]
 
@@ -38,6 +40,26 @@ def constants(expression: Expression) -> Iterator[float]:
     elif isinstance(expression, tuple):
         for operand in expression[1:]:
             yield from constants(operand)
+
+
+def lookups(expression: Expression) -> Iterator[tuple[str, str]]:
+    """Each table and the field whose codes it is looked up by, in evaluation order."""
+    if not isinstance(expression, tuple):
+        return
+    if expression[0] == "lut":
+        yield str(expression[1]), str(expression[2])
+        return
+    for operand in expression[1:]:
+        yield from lookups(operand)
+
+
+def replaced(expression: Expression, path: tuple[int, ...], node: Expression) -> Expression:
+    """The formula with another node where `path` leads, an operand's place at every step."""
+    if not path:
+        return node
+    parts = list(expression) if isinstance(expression, tuple) else []
+    parts[path[0]] = replaced(parts[path[0]], path[1:], node)
+    return tuple(parts)
 
 
 def node_count(expression: Expression) -> int:

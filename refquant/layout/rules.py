@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from refquant.errors import FormatError
 from refquant.layout.declare import Digits, Element, Field, Minifloat, Plane, Signed, Unsigned
-from refquant.layout.expression import Expression, constants, depth, leaves, node_count
+from refquant.layout.expression import (
+    Expression,
+    constants,
+    depth,
+    leaves,
+    lookups,
+    node_count,
+)
 from refquant.layout.places import shares_a_bit
 
 __all__ = [
@@ -160,7 +167,7 @@ def _check_formula(
     if idle := set(planes) - {field.plane for field in fields.values()}:
         raise fail("E_DESC_UNUSED", f"plane {min(idle)!r} has no field", where)
     looked_up = set()
-    for table, index in _lookups(value):
+    for table, index in lookups(value):
         looked_up.add(table)
         element = fields[index].element
         if table not in tables or not isinstance(element, Unsigned):
@@ -201,11 +208,3 @@ def _check_overlap(planes: Mapping[str, Plane], fields: Mapping[str, Field], whe
         within = [field for field in fields.values() if field.plane == name]
         if shares_a_bit(within, plane.bytes):
             raise fail("E_DESC_OVERLAP", "two runs hold the same bit", f"{where}.planes.{name}")
-
-
-def _lookups(value: Expression) -> list[tuple[str, str]]:
-    if not isinstance(value, tuple):
-        return []
-    if value[0] == "lut":
-        return [(str(value[1]), str(value[2]))]
-    return [pair for operand in value[1:] for pair in _lookups(operand)]

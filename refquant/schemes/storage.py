@@ -23,6 +23,7 @@ from refquant import mp1
 from refquant.driver import Scheme
 from refquant.errors import FormatError
 from refquant.layout import Field, Layout, Plane
+from refquant.layout.expression import lookups
 from refquant.layout.operators import Operator, stored_shapes
 from refquant.schemes.interleaved import Interleaved
 from refquant.schemes.level2 import Flattened, Gathered, WordRows
@@ -250,15 +251,6 @@ class _Parser:
         """Whether a field's codes look up one number for each of the weights that share them."""
         return any(
             self.layout.tables[table].size > 1 << self.layout.fields[key].element.bits
-            for table, field in _lookups(self.layout.value)
+            for table, field in lookups(self.layout.value)
             if field == key
         )
-
-
-def _lookups(value: object) -> list[tuple[str, str]]:
-    """Each table and the field whose codes it is looked up by."""
-    if not isinstance(value, tuple):
-        return []
-    if value[0] == "lut":
-        return [(str(value[1]), str(value[2]))]
-    return [pair for part in value[1:] for pair in _lookups(part)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from refquant.layout import Expression
+from refquant.layout.expression import Expression, replaced
 from refquant.testing.reading import Reading, Suspect
 
 __all__ = ["wrong_formulas"]
@@ -15,16 +15,16 @@ def wrong_formulas(right: Reading) -> Iterator[Suspect]:
         if node[0] in ("add", "sub"):
             other = "sub" if node[0] == "add" else "add"
             words = "subtracted where it is added" if other == "sub" else "added"
-            changed = _put(right.value, path, (other, *node[1:]))
+            changed = replaced(right.value, path, (other, *node[1:]))
             yield f"{_name(node[2])} is {words}", replace(right, value=changed).values
         if node[0] == "div":
-            changed = _put(right.value, path, ("mul", *node[1:]))
+            changed = replaced(right.value, path, ("mul", *node[1:]))
             yield (
                 f"multiplied by {_name(node[2])}, which divides",
                 replace(right, value=changed).values,
             )
         for sentence, changed_node in _multiplied_out(node):
-            changed = _put(right.value, path, changed_node)
+            changed = replaced(right.value, path, changed_node)
             yield sentence, replace(right, value=changed).values
     for factor, words in ((2.0, "doubled"), (0.5, "halved")):
         yield (
@@ -67,11 +67,3 @@ def _nodes(
         yield path, value
         for i, operand in enumerate(value[1:], 1):
             yield from _nodes(operand, (*path, i))
-
-
-def _put(value: Expression, path: tuple[int, ...], node: Expression) -> Expression:
-    if not path:
-        return node
-    parts = list(value) if isinstance(value, tuple) else []
-    parts[path[0]] = _put(parts[path[0]], path[1:], node)
-    return tuple(parts)

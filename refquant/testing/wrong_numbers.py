@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from refquant.layout import Expression, Minifloat, Signed, Unsigned, numbers
+from refquant.layout import Minifloat, Signed, Unsigned, numbers
+from refquant.layout.expression import Expression, replaced
 from refquant.numerics import bfloat16_bits, float32_from_bfloat16
 from refquant.tensor import QuantizedTensor
 from refquant.testing.reading import Reading, Suspect
@@ -83,7 +84,7 @@ def wrong_offsets(right: Reading) -> Iterator[Suspect]:
             kind = "zero point off by one" if words.startswith("one") else "offset"
             yield (
                 f"{kind}: the constant {constant:g} of the formula is {words}",
-                replace(right, value=_put(right.value, path, wrong)).values,
+                replace(right, value=replaced(right.value, path, wrong)).values,
             )
 
 
@@ -113,14 +114,6 @@ def _constants(
     elif isinstance(value, tuple):
         for i, operand in enumerate(value[1:], 1):
             yield from _constants(operand, (*path, i))
-
-
-def _put(value: Expression, path: tuple[int, ...], constant: float) -> Expression:
-    if not path:
-        return constant
-    parts = list(value) if isinstance(value, tuple) else []
-    parts[path[0]] = _put(parts[path[0]], path[1:], constant)
-    return tuple(parts)
 
 
 def wrong_scales(tensor: QuantizedTensor, right: Reading) -> Iterator[Suspect]:

@@ -10,7 +10,7 @@ from spec import generate
 
 def test_regions_are_fresh(repository):
     answer = subprocess.run(
-        [sys.executable, "spec/generate.py", "--check"],
+        [sys.executable, "-m", "spec.generate", "--check"],
         cwd=repository,
         capture_output=True,
         text=True,
