@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -177,6 +178,27 @@ def test_another_pipe_that_breaks_is_an_error(model):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == b"refquant: Broken pipe\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["schemes", "run demo -p It -n 2 --stats"])
+def test_streams_that_hold_nothing(words, unbuffered):
+    command = f'"$0" -m refquant {words}'
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+
+    def ends(script):
+        full = ["sh", "-c", script, sys.executable]
+        done = subprocess.run(full, capture_output=True, check=False, env=environment)
+        return done.returncode, bool(done.stdout), done.stderr
+
+    assert ends(f"{command} >/dev/full") == (
+        6,
+        False,
+        b"refquant: stdout: No space left on device\n",
+    )
+    assert ends(f"{command} 2>/dev/full") == (0, True, b"")
+    assert ends(f"{command} --no 2>/dev/full") == (2, False, b"")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -5,7 +5,6 @@
 limit, 70 a defect of refquant, 130 interrupted, 141 the reader of stdout went away.
 """
 
-import os
 import select
 import signal
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn, TextIO
 
-from refquant.cli.streams import replace_closed
+from refquant.cli.streams import STDOUT, name_failures, replace_closed, silence
 
 __all__ = ["main"]
 
@@ -24,15 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     show_traceback, tokens = _take_flag(tokens, "--traceback")
     replace_closed()
-    _prepare_streams()
+    name_failures()
+    _hear_polite_kills()
     try:
         status = _dispatch(tokens)
         sys.stdout.flush()
         return status
     except BaseException as error:
         if isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout):
-            _silence(sys.stdout)
+            silence(sys.stdout)
             return 141
+        if isinstance(error, OSError) and error.filename is STDOUT:
+            silence(sys.stdout)
         if show_traceback and not isinstance(error, SystemExit):
             raise
         from refquant.cli.failures import report
@@ -62,12 +64,8 @@ def _take_flag(tokens: list[str], flag: str) -> tuple[bool, list[str]]:
     return len(kept) < end, kept + tokens[end:]
 
 
-def _prepare_streams() -> None:
-    """Make printing safe in any locale, and a polite kill run the clean-up of open writers."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+def _hear_polite_kills() -> None:
+    """Let one run the clean-up of open writers."""
     in_charge = threading.current_thread() is threading.main_thread()
     if in_charge and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _exit_on_signal)
@@ -87,12 +85,3 @@ def _has_no_reader(stream: TextIO) -> bool:
     except (OSError, ValueError):
         return False  # A stream without a file, such as a test's buffer.
     return bool(poll.poll(0))
-
-
-def _silence(stream: TextIO) -> None:
-    """Point a stream whose reader is gone at nothing, so that the interpreter ends quietly."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    except (OSError, ValueError):
-        # A stream without a file (a test's buffer) has no pipe to break.
-        return

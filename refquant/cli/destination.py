@@ -44,10 +44,11 @@ def explained(error: OSError, output: Path) -> OSError:
     return OSError(error.errno, f"{error.strerror}{kept}", str(output))
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, option: str = "") -> int:
     """A size as people write it: `2GB` is 2 000 000 000 bytes, `2GiB` 2 147 483 648."""
     found = _SIZE.fullmatch(text.strip())
     if found is None or (found[3] and not found[2]):
-        raise UsageError(f"{text!r} is no size; expected a number of bytes such as 500MB or 2GiB")
+        given = f"{option} {text!r}".lstrip()
+        raise UsageError(f"{given} is no size; expected a number of bytes such as 500MB or 2GiB")
     power = "kMGT".index("k" if found[2] == "K" else found[2]) + 1 if found[2] else 0
     return int(Decimal(found[1]) * (1024 if found[3] else 1000) ** power)

@@ -33,7 +33,8 @@ class FileForm:
     @property
     def arguments(self) -> WriterArguments:
         """The same for a writer."""
+        size = self.shard_size
         return {
             "compression": None if self.compression == "none" else self.compression,
-            "shard_size": None if self.shard_size is None else parse_bytes(self.shard_size),
+            "shard_size": None if size is None else parse_bytes(size, "--shard-size"),
         }

@@ -68,8 +68,8 @@ class Work:
     def check(self) -> None:
         """Refuse what cannot be meant."""
         for option, number in (("--jobs", self.jobs), ("--workers", self.workers)):
-            if number is not None and number < 1:
-                raise UsageError(f"{option} is {number}, expected 1 or more")
+            if number is not None:
+                _check_count(option, number)
         if self.workers is not None and self.dask is not None:
             raise UsageError("--workers are of this machine and --dask has its own: give one")
 
@@ -86,3 +86,18 @@ class Work:
                 yield crew
         else:
             yield None
+
+
+def _check_count(option: str, number: int) -> None:
+    """Refuse what no machine can be meant to start."""
+    from refquant.runtime.workers import MOST_PROCESSES, usable_processors
+
+    here = usable_processors()
+    most = max(MOST_PROCESSES, here)
+    if number < 1:
+        raise UsageError(f"{option} is {number}, expected 1 or more")
+    if number > most:
+        raise UsageError(
+            f"{option} is {number}, expected at most {most}; more than the {here} processors here "
+            "make nothing quicker"
+        )

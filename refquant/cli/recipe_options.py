@@ -95,7 +95,7 @@ def prepare(wanted: Wanted, *, quiet: bool = False) -> Prepared:
         raise UsageError(f"quantize needs {expected}{found}. See `refquant quantize --help`.")
     if wanted.embedding_scheme is not None and wanted.scheme is None:
         raise UsageError(f"--embedding-scheme goes with --scheme; {given[0]} says what ends get")
-    if wanted.compression_registry and wanted.compression_method is None:
+    if wanted.compression_registry is not None and wanted.compression_method is None:
         raise UsageError("--compression-registry goes with --compression-method")
     if wanted.target_size is not None or wanted.target_bits_per_weight is not None:
         target = target_of(wanted.target_size, wanted.target_bits_per_weight)

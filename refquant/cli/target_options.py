@@ -36,7 +36,7 @@ def target_of(size: str | None, bits: float | None) -> "Target":
         if not (math.isfinite(bits) and bits > 0):
             raise UsageError(f"--target-bpw is {bits}, expected a number above 0 such as 4.5")
         return Target(bits=bits)
-    return Target(nbytes=parse_bytes(str(size)))
+    return Target(nbytes=parse_bytes(str(size), "--target-size"))
 
 
 def targeted_recipe(

@@ -105,7 +105,7 @@ def _check(
         checkpoint = read(
             source,
             verify="full",
-            budget=None if budget is None else parse_bytes(budget),
+            budget=None if budget is None else parse_bytes(budget, "--budget"),
             progress=advancing(meter),
         )
     report.facts["checked_bytes"] = total
