@@ -3,8 +3,8 @@
 import numpy as np
 
 import refquant
-from refquant.layout import field_codes
 from refquant.testing.inputs import adversarial_inputs
+from tests.tensor_parts import all_codes
 
 __all__ = ["compare", "group_places"]
 
@@ -29,11 +29,7 @@ def compare(name, encode, packed, value, shape=None, inputs_of=None):
     knobs, bits = scheme.parameters, scheme.layout.fields["q"].element.bits
     for kind, x in adversarial_inputs(inputs_of or scheme, shape).items():
         tensor = refquant.quantize(x, scheme)
-        parameters = {
-            field: field_codes(tensor.layout, field, tensor.planes[declared.plane], x.shape)
-            for field, declared in tensor.layout.fields.items()
-            if field != "q"
-        }
+        parameters = all_codes(tensor)
         values, codes = tensor.dequantize(), np.zeros(x.shape, int)
         for number, places in enumerate(group_places(scheme, x.shape)):
             scale, zero, found = encode([float(x[p]) for p in places], bits, knobs)

@@ -8,7 +8,16 @@ import refquant
 from refquant.layout import Digits, Minifloat, field_codes, numbers, pack_codes
 from tests.ggml_inputs import weights
 
-__all__ = ["BLOCKS", "any_planes", "any_tensor", "every_distribution", "field_numbers"]
+__all__ = [
+    "BLOCKS",
+    "all_codes",
+    "all_numbers",
+    "any_planes",
+    "any_tensor",
+    "codes_of",
+    "every_distribution",
+    "field_numbers",
+]
 
 BLOCKS = 1400
 """Super-blocks of 256 of each of twelve distributions: more than 2**22 weights together."""
@@ -83,8 +92,24 @@ def special_codes(element):  # -> int[n]
     return np.array(sorted(codes | ({code | top for code in codes} if element.sign else set())))
 
 
+def codes_of(tensor, name):  # -> integers
+    """The codes of one field of a tensor."""
+    plane = tensor.layout.fields[name].plane
+    return field_codes(tensor.layout, name, tensor.planes[plane], tensor.shape)
+
+
+def all_codes(tensor):  # -> {field: integers}
+    """The codes of every field."""
+    return {name: codes_of(tensor, name) for name in tensor.layout.fields}
+
+
 def field_numbers(tensor, name):  # -> integers of a field, or binary32
     """What a field of a tensor holds, one number for each code."""
-    field = tensor.layout.fields[name]
-    codes = field_codes(tensor.layout, name, tensor.planes[field.plane], tensor.shape)
+    field, codes = tensor.layout.fields[name], codes_of(tensor, name)
     return numbers(codes, field.element) if isinstance(field.element, Minifloat) else codes
+
+
+def all_numbers(tensor):  # -> {field: int32 or binary32}
+    """What every field holds; integers in a type that products of theirs fit into."""
+    found = {name: field_numbers(tensor, name) for name in tensor.layout.fields}
+    return {n: x if x.dtype == np.float32 else x.astype(np.int32) for n, x in found.items()}

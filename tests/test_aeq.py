@@ -7,18 +7,13 @@ import pytest
 
 import refquant
 from conformance.oracle import aeq as oracle
-from refquant.layout import field_codes
 from refquant.testing.inputs import adversarial_inputs
 from tests.aeq_oracle import codes_and_parameters
 from tests.scalar_groups import compare
+from tests.tensor_parts import codes_of
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "aeq" / "golden.npz")
 NAMES = sorted({key.rpartition(" ")[0] for key in GOLDEN if " " in key})
-
-
-def codes(tensor, name="q"):
-    plane = tensor.layout.fields[name].plane
-    return field_codes(tensor.layout, name, tensor.planes[plane], tensor.shape)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,13 +67,14 @@ def test_block_scales_are_rounded_to_bfloat16_then_to_float16(scale, stored):
 def test_a_block_of_zeros_has_scale_zero_and_one_too_large_an_infinite_scale():
     zero = refquant.quantize(np.zeros((1, 32), np.float32), "aeq/int4[block=32]")
     assert zero.planes["scales"].tobytes() == bytes(2)
-    assert not codes(zero).any()
+    assert not codes_of(zero, "q").any()
     tiny = np.zeros((1, 32), np.float32)
     tiny[0, 3] = 1e-9
-    assert codes(refquant.quantize(tiny, "aeq/int4[block=32]"))[0, 3] == 7
+    small = refquant.quantize(tiny, "aeq/int4[block=32]")
+    assert codes_of(small, "q")[0, 3] == 7
     huge = block_scale(1e6)
     assert huge.planes["scales"].tobytes() == (0x7C00).to_bytes(2, "little")
-    assert not codes(huge).any()
+    assert not codes_of(huge, "q").any()
     assert np.isnan(huge.dequantize()).all()
 
 
@@ -96,15 +92,15 @@ def test_codes_are_packed_low_bits_first(name, values, packed):
 
 def test_eight_bits_leave_out_the_lowest_code():
     tensor = refquant.quantize(np.array([[-1.0, 0.5, 1.0]], np.float32), "aeq/int8[channel]")
-    assert codes(tensor).tolist() == [[-127, 64, 127]]
+    assert codes_of(tensor, "q").tolist() == [[-127, 64, 127]]
 
 
 def test_the_zero_point_is_added_before_rounding():
     scale = 2.0**-4
     x = np.array([[-127 * scale, 128 * scale, 0.5 * scale, 1.5 * scale, 2.5 * scale]], np.float32)
     tensor = refquant.quantize(x, "aeq/int8[asym,channel]")
-    assert codes(tensor, "z").tolist() == [[-1]]
-    assert codes(tensor)[0, 2:].tolist() == [0, 0, 2]
+    assert codes_of(tensor, "z").tolist() == [[-1]]
+    assert codes_of(tensor, "q")[0, 2:].tolist() == [0, 0, 2]
 
 
 def test_blocks_must_divide():

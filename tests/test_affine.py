@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 import refquant
 from conformance.oracle import affine as oracle
 from refquant.errors import UnknownSchemeError, UsageError
-from refquant.layout import field_codes, pack_codes
+from refquant.layout import pack_codes
 from refquant.schemes.affine import AFFINE, KNOBS
+from tests.tensor_parts import all_codes
 
 TESTED = (
     "divisor",
@@ -58,10 +59,7 @@ def check(name, x):
     scheme = refquant.scheme(name)
     tensor = refquant.quantize(x, scheme)
     values = tensor.dequantize()
-    codes = {
-        n: field_codes(tensor.layout, n, tensor.planes[f.plane], x.shape)
-        for n, f in tensor.layout.fields.items()
-    }
+    codes = all_codes(tensor)
     spread = {n: np.broadcast_to(_repeated(c, x.shape), x.shape) for n, c in codes.items()}
     for places in groups_of(scheme, x):
         weights = [float(x[p]) for p in places]

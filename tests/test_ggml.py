@@ -14,11 +14,6 @@ NOT_IN_GGUF = {"ggml/q8_1", "ggml/q8_k", "ggml/q1_0", "ggml/q2_0"}
 """Formats that gguf 0.19 cannot decode; tests/differential/test_ggml.py asks C."""
 
 
-def same_values(left, right):
-    """Bits equal; a NaN equals any NaN, whose sign and payload IEEE 754 leaves open."""
-    return (left.view(np.uint32) == right.view(np.uint32)) | (np.isnan(left) & np.isnan(right))
-
-
 @pytest.mark.parametrize("name", sorted({*golden_ggml.decodable()} - NOT_IN_GGUF))
 def test_decoders_give_the_values_of_gguf(name, compared):
     kind, symbol = type_of(name)

@@ -4,17 +4,8 @@ import numpy as np
 import pytest
 
 from refquant import arithmetic, quantize
-from refquant.layout import field_codes, numbers
+from tests.tensor_parts import all_numbers
 from tests.test_runtime_coded import under, values
-
-
-def fields(tensor):
-    found = {}
-    for name, field in tensor.layout.fields.items():
-        codes = field_codes(tensor.layout, name, tensor.planes[field.plane], tensor.shape)
-        real = hasattr(field.element, "mantissa")
-        found[name] = numbers(codes, field.element) if real else codes.astype(np.int32)
-    return found
 
 
 def one_by_one(kind, w, a):
@@ -38,7 +29,7 @@ def test_ggml_products(kind, tokens, monkeypatch):
     x = values(tokens, 512, 2)
     tensor, y = under("ggml_block", f"ggml/{kind}", x)
     other = "q8_k" if kind.endswith("k") else "q8_1" if kind.endswith("_1") else "q8_0"
-    w, a = fields(tensor), fields(quantize(x, f"ggml/{other}"))
+    w, a = all_numbers(tensor), all_numbers(quantize(x, f"ggml/{other}"))
     for token in range(tokens):
         repeated = {n: np.repeat(v[token : token + 1], 40, axis=0) for n, v in a.items()}
         assert np.array_equal(y[token], one_by_one(kind, w, repeated))
@@ -81,7 +72,7 @@ def test_products_of_x86(kind):
     if kind == "q4_k":
         assert np.array_equal(y, under("ggml_block", f"ggml/{kind}", x)[1])
         return
-    found, w = arithmetic.ggml_x86_blocks(x), fields(tensor)
+    found, w = arithmetic.ggml_x86_blocks(x), all_numbers(tensor)
     halves = found.total.astype(np.float16).view(np.uint16)
     for token in range(3):
         a = {"q": found.codes.astype(np.int32), "d": found.scale, "s": halves}

@@ -5,13 +5,8 @@ import pytest
 
 import refquant
 from conformance.oracle import hqq as oracle
-from refquant.layout import field_codes
 from refquant.testing import adversarial_inputs
-
-
-def field(tensor, name):
-    plane = tensor.layout.fields[name].plane
-    return field_codes(tensor.layout, name, tensor.planes[plane], tensor.shape)
+from tests.tensor_parts import codes_of
 
 
 @pytest.mark.parametrize(
@@ -25,7 +20,7 @@ def test_parameters_codes_and_values_are_the_oracle_s(bits, zero, parameters):
     name = f"hqq/affine[bits={bits},group=32,zero={zero},parameters={parameters}]"
     for kind, x in adversarial_inputs(name, (6, 32)).items():
         tensor = refquant.quantize(x, name)
-        scales, zeros, codes = (field(tensor, n) for n in "szq")
+        scales, zeros, codes = (codes_of(tensor, n) for n in "szq")
         for row, values in enumerate(tensor.dequantize()):
             scale, centre, expected = oracle.encode(x[row].tolist(), bits, zero, parameters)
             assert (scales[row, 0], zeros[row, 0]) == (scale, centre), kind

@@ -5,13 +5,8 @@ import pytest
 
 import refquant
 from conformance.oracle import mlx as oracle
-from refquant.layout import field_codes
 from refquant.testing import adversarial_inputs
-
-
-def field(tensor, name):
-    plane = tensor.layout.fields[name].plane
-    return field_codes(tensor.layout, name, tensor.planes[plane], tensor.shape)
+from tests.tensor_parts import codes_of
 
 
 def same(values, expected):
@@ -30,9 +25,9 @@ def test_affine_groups_are_the_oracle_s(bits, dtype):
             expected = [oracle.affine_value(scale, bias, code, dtype) for code in codes]
             assert same(values[row], expected), kind
             if not nan[row]:
-                assert field(tensor, "s")[row, 0] == scale, kind
-                assert field(tensor, "b")[row, 0] == bias, kind
-                assert field(tensor, "q")[row].tolist() == codes, kind
+                assert codes_of(tensor, "s")[row, 0] == scale, kind
+                assert codes_of(tensor, "b")[row, 0] == bias, kind
+                assert codes_of(tensor, "q")[row].tolist() == codes, kind
 
 
 @pytest.mark.parametrize(
@@ -44,7 +39,7 @@ def test_block_floats_are_the_oracle_s(mode, rule):
     for kind, x in adversarial_inputs(scheme, (6, 32)).items():
         size = scheme.group[0]
         tensor = refquant.quantize(x, scheme)
-        scales, codes = field(tensor, "s"), field(tensor, "q").reshape(-1, size)
+        scales, codes = codes_of(tensor, "s"), codes_of(tensor, "q").reshape(-1, size)
         values = tensor.dequantize().reshape(-1, size)
         for row, block in enumerate(x.reshape(-1, size).tolist()):
             scale, expected = oracle.block(block, mode, rule)
@@ -56,7 +51,7 @@ def test_block_floats_are_the_oracle_s(mode, rule):
 def scale_of(name, largest):
     x = np.zeros((1, 32), np.float32)
     x[0, 0] = largest
-    return int(field(refquant.quantize(x, name), "s")[0, 0])
+    return int(codes_of(refquant.quantize(x, name), "s")[0, 0])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +73,7 @@ def test_logarithms_are_rounded_twice(name):
         largest = np.ldexp(mantissas.astype(np.float32), powers[:, None]) * np.float32(divisor)
     x = np.zeros((largest.size, 32), np.float32)
     x[:, 0] = largest.reshape(-1)
-    found = field(refquant.quantize(x, name), "s")[:, 0]
+    found = codes_of(refquant.quantize(x, name), "s")[:, 0]
     assert found.tolist() == [oracle.block([v], mode, "round")[0] for v in x[:, 0].tolist()]
 
 

@@ -5,17 +5,12 @@ import pytest
 
 import refquant
 from conformance.oracle import mx as oracle
-from refquant.layout import field_codes
 from refquant.schemes.mx import blocks
 from refquant.schemes.mx.engine_rules import ENGINE_RULES
 from refquant.testing import adversarial_inputs
+from tests.tensor_parts import codes_of
 
 RULES = ("floor", "ceil", "even", "rceil", *ENGINE_RULES)
-
-
-def field(tensor, name):
-    plane = tensor.layout.fields[name].plane
-    return field_codes(tensor.layout, name, tensor.planes[plane], tensor.shape)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +24,7 @@ def test_scales_codes_and_values_are_the_oracle_s(name, rule, least):
     scheme = refquant.scheme(f"mx/{name}[scale={rule},least={least}]")
     for kind, x in adversarial_inputs(scheme, (6, 32)).items():
         tensor = refquant.quantize(x, scheme)
-        scales, codes, values = field(tensor, "s"), field(tensor, "q"), tensor.dequantize()
+        scales, codes, values = codes_of(tensor, "s"), codes_of(tensor, "q"), tensor.dequantize()
         for row in range(len(x)):
             scale, elements = oracle.encode(x[row].tolist(), name, rule, least)
             assert scale == scales[row, 0], kind
@@ -65,15 +60,15 @@ def test_engines_scales_are_those_of_their_own_schemes(mine, theirs):
     x[:, 3] = largest
     x[:, 30] = -largest / 2
     left, right = refquant.quantize(x, mine), refquant.quantize(x, theirs)
-    scales = field(right, "e" if theirs == "ggml/mxfp4" else "s")
-    assert np.array_equal(field(left, "s"), scales)
+    scales = codes_of(right, "e" if theirs == "ggml/mxfp4" else "s")
+    assert np.array_equal(codes_of(left, "s"), scales)
     assert len(np.unique(scales)) > 250
 
 
 def scale_of(name, rule, largest):
     x = np.zeros((1, 32), np.float32)
     x[0, 5] = -np.float32(largest)
-    return int(field(refquant.quantize(x, f"mx/{name}[scale={rule}]"), "s")[0, 0])
+    return int(codes_of(refquant.quantize(x, f"mx/{name}[scale={rule}]"), "s")[0, 0])
 
 
 @pytest.mark.parametrize(
@@ -102,8 +97,8 @@ def test_ggml_s_logarithm_reaches_a_power_of_two_before_the_magnitude_does():
 def test_a_scale_that_wraps_around_to_nan_has_zeros_for_elements():
     x = np.full((1, 32), -(2.0**-126), np.float32)
     tensor = refquant.quantize(x, "mx/mxfp4[scale=ggml]")
-    assert field(tensor, "s").tolist() == [[255]]
-    assert set(field(tensor, "q").ravel()) == {8}
+    assert codes_of(tensor, "s").tolist() == [[255]]
+    assert set(codes_of(tensor, "q").ravel()) == {8}
     assert np.isnan(tensor.dequantize()).all()
 
 

@@ -5,13 +5,8 @@ import pytest
 
 import refquant
 from conformance.oracle import nvfp4 as oracle
-from refquant.layout import field_codes
 from refquant.testing import adversarial_inputs
-
-
-def field(tensor, name):
-    plane = tensor.layout.fields[name].plane
-    return field_codes(tensor.layout, name, tensor.planes[plane], tensor.shape)
+from tests.tensor_parts import codes_of
 
 
 @pytest.mark.parametrize("convention", ["modelopt", "torchao"])
@@ -21,8 +16,8 @@ def test_scales_codes_and_values_are_the_oracle_s(convention):
         tensor = refquant.quantize(x, name)
         whole, scales, codes = oracle.encode(x.ravel().tolist(), convention)
         assert tensor.planes["tensor_scale"].tobytes() == np.float32(whole).tobytes(), kind
-        assert field(tensor, "s").ravel().tolist() == scales, kind
-        assert field(tensor, "q").ravel().tolist() == codes, kind
+        assert codes_of(tensor, "s").ravel().tolist() == scales, kind
+        assert codes_of(tensor, "q").ravel().tolist() == codes, kind
         expected = [oracle.decode(whole, scales[i // 16], code) for i, code in enumerate(codes)]
         assert np.float32(expected).tobytes() == tensor.dequantize().tobytes(), kind
 
@@ -33,10 +28,10 @@ def test_the_largest_weight_has_the_largest_scale_and_element():
     tensor = refquant.quantize(x, "mx/nvfp4")
     assert tensor.planes["tensor_scale"].view("<f4").item() == 1
     # 448 and 1; zeros have scale 1 too.
-    assert field(tensor, "s").tolist() == [[0x7E, 0x38], [0x38, 0x38]]
-    assert field(tensor, "q")[0, 3] == 15
+    assert codes_of(tensor, "s").tolist() == [[0x7E, 0x38], [0x38, 0x38]]
+    assert codes_of(tensor, "q")[0, 3] == 15
     assert (tensor.dequantize() == x).all()
-    assert field(refquant.quantize(x, "mx/nvfp4[convention=torchao]"), "s")[0, 1] == 0x08
+    assert codes_of(refquant.quantize(x, "mx/nvfp4[convention=torchao]"), "s")[0, 1] == 0x08
 
 
 @pytest.mark.parametrize("convention", ["modelopt", "torchao"])
@@ -45,7 +40,7 @@ def test_a_tensor_of_zeros(convention):
     tensor = refquant.quantize(x, f"mx/nvfp4[convention={convention}]")
     assert tensor.planes["tensor_scale"].tobytes() == bytes(4)
     assert tensor.planes["codes"].tobytes() == bytes(8)
-    assert field(tensor, "s").tolist() == [[0x38]]
+    assert codes_of(tensor, "s").tolist() == [[0x38]]
 
 
 def test_rows_of_whole_blocks():

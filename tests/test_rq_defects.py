@@ -7,12 +7,12 @@ byte is a test of its own.
 import json
 from hashlib import sha256
 
-import numpy as np
 import pytest
 
 import refquant
 from conformance.container import generate, scheme_files
 from conformance.container.byte_defects import DEFECTS, TOO_LARGE_TO_KEEP
+from conformance.container.fuzz import decoded_digest
 from refquant.errors import FormatError, UnsupportedError
 from refquant.formats.rq import read, read_header
 
@@ -63,11 +63,6 @@ def test_what_shows_on_first_use_does_not_show_before(name):
         assert error.value.code == DEFECTS[name][0]
     else:
         touch_everything(checkpoint)
-
-
-def decoded_digest(values):
-    bits = np.where(np.isnan(values), np.uint32(0x7FC00000), values.view(np.uint32))
-    return sha256(bits.astype("<u4").tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize("use_mmap", [True, False], ids=["mapped", "read"])

@@ -4,10 +4,10 @@ import json
 import subprocess
 from hashlib import sha256
 
-import numpy as np
 import pytest
 
 from conformance.container import readers, shard_defects, shard_files
+from conformance.container.fuzz import decoded_digest
 from conformance.container.parts import CHAT
 from conformance.container.shard_files import CORPUS, ROOT
 from refquant.errors import FormatError, UnsupportedError
@@ -22,11 +22,6 @@ def expected(kind, name, *, lacks_zstd=False):
     if lacks_zstd and "without_zstd" in entry:
         return entry["without_zstd"]
     return entry.get("code") or {key: entry[key] for key in ("tensors", "documents")}
-
-
-def decoded_digest(values):
-    bits = np.where(np.isnan(values), np.uint32(0x7FC00000), values.view(np.uint32))
-    return sha256(bits.astype("<u4").tobytes()).hexdigest()
 
 
 def answer(path, **options):

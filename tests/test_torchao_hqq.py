@@ -5,8 +5,8 @@ import pytest
 
 import refquant
 from conformance.oracle import torchao as oracle
-from refquant.layout import field_codes
 from refquant.testing import adversarial_inputs
+from tests.tensor_parts import all_codes
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,7 @@ def test_codes_parameters_and_values_are_the_oracle_s(bits, storage, iters):
     inputs = adversarial_inputs(scheme, (2, 32))
     for kind in ("bell", "ties", "zeros", "mixed zeros", "equal", "outlier", "opposite extremes"):
         tensor = refquant.quantize(inputs[kind], scheme)
-        found = {
-            name: field_codes(tensor.layout, name, tensor.planes[field.plane], tensor.shape)
-            for name, field in tensor.layout.fields.items()
-        }
+        found = all_codes(tensor)
         groups = inputs[kind].reshape(-1, 16).tolist()
         values = tensor.dequantize().reshape(-1, 16)
         for g, (scale, offset, codes) in enumerate(oracle.hqq(groups, bits, iters, storage)):
@@ -45,10 +42,7 @@ def test_fitted_scales_are_the_oracle_s(bits, storage, iters):
     scheme = refquant.scheme(name)
     for kind, x in adversarial_inputs(scheme, (2, 32)).items():
         tensor = refquant.quantize(x, scheme)
-        found = {
-            field: field_codes(tensor.layout, field, tensor.planes[declared.plane], x.shape)
-            for field, declared in tensor.layout.fields.items()
-        }
+        found = all_codes(tensor)
         codes = found["q"].astype(int).reshape(-1, 16) - (bits == 1)
         groups = oracle.scale_only(x.reshape(-1, 16).tolist(), bits, iters, storage)
         for g, (scale, _, wanted) in enumerate(groups):

@@ -5,9 +5,9 @@ import pytest
 
 import refquant
 from conformance.oracle import torchao as oracle
-from refquant.layout import field_codes
 from refquant.testing import adversarial_inputs
 from tests.scalar_groups import compare
+from tests.tensor_parts import all_codes
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,7 @@ def test_the_solver_s_codes_are_the_oracle_s(bits, storage):
     inputs = adversarial_inputs(scheme, (1, 32))
     for kind in ("bell", "ties", "zeros", "equal", "outlier"):
         tensor = refquant.quantize(inputs[kind], scheme)
-        found = {
-            name: field_codes(tensor.layout, name, tensor.planes[field.plane], tensor.shape)
-            for name, field in tensor.layout.fields.items()
-        }
+        found = all_codes(tensor)
         groups = inputs[kind].reshape(-1, 16).tolist()
         for g, (scale, offset, codes) in enumerate(oracle.afpwx_hqq(groups, bits, storage)):
             assert found["s"].reshape(-1)[g] == scale, kind

@@ -20,7 +20,7 @@ import msgpack
 from conformance.container import fuzz, mutate
 from conformance.container.parts import build
 from conformance.container.peers import CEILING, limit_memory
-from conformance.container.shard_files import CORPUS, ROOT
+from conformance.container.shard_files import CORPUS, ROOT, has_frames
 
 __all__ = ["SetRun", "damaged", "fuzz_sets", "seeds"]
 
@@ -103,11 +103,6 @@ class SetRun(fuzz.Run):
         ]
         same = all(fuzz.agree(answers[0], answer) for answer in kept)
         return str(answers[0]).startswith("crash") or not same
-
-
-def has_frames(files):
-    """Whether any file says that it has compressed segments."""
-    return any(len(data) >= 128 and data[12] & 1 for data in files.values())
 
 
 def write(files, folder):

@@ -9,7 +9,7 @@ import pytest
 
 import refquant
 from refquant import arithmetic
-from refquant.layout import field_codes, numbers
+from tests.tensor_parts import all_numbers
 
 pytestmark = pytest.mark.differential
 
@@ -29,16 +29,6 @@ def operands(blocks, size, seed=3):
     y[::5] += 2
     x[-1], y[-2] = 0, 0
     return x.astype(np.float32), y.astype(np.float32)
-
-
-def fields(tensor):
-    """Every field of a one-plane scheme: codes as int32, floats as their values."""
-    found = {}
-    for name, field in tensor.layout.fields.items():
-        codes = field_codes(tensor.layout, name, tensor.planes[field.plane], tensor.shape)
-        real = hasattr(field.element, "mantissa")
-        found[name] = numbers(codes, field.element) if real else codes.astype(np.int32)
-    return found
 
 
 def sum_of_q8_1(w):
@@ -114,7 +104,7 @@ def test_dot_products(kind, blocks, oracle, tmp_path):
     )
     with np.load(answer) as found:
         theirs = dict(found)
-    w, a = fields(weights), fields(activations)
+    w, a = all_numbers(weights), all_numbers(activations)
     ours, sizes = dot(kind, w, a)
     if kind == "q5_0" and not np.array_equal(ours, theirs["scalar"]):
         # GCC 12 with AVX-512 VNNI multiplies this loop's signed codes as unsigned ones; the order
