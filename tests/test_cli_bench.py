@@ -62,6 +62,7 @@ def test_text(capsys):
     ("arguments", "status", "words"),
     [
         (("--tokens", "0"), 2, "--tokens is 0"),
+        (("--repeats", "1001"), 2, "--repeats is 1001, expected at most 1000"),
         (("--prompt-tokens", "5000"), 6, "context of 512"),
         (("--compute", "ggml_block"), 4, "quantized"),
     ],

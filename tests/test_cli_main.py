@@ -102,6 +102,8 @@ def test_version_is_the_packages(capsys):
             ["run", "demo", "-p", "x", "--weights", "int8"],
             'Choose from: "auto", "float32", "u8", "packed".',
         ),
+        (["run", "demo", "-p", "x", "-n", "1.5"], "-n is 1.5, expected a whole number."),
+        (["explain", "q4_0", "--block", "0.9"], "--block is 0.9, expected a whole number."),
         (["--bogus"], 'Unknown command "--bogus".'),
     ],
 )

@@ -145,6 +145,18 @@ def test_a_prompt_that_is_not_utf8_is_refused(capsys, monkeypatch, model):
     assert "from stdin: byte 2 is not UTF-8" in found.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX's reasons and devices")
+@pytest.mark.parametrize("option", ["-f", "--prompts"])
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [("", "Is a directory"), ("no", "No such file"), ("/dev/null", "it is a device, not a text")],
+)
+def test_what_is_no_file_with_a_text(capsys, tmp_path, model, option, place, reason):
+    found = call(capsys, "run", model, option, tmp_path / place)
+    assert (found.status, found.out) == (2, "")
+    assert f"from {tmp_path / place}: {reason}" in found.err
+
+
 def test_a_wrong_option_is_reported_before_the_model_is_read(capsys, tmp_path):
     (tmp_path / "damaged.rq").write_bytes(b"\x89RQF\r\n\x1a\n")
     assert call(capsys, "run", tmp_path / "damaged.rq", "-p", "x", "--top-p", "2").status == 2

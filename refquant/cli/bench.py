@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
+_MOST_REPEATS = 1000
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,12 @@ class Effort:
     repeats: Annotated[int, Parameter(help="Times to measure; medians are printed.")] = 3
 
     def check(self) -> None:
-        """Refuse, before any work, to measure nothing."""
+        """Refuse, before any work, to measure nothing, or for ever."""
         for name, value in asdict(self).items():
             if value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} is {value}, expected 1 or more")
+        if self.repeats > _MOST_REPEATS:
+            raise UsageError(f"--repeats is {self.repeats}, expected at most {_MOST_REPEATS}")
 
 
 @Parameter(name="*")

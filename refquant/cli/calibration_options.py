@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from refquant.cli.progress import progress
+from refquant.cli.texts import read_text
 from refquant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -212,11 +213,8 @@ def _check(algorithms: AbstractSet[str], asked: Calibrating, static: Sequence[st
         raise UsageError(f"--calibration-windows is {asked.windows}, expected 1 or more")
 
 
-def _read(asked: Calibrating) -> str:
-    try:
-        return Path(str(asked.calibration)).read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--calibration {asked.calibration}: not UTF-8 ({error})") from error
+def _text(asked: Calibrating) -> str:
+    return read_text(Path(str(asked.calibration)), "the text of --calibration")
 
 
 def _moments(
@@ -225,7 +223,7 @@ def _moments(
     from refquant.quantization.inputs import collect_inputs
     from refquant.runtime import Tokenizer, load_model
 
-    text, count = _read(asked), asked.windows
+    text, count = _text(asked), asked.windows
     model = load_model(checkpoint, compute="weight-only")
     ids = Tokenizer(checkpoint.need_tokenizer()).encode(text, add_bos=False)
     with progress("calibrating", count, quiet=quiet) as meter:
@@ -265,7 +263,7 @@ def _static(
     from refquant.quantization.ranges import calibrated, collect_ranges, needs_ranges
     from refquant.runtime import Tokenizer, load_model
 
-    text, count = _read(asked), asked.windows
+    text, count = _text(asked), asked.windows
     model = load_model(folded(checkpoint, folds), compute="weight-only")
     ids = Tokenizer(checkpoint.need_tokenizer()).encode(text, add_bos=False)
     batches = cut_windows(model, ids, 512, count)

@@ -7,6 +7,10 @@ when the command is called. Adding a command is adding its file and its row here
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import App, ArgumentCollection
 
 __all__ = ["COMMANDS", "Command", "root_help", "run", "version"]
 
@@ -97,6 +101,7 @@ def run(tokens: Sequence[str]) -> int:
         help_formatter=SectionFormatter(),
         default_parameter=Parameter(negative=()),
         group_parameters="Options",
+        config=(_check_integers,),
         print_error=False,
         exit_on_error=False,
         suppress_keyboard_interrupt=False,
@@ -109,6 +114,18 @@ def run(tokens: Sequence[str]) -> int:
     except CycloptsError as error:
         raise UsageError(_usage_message(str(error), tokens)) from error
     return result if isinstance(result, int) else 0
+
+
+def _check_integers(_app: "App", _commands: tuple[str, ...], given: "ArgumentCollection") -> None:
+    """Refuse a fraction where an integer is meant; the parser would round it."""
+    from cyclopts import CycloptsError
+
+    for argument in given:
+        for token in argument.tokens:
+            if argument.hint in (int, int | None) and "." in token.value:
+                raise CycloptsError(
+                    msg=f"{token.keyword} is {token.value}, expected a whole number."
+                )
 
 
 def _usage_message(message: str, tokens: Sequence[str]) -> str:

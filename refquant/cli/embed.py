@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from refquant.cli.destination import check_output
 from refquant.cli.output import emit_json, print_pairs, print_table
 from refquant.cli.progress import status
+from refquant.cli.texts import read_text
 from refquant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,11 +107,7 @@ def _texts(given: tuple[str, ...], file: Path | None) -> list[str]:
         raise UsageError(f"texts come from the command line or from --file: {found}")
     if file is None:
         return list(given)
-    try:
-        lines = file.read_bytes().decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"reading texts from {file}: byte {error.start} is not UTF-8") from error
-    texts = [line for line in lines if line.strip()]
+    texts = [line for line in read_text(file, "texts").splitlines() if line.strip()]
     if not texts:
         raise UsageError(f"{file} holds no texts")
     return texts

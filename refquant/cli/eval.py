@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from refquant.cli.computing import CacheTypes, Precisions, compute_of
 from refquant.cli.output import emit_json, print_pairs
 from refquant.cli.progress import status
+from refquant.cli.texts import read_text
 from refquant.errors import UsageError
 
 if TYPE_CHECKING:
@@ -191,7 +192,4 @@ def _read(text: Path | None) -> str:
         from importlib.resources import files
 
         return (files("refquant") / "demo" / "heldout.txt").read_text("utf-8")
-    try:
-        return text.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"reading the text {text}: {error}") from error
+    return read_text(text, "the text")

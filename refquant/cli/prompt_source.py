@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from refquant.cli.texts import decoded, read_text
 from refquant.errors import UsageError
 
 __all__ = ["PromptSource", "read_prompt"]
@@ -45,11 +46,8 @@ def read_prompt(source: PromptSource) -> str:
         raise UsageError(f"the prompt comes from --prompt TEXT, --prompt - or --file: {found}")
     if file is None and prompt is not None and prompt != "-":
         return prompt
-    data = sys.stdin.buffer.read() if file is None else file.read_bytes()
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        place = "stdin" if file is None else str(file)
-        message = f"reading the prompt from {place}: byte {error.start} is not UTF-8"
-        raise UsageError(message) from error
+    if file is None:
+        text = decoded(sys.stdin.buffer.read(), "the prompt", "stdin")
+    else:
+        text = read_text(file, "the prompt")
     return text.removesuffix("\n").removesuffix("\r")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from refquant.cli.computing import Computing, loaded
 from refquant.cli.mask_options import diffusion_options
 from refquant.cli.opening import loading, opened
+from refquant.cli.texts import read_text
 from refquant.cli.writing import Writing
 from refquant.errors import FormatError, LimitError, UsageError
 
@@ -35,10 +36,7 @@ def read_prompts(path: Path) -> list[Prompt]:
 
     A `.jsonl` file holds JSON, every other one text. Empty lines are passed over.
     """
-    try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"reading prompts from {path}: byte {error.start} is no UTF-8") from error
+    lines = read_text(path, "prompts").split("\n")
     numbered = [
         (f"{path}, line {number}", line.removesuffix("\r")) for number, line in enumerate(lines, 1)
     ]

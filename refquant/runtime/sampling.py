@@ -45,7 +45,11 @@ class SamplingOptions:
             ("top_k", self.top_k >= 0, "0 or more"),
             ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
             ("min_p", 0.0 <= self.min_p <= 1.0, "from 0 to 1"),
-            ("repetition_penalty", 0.0 < self.repetition_penalty < float("inf"), "above 0"),
+            (
+                "repetition_penalty",
+                0.0 < self.repetition_penalty < float("inf"),
+                "a finite number above 0",
+            ),
             (
                 "logit_bias",
                 _is_bias(self.logit_bias),
