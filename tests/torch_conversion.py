@@ -199,13 +199,28 @@ def check_diffulex() -> None:
     module.add_module("norm", torch.nn.LayerNorm(128))
     module.add_module("lm_head", torch.nn.Linear(128, 10))
     total = 4 * (640 + 64 * 128 + 128 + 256 + 1290)
-    x = torch.arange(10)
+    check_diffulex_float16(module, total)
+    check_diffulex_int8(module, total)
+    check_diffulex_int4(module, total)
+    check_diffulex_quick_start(module)
+    refuse_diffulex(module)
+    print("DiffuLex: the page's examples")
+
+
+def check_diffulex_float16(module: torch.nn.Module, total: int) -> None:
+    """Half of what is converted is saved."""
+    assert is_fp16_available()
     config = QuantizationConfig(dtype=QuantizationDtype.FP16, exclude_layers=["lm_head", "norm"])
     result = FP16Quantizer().quantize(module, config)
     print(f"Memory reduction: {result.memory_reduction_pct:.1f}%")
     print(f"Compression ratio: {result.compression_ratio:.2f}x")
     assert result.compression_ratio == total / (total - 2 * (640 + 64 * 128 + 128))
     assert result.model.up.weight.dtype == torch.float16
+
+
+def check_diffulex_int8(module: torch.nn.Module, total: int) -> None:
+    """A byte a weight and a scale a row."""
+    assert is_int8_available()
     config = QuantizationConfig(
         dtype=QuantizationDtype.INT8, mode="weight_only", exclude_layers=["lm_head"]
     )
@@ -218,8 +233,12 @@ def check_diffulex() -> None:
     assert torch.equal(result.model.up.weight_scale, scale)
     codes = torch.round(module.up.weight / scale[:, None]).clamp(-128, 127)
     assert torch.equal(result.model.up.weight.float(), codes)
-    assert result.model(x).shape == (10, 10)
+    assert result.model(torch.arange(10)).shape == (10, 10)
     assert module.up.weight.dtype == torch.float32
+
+
+def check_diffulex_int4(module: torch.nn.Module, total: int) -> None:
+    """Half a byte a weight and a scale a group, where groups divide the rows."""
     assert is_int4_available()
     config = QuantizationConfig(dtype=QuantizationDtype.INT4, mode="weight_only", group_size=128)
     result = INT4Quantizer().quantize(module, config)
@@ -228,15 +247,14 @@ def check_diffulex() -> None:
     result = INT4Quantizer().quantize(module, config)
     assert not result.warnings
     assert result.compression_ratio == total / (total - 4 * 8192 + 8192 // 2 + 256 * 4)
-    assert is_fp16_available()
-    assert is_int8_available()
-    # The package's quick start: a model and no result, whatever the case of its dtype.
+
+
+def check_diffulex_quick_start(module: torch.nn.Module) -> None:
+    """The package's quick start: a model and no result, whatever the case of its dtype."""
     for dtype in ("fp16", "FP16", QuantizationDtype.FP16):
         assert quantize_model(module, dtype).up.weight.dtype == torch.float16
     assert quantize_model(module, "INT8").up.weight.dtype == torch.int8
     assert get_model_compression_ratio(module, quantize_model(module, "int4")) > 1
-    refuse_diffulex(module)
-    print("DiffuLex: the page's examples")
 
 
 if __name__ == "__main__":

@@ -87,18 +87,6 @@ def wordpiece_json(
 
     `ends` are the tokens before and behind a text that is encoded with special tokens.
     """
-    start, stop = ends
-    tokens = {text: {"id": text, "ids": [vocabulary[text]], "tokens": [text]} for text in ends}
-    template = {
-        "type": "TemplateProcessing",
-        "single": [
-            {"SpecialToken": {"id": start, "type_id": 0}},
-            {"Sequence": {"id": "A", "type_id": 0}},
-            {"SpecialToken": {"id": stop, "type_id": 0}},
-        ],
-        "pair": [],
-        "special_tokens": tokens,
-    }
     # What BERT's own code does with uncased models, and its longest word.
     model = {
         "type": "WordPiece",
@@ -118,9 +106,25 @@ def wordpiece_json(
             "lowercase": True,
         },
         pre_tokenizer={"type": "BertPreTokenizer"},
-        post_processor=template,
+        post_processor=_between(vocabulary, ends),
         decoder={"type": "WordPiece", "prefix": "##", "cleanup": False},
     )
+
+
+def _between(vocabulary: Mapping[str, int], ends: tuple[str, str]) -> dict[str, object]:
+    """The step that puts a token before a text and one behind it."""
+    start, stop = ends
+    tokens = {text: {"id": text, "ids": [vocabulary[text]], "tokens": [text]} for text in ends}
+    return {
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": start, "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": stop, "type_id": 0}},
+        ],
+        "pair": [],
+        "special_tokens": tokens,
+    }
 
 
 def merges_from_scores(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> list[Merge]:

@@ -8,6 +8,7 @@ only torchao's contract ends in a product of real numbers.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -118,6 +119,9 @@ class StaticMatrix:
         return y
 
 
+Unfit = Callable[[str], UnsupportedError]
+"""Makes the error of a matrix that does not go with its contract, from the reason."""
+
 CodedMatrix = ChannelMatrix | BlockMatrix | TokenMatrix | GgmlMatrix | StaticMatrix
 
 
@@ -128,40 +132,46 @@ def coded_matrix(
 
     Raises UnsupportedError, with the scheme and the contract, where they do not go together.
     """
-    contract = own.name
+    contract, unfit = own.name, partial(_unfit, tensor, name, own.name)
     if contract in GGML_CONTRACTS:
         if tensor.scheme.name not in GGML_SCHEMES or tensor.axis != 1:
-            known = ", ".join(GGML_SCHEMES)
-            raise _unfit(tensor, name, contract, f"ggml's products here are those of {known}")
+            raise unfit(f"ggml's products here are those of {', '.join(GGML_SCHEMES)}")
         return ggml_matrix(tensor, contract)
     factors = factors_of(tensor)
     if factors is None or factors.minimum is not None:
-        raise _unfit(tensor, name, contract, "its weights are not integers times a scale")
-    shape = (tensor.shape[0], tensor.shape[1])
+        raise unfit("its weights are not integers times a scale")
+    shape, scale = (tensor.shape[0], tensor.shape[1]), factors.scale
     if contract == "torchao_per_token":
         return TokenMatrix(shape, contract, decoded())
     codes = _signed(factors)
     if codes is None:
-        raise _unfit(tensor, name, contract, "its weights have zero points, or more than 8 bits")
+        raise unfit("its weights have zero points, or more than 8 bits")
     if own.parameters is not None:
-        if factors.scale.shape[1] != 1:
-            raise _unfit(tensor, name, contract, "its weights have more than one scale a row")
-        layer = arithmetic.static_layer(contract, own.parameters, codes, factors.scale[:, 0])
+        if scale.shape[1] != 1:
+            raise unfit("its weights have more than one scale a row")
+        layer = arithmetic.static_layer(contract, own.parameters, codes, scale[:, 0])
         return StaticMatrix(shape, contract, layer)
-    if factors.scale.shape[1] == 1:
-        if (codes == -128).any():
-            raise _unfit(
-                tensor, name, contract, "a code of -128 occurs; the kernels take -127 to 127"
-            )
-        totals = codes.sum(axis=1, dtype=np.int32)
-        return ChannelMatrix(shape, contract, codes, factors.scale[:, 0], totals)
+    if scale.shape[1] == 1:
+        return _by_channel(shape, contract, codes, scale[:, 0], unfit)
+    return _by_block(shape, contract, codes, scale, unfit)
+
+
+def _by_channel(
+    shape: tuple[int, int], contract: str, codes: NDArray[np.int8], scale: Floats, unfit: Unfit
+) -> ChannelMatrix:
+    if (codes == -128).any():
+        raise unfit("a code of -128 occurs; the kernels take -127 to 127")
+    return ChannelMatrix(shape, contract, codes, scale, codes.sum(axis=1, dtype=np.int32))
+
+
+def _by_block(
+    shape: tuple[int, int], contract: str, codes: NDArray[np.int8], scale: Floats, unfit: Unfit
+) -> BlockMatrix:
     if contract == "litert_symmetric":
-        raise _unfit(
-            tensor, name, contract, "for weights in blocks its engine is litert_asymmetric"
-        )
+        raise unfit("for weights in blocks its engine is litert_asymmetric")
     if np.abs(codes).max() > 8:  # the widest 4-bit code
-        raise _unfit(tensor, name, contract, "its engines take blocks of 4-bit weights only")
-    return BlockMatrix(shape, contract, codes, factors.scale)
+        raise unfit("its engines take blocks of 4-bit weights only")
+    return BlockMatrix(shape, contract, codes, scale)
 
 
 def _signed(factors: Factors) -> NDArray[np.int8] | None:

@@ -129,6 +129,25 @@ class OneByOne:
         return token
 
 
+def _writer(
+    model: Model,
+    prompt: Sequence[int],
+    options: GenerateOptions,
+    diffusion: DiffusionOptions,
+    watch: Watch,
+    cache: Cache | None,
+) -> Writer:
+    """What computes the tokens: in blocks of masks, with guesses, or one by one."""
+    if model.fills_masks:
+        return BlockWriter(model, prompt, options.max_tokens, Sampler(options), diffusion)
+    if not options.speculate:
+        return OneByOne(model, prompt, options, watch, cache)
+    room = model.new_cache(len(prompt) + options.max_tokens) if cache is None else cache
+    return Speculator(
+        model, prompt, Sampler(options), room, options.max_tokens, logprobs=options.logprobs
+    )
+
+
 class Generation(Iterator[Step]):
     """The steps of one text; `timings` and `finish` tell how it went, so far."""
 
@@ -151,24 +170,7 @@ class Generation(Iterator[Step]):
         self.finish: Finish = ""
         self.timings = Timings(len(prompt) - known, in_blocks=model.fills_masks)
         self._options = options
-        self._writer: Writer
-        self._speculator: Speculator | None = None
-        if model.fills_masks:
-            self._writer = BlockWriter(
-                model, prompt, options.max_tokens, Sampler(options), diffusion
-            )
-        elif options.speculate:
-            room = model.new_cache(len(prompt) + options.max_tokens) if cache is None else cache
-            self._writer = self._speculator = Speculator(
-                model,
-                prompt,
-                Sampler(options),
-                room,
-                options.max_tokens,
-                logprobs=options.logprobs,
-            )
-        else:
-            self._writer = OneByOne(model, prompt, options, watch, cache)
+        self._writer = _writer(model, prompt, options, diffusion, watch, cache)
         self._ends = () if tokenizer is None or options.ignore_eos else tokenizer.eos
         self._decoder = None if tokenizer is None else tokenizer.decoder()
         self._filter = StopFilter(options.stop)
@@ -176,8 +178,8 @@ class Generation(Iterator[Step]):
     @property
     def guesses(self) -> tuple[int, int] | None:
         """How many tokens have been guessed, and how many rightly; None unless it speculates."""
-        writer = self._speculator
-        return None if writer is None else (writer.guessed, writer.right)
+        writer = self._writer
+        return (writer.guessed, writer.right) if isinstance(writer, Speculator) else None
 
     def __next__(self) -> Step:
         """The next token; the clocks stand still while the caller has it."""

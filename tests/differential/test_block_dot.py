@@ -80,6 +80,18 @@ def exact(kind, w, a):
     return result.sum(-1)
 
 
+def answer_of_c(python, folder, kinds, weights, activations):
+    """The products of ggml's scalar function, and of the one for this processor."""
+    question, answer = folder / "request.npz", folder / "answer.npz"
+    rows = {"x": weights, "y": activations}
+    rows = {name: one.planes["blocks"].reshape(ROWS, -1) for name, one in rows.items()}
+    np.savez(question, **kinds, **rows)
+    command = [python, WORKERS / "ggml_dot_worker.py", question, answer]
+    subprocess.run(command, check=True, capture_output=True)
+    with np.load(answer) as found:
+        return dict(found)
+
+
 @pytest.mark.parametrize("blocks", [1, 2, 9])
 @pytest.mark.parametrize("kind", SIMPLE + SUPER)
 def test_dot_products(kind, blocks, oracle, tmp_path):
@@ -88,22 +100,8 @@ def test_dot_products(kind, blocks, oracle, tmp_path):
     x, y = operands(blocks, size)
     weights = refquant.quantize(x, f"ggml/{kind}")
     activations = refquant.quantize(y, f"ggml/{other.lower()}")
-    question, answer = tmp_path / "request.npz", tmp_path / "answer.npz"
-    np.savez(
-        question,
-        kind=kind.replace("_k", "_K"),
-        other=other,
-        n=blocks * size,
-        x=weights.planes["blocks"].reshape(ROWS, -1),
-        y=activations.planes["blocks"].reshape(ROWS, -1),
-    )
-    subprocess.run(
-        [oracle("ggml"), WORKERS / "ggml_dot_worker.py", question, answer],
-        check=True,
-        capture_output=True,
-    )
-    with np.load(answer) as found:
-        theirs = dict(found)
+    kinds = {"kind": kind.replace("_k", "_K"), "other": other, "n": blocks * size}
+    theirs = answer_of_c(oracle("ggml"), tmp_path, kinds, weights, activations)
     w, a = all_numbers(weights), all_numbers(activations)
     ours, sizes = dot(kind, w, a)
     if kind == "q5_0" and not np.array_equal(ours, theirs["scalar"]):
