@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from fractions import Fraction
-from html import escape
 from math import prod
 from types import MappingProxyType
 
@@ -187,6 +186,8 @@ class QuantizedTensor:
         )
 
     def _repr_html_(self) -> str:
+        from html import escape  # noqa: PLC0415 - for notebooks alone
+
         rows = "".join(
             f"<tr><td>{escape(name)}</td><td>{' × '.join(map(str, plane.shape[:-1]))}</td>"
             f"<td>{plane.shape[-1]}</td><td>{plane.nbytes:,}</td></tr>"

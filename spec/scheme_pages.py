@@ -12,7 +12,6 @@ from pathlib import Path
 import refquant
 from conformance.evidence import Entry, entry_of
 from refquant.layout import (
-    BlockReading,
     Digits,
     Element,
     Field,
@@ -21,10 +20,9 @@ from refquant.layout import (
     Signed,
     Slice,
     Unsigned,
-    explain_block,
-    formula_with,
     show,
 )
+from refquant.layout.explain import BlockReading, explain_block, formula_with
 from refquant.schemes import ALIASES, FAMILIES, schemes_with_codebooks
 from refquant.schemes.codebooks import CODEBOOKS
 from refquant.testing import Case, cases_of

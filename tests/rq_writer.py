@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from refquant.formats.rq import Plan, PlannedTensor, write
+from refquant.formats.rq import Plan, PlannedTensor
+from refquant.formats.rq.write import write
 from refquant.schemes import scheme
 
 __all__ = ["FORMS", "plan", "write_version"]

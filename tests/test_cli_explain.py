@@ -5,7 +5,8 @@ import pytest
 
 import refquant
 from refquant.formats import open_checkpoint
-from refquant.layout import Layout, block_count, byte_ranges, explain_block
+from refquant.layout import Layout
+from refquant.layout.explain import block_count, byte_ranges, explain_block
 from tests.command_line import call, small_model
 from tests.test_layout_values import DESIGN, assert_same_bits, gridded, random_planes
 

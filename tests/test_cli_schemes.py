@@ -66,7 +66,7 @@ def test_formats_with_codebooks_are_listed_with_and_without_their_package(capsys
     with_package = call(capsys, "schemes", "ggml/iq2*", "--json").json["schemes"]
     codebook_scheme.cache_clear()
     scheme.cache_clear()
-    monkeypatch.setitem(sys.modules, "gguf.quants", None)
+    monkeypatch.setitem(sys.modules, "gguf", None)
     without = call(capsys, "schemes", "ggml/iq2*", "--json").json["schemes"]
     shown = call(capsys, "schemes").out
     scheme.cache_clear()

@@ -70,7 +70,7 @@ def test_they_cannot_encode():
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "gguf.quants", None)
+    monkeypatch.setitem(sys.modules, "gguf", None)
     codebook_scheme.cache_clear()
     refquant.schemes.scheme.cache_clear()
     with pytest.raises(UnsupportedError, match=r"pip install refquant\[iq\]"):
@@ -83,7 +83,7 @@ def test_a_gguf_file_opens_without_the_package(monkeypatch, tmp_path):
     path = tmp_path / "iq.gguf"
     path.write_bytes(gguf_bytes.build(tensors=[("t", (2, 256), 16, data.tobytes())]))
     assert refquant.open_checkpoint(path).tensors["t"].scheme.name == "ggml/iq2_xxs"
-    monkeypatch.setitem(sys.modules, "gguf.quants", None)
+    monkeypatch.setitem(sys.modules, "gguf", None)
     codebook_scheme.cache_clear()
     refquant.schemes.scheme.cache_clear()
     opened = refquant.open_checkpoint(path)

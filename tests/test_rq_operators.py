@@ -16,10 +16,10 @@ from refquant.formats.rq import (
     read,
     read_header,
     tensors_digest,
-    write,
     write_checkpoint,
 )
 from refquant.formats.rq.preamble import FEATURE_OPERATORS, FEATURE_SHARDS
+from refquant.formats.rq.write import write
 from refquant.library import resolve
 from refquant.quantization.plan import quantized_plan
 from refquant.recipe import Recipe, Rule, assign

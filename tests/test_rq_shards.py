@@ -24,12 +24,12 @@ from refquant.formats.rq import (
     segments,
     tensors_digest,
     why_not_canonical,
-    write,
     write_checkpoint,
 )
 from refquant.formats.rq.journal import Journal
 from refquant.formats.rq.limits import MAX_SHARDS
 from refquant.formats.rq.source import open_source
+from refquant.formats.rq.write import write
 from tests.conftest import REPOSITORY
 from tests.test_rq import assert_same, varied_checkpoint
 from tests.test_rq_write import LAYOUT, PlannedTensor, WriterError, planned, refuse
@@ -253,7 +253,7 @@ def test_a_mistake_in_the_last_tensor_leaves_the_old_set(tmp_path):
 KILLED = """
     import itertools, os, signal, sys
     from pathlib import Path
-    from refquant.formats.rq import write
+    from refquant.formats.rq.write import write
     from tests.test_rq_shards import NEW
 
     moment, count = int(sys.argv[2]), itertools.count()

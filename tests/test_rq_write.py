@@ -27,11 +27,11 @@ from refquant.formats.rq import (
     read,
     read_header,
     segment_writer,
-    write,
     write_checkpoint,
     zstd_frames,
 )
 from refquant.formats.rq.plan import cut
+from refquant.formats.rq.write import write
 from refquant.layout import Layout, Plane, Unsigned, field
 from tests.conftest import REPOSITORY
 from tests.test_rq import assert_same, varied_checkpoint
@@ -265,7 +265,8 @@ def test_a_killed_writer(tmp_path):
     old = path.read_bytes()
     script = """
         import sys, time
-        from refquant.formats.rq import Plan, write
+        from refquant.formats.rq import Plan
+        from refquant.formats.rq.write import write
         from tests.test_rq_write import planned, PlannedTensor, LAYOUT
 
         def produce():

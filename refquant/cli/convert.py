@@ -119,9 +119,9 @@ def _write_rq(job: Job, form: FileForm, quiet: bool) -> dict[str, Any]:
         read_header,
         stored_bytes,
         tensors_digest,
-        write,
     )
     from refquant.formats.rq.read import StoredTensors
+    from refquant.formats.rq.write import write
 
     stored = isinstance(job.checkpoint.tensors, StoredTensors)
     plan = plan_checkpoint(job.checkpoint) if stored else _imported(job, quiet)

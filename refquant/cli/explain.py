@@ -10,7 +10,7 @@ from refquant.cli.output import emit_json, print_pairs, print_table
 from refquant.errors import UsageError
 
 if TYPE_CHECKING:
-    from refquant.layout import BlockReading
+    from refquant.layout.explain import BlockReading
     from refquant.tensor import QuantizedTensor
 
 __all__ = ["explain"]
@@ -42,7 +42,7 @@ def explain(
       refquant explain model.gguf blk.0.attn_q.weight --block 17
       refquant explain small.rq blk.0.ffn_up.weight --all --json
     """
-    from refquant.layout import block_count, explain_block
+    from refquant.layout.explain import block_count, explain_block
 
     stored = _example(what) if tensor is None else _stored(what, tensor)
     # Where operators stand between planes and layout, blocks are those behind them.
@@ -125,7 +125,7 @@ def _print_plane(
     tensor: "QuantizedTensor", reading: "BlockReading", plane: str, *, everything: bool
 ) -> None:
     """The bytes of a plane's records, each run beside the fields whose bits it holds."""
-    from refquant.layout import byte_ranges
+    from refquant.layout.explain import byte_ranges
 
     records = reading.records[plane]
     runs = byte_ranges(tensor.layout, plane)
@@ -151,7 +151,7 @@ def _print_bytes(raw: bytes, first: int, fields: str, *, everything: bool) -> No
 
 
 def _print_weights(tensor: "QuantizedTensor", reading: "BlockReading", shown: int) -> None:
-    from refquant.layout import formula_with
+    from refquant.layout.explain import formula_with
 
     rows = []
     for place in _places(reading)[:shown]:
@@ -202,7 +202,7 @@ def _facts(
 
 def _plane_facts(tensor: "QuantizedTensor", reading: "BlockReading") -> dict[str, Any]:
     """The bytes of each plane's records, and which fields' bits each run of them holds."""
-    from refquant.layout import byte_ranges
+    from refquant.layout.explain import byte_ranges
 
     return {
         plane: {

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from math import prod
 from typing import Final
@@ -30,7 +29,8 @@ def thread_count(threads: int | None, weights: int) -> int:
     """How many threads to use for `weights` weights: as asked, or as many as pay."""
     if threads is not None:
         return max(threads, 1)
-    return min(os.cpu_count() or 1, max(weights // THREADING_WEIGHTS, 1))
+    most = weights // THREADING_WEIGHTS
+    return min(os.cpu_count() or 1, most) if most > 1 else 1
 
 
 def for_each(work: Callable[[int], None], starts: range, threads: int) -> None:
@@ -39,6 +39,8 @@ def for_each(work: Callable[[int], None], starts: range, threads: int) -> None:
         for start in starts:
             work(start)
         return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - it is slow to import
+
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, starts):
             pass

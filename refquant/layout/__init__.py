@@ -13,41 +13,25 @@ from refquant.layout.declare import (
     field,
     slice_at,
 )
-from refquant.layout.explain import (
-    BlockReading,
-    FieldReading,
-    block_count,
-    block_extents,
-    byte_ranges,
-    explain_block,
-    formula_with,
-)
 from refquant.layout.expression import Expression, show
 from refquant.layout.layout import Layout
 from refquant.layout.records import pack_field, unpack_field
 from refquant.layout.values import evaluate, numbers
 
 __all__ = [
-    "BlockReading",
     "Digits",
     "Element",
     "Expression",
     "Field",
-    "FieldReading",
     "Layout",
     "Minifloat",
     "Plane",
     "Signed",
     "Slice",
     "Unsigned",
-    "block_count",
-    "block_extents",
-    "byte_ranges",
     "evaluate",
-    "explain_block",
     "field",
     "field_codes",
-    "formula_with",
     "numbers",
     "pack_codes",
     "pack_field",

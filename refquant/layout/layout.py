@@ -45,10 +45,10 @@ class Layout:
         check(self.planes, self.fields, self.tables, self.value, where="$")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Layout) and self.digest == other.digest
+        return isinstance(other, Layout) and self.describe() == other.describe()
 
     def __hash__(self) -> int:
-        return hash(self.digest)
+        return hash((frozenset(self.planes.items()), self.value))
 
     def describe(self) -> dict[str, object]:
         """The layout as plain data, which an `.rq` file stores in its header."""

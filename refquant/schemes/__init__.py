@@ -157,12 +157,12 @@ def schemes_with_codebooks() -> tuple[Scheme, ...]:
 
 
 @cache
-def _by_digest() -> Mapping[str, Scheme]:
-    return {found.digest: found for found in reversed(schemes())}
+def _by_layout() -> Mapping[Layout, Scheme]:
+    return {found.layout: found for found in reversed(schemes())}
 
 
 def scheme_of_layout(layout: Layout, label: str = "") -> Scheme:
-    """The scheme that a file's layout belongs to, by digest.
+    """The scheme that a file's layout belongs to.
 
     `label`, a name that the file gives for display, is believed only where the scheme of that
     name has this very layout. A layout of no known scheme gets one that decodes and cannot encode.
@@ -172,9 +172,9 @@ def scheme_of_layout(layout: Layout, label: str = "") -> Scheme:
             named = scheme(label)
         except (UsageError, UnsupportedError):
             named = None
-        if named is not None and not named.operators and named.digest == layout.digest:
+        if named is not None and not named.operators and named.layout == layout:
             return named
-    known = _by_digest().get(layout.digest)
+    known = _by_layout().get(layout)
     if known is not None:
         return known
     return Scheme(f"unnamed/{layout.digest[:12]}", "A layout of no known name", layout, None)

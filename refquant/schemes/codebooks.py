@@ -6,12 +6,15 @@ only; a layout made here carries its tables, so a file that has one needs no pac
 Used by llama.cpp for files below 3.5 bits a weight.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from fractions import Fraction
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +35,30 @@ SIGN = np.array([1, -1], np.float32)
 DELTAS = np.array([DELTA, -DELTA], np.float32)
 
 
+PRIVATE = "refquant_private_gguf"
+
+
+def _quants() -> ModuleType:
+    """The module `gguf.quants` without its package, which loads readers, writers and vocabularies.
+
+    That would take twice as long as NumPy itself. A package of another name is made for the same
+    folder, and its own first file is not run; who imports `gguf` gets all of it as ever.
+    """
+    whole = find_spec("gguf")
+    if whole is None or whole.origin is None:
+        raise ImportError("there is no package gguf")
+    folders = list(whole.submodule_search_locations or ())
+    alone = spec_from_file_location(PRIVATE, whole.origin, submodule_search_locations=folders)
+    if alone is None:
+        raise ImportError("the package gguf has no folder")
+    sys.modules.setdefault(PRIVATE, module_from_spec(alone))
+    return import_module(f"{PRIVATE}.quants")
+
+
 def _vectors(kind: str) -> F32:  # -> f32[entries * numbers]
     """The codebook of one format, entry after entry."""
     try:
-        quants = import_module("gguf.quants")
+        quants = _quants()
     except ImportError as error:
         raise UnsupportedError(
             f"ggml/{kind.lower()} needs the codebook of the gguf package; "

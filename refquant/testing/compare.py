@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from refquant.driver import Scheme
 from refquant.errors import ConformanceError
-from refquant.layout import Layout, block_extents, explain_block, field_codes, formula_with, show
+from refquant.layout import Layout, field_codes, show
+from refquant.layout.explain import block_extents, explain_block, formula_with
 from refquant.schemes import scheme as find_scheme
 from refquant.tensor import QuantizedTensor
 from refquant.testing.case import Case

@@ -46,7 +46,10 @@ from refquant.formats.rq.segments import KIND_DOCUMENT, Segment
 from refquant.formats.rq.shards import ShardRecord, parse_shards
 from refquant.schemes.storage import AnyLayout, StoredLayout
 
-__all__ = ["Header", "parse_header"]
+__all__ = ["WRITER_KEYS", "Header", "parse_header"]
+
+WRITER_KEYS: Final = frozenset({"compression", "labels"})
+"""Keys of `info` that the writer derives from the rest of a plan."""
 
 _TOP: Final = frozenset({"core", "info"})
 _CORE: Final = frozenset({"docs", "schemes", "tensors"})

@@ -16,7 +16,7 @@ from refquant.errors import SchemeError, UsageError
 from refquant.formats.chat import ChatTurns
 from refquant.formats.checkpoint import Document, TokenizerSpec
 from refquant.formats.rq.chat_header import describe_chat
-from refquant.formats.rq.header import parse_header
+from refquant.formats.rq.header import WRITER_KEYS, parse_header
 from refquant.formats.rq.limits import ZSTD_CUT
 from refquant.formats.rq.preamble import FEATURE_OPERATORS, FEATURE_SHARDS
 from refquant.formats.rq.records import Pieces
@@ -49,9 +49,6 @@ SHARD_HEADER = mp1.encode({"core": {"role": "shard"}, "info": {}})
 
 TOKENIZER_DOCUMENT = "tokenizer.json"
 """Name of the document that holds the tokenizer; its SHA-256 is that of the original file."""
-
-WRITER_KEYS = frozenset({"compression", "labels"})
-"""Keys of `info` that the writer derives from the rest of the plan."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ from refquant.driver import Scheme
 from refquant.errors import FormatError, RefquantError, UsageError
 from refquant.formats.checkpoint import Checkpoint, Document, TokenizerSpec
 from refquant.formats.rq.contents import Contents
-from refquant.formats.rq.header import Header
+from refquant.formats.rq.header import WRITER_KEYS, Header
 from refquant.formats.rq.limits import MAX_NAME_BYTES
-from refquant.formats.rq.plan import WRITER_KEYS
 from refquant.formats.rq.records import DocumentRecord, TensorRecord
 from refquant.formats.rq.segment_reader import Verify
 from refquant.formats.rq.source import Place, open_source
