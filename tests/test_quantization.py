@@ -1,6 +1,7 @@
 """Algorithms that learn: what they see of a model, from which files, and what they lower."""
 
 import struct
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from refquant.formats import open_checkpoint
 from refquant.library import resolve
 from refquant.quantization.importance_file import read_importance
 from refquant.quantization.inputs import collect_inputs
+from refquant.quantization.ranges import collect_ranges
 from refquant.runtime import Tokenizer, load_model
 from refquant.runtime.ops import rms_norm
 from tests.command_line import call
@@ -53,6 +55,26 @@ def test_the_first_layers_inputs_are_the_normed_embeddings(demo):
     assert_rounded(query.products, x.T @ x, 2 * 64, size=np.abs(x).T @ np.abs(x))
     assert_rounded(np.diag(query.products), query.squares, 2 * 64)
     assert set(found) >= {f"blk.3.{part}.weight" for part in ("ffn_up", "ffn_down", "attn_output")}
+
+
+@pytest.mark.parametrize(
+    "collect",
+    [
+        lambda model, ids: collect_inputs(model, ids, window=8),
+        lambda model, ids: collect_ranges(model, [ids]),
+    ],
+)
+def test_who_collects_waits_for_its_turn_at_the_model(demo, collect):
+    ids, found = range(40, 48), []
+    with demo.turn:
+        learner = threading.Thread(target=lambda: found.append(collect(demo, ids)))
+        learner.start()
+        learner.join(0.3)
+        assert not found
+    learner.join()
+    assert len(found) == 1
+    with pytest.raises(UsageError, match="token ids reach from"):
+        collect(demo, range(10**6, 10**6 + 8))
 
 
 def test_what_inputs_cannot_be_collected_from(demo):

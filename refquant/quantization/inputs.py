@@ -78,10 +78,9 @@ def collect_inputs(
                 moments.update(dict.fromkeys(names, found))
             moments[names[0]].add(x)
 
-    network = watched(model, seen)
+    reader = watched(model, seen)
     for index, part in enumerate(cuts):
-        ids, last = np.asarray(part, np.int64), np.array([len(part) - 1])
-        network.forward(ids, model.new_cache(len(part)), rows=last)
+        reader.next_logits(part, reader.new_cache(len(part)))
         if progress is not None:
             progress(index + 1, len(cuts))
     return moments

@@ -64,12 +64,11 @@ def collect_ranges(
     if not batches:
         raise UsageError("ranges of activations: no text was given")
     observers = _Observers(model, rule or RangeRule(), names)
-    network = watched(model, observers.seen)
+    reader = watched(model, observers.seen)
     for index, ids in enumerate(batches):
         # Logits are only computed for all tokens where the head's range is asked for.
-        rows = np.arange(len(ids)) if observers.wants_head else np.array([len(ids) - 1])
-        tokens = np.asarray(ids, np.int64)
-        network.forward(tokens, model.new_cache(len(ids)), rows=rows)
+        read = reader.forward if observers.wants_head else reader.next_logits
+        read(ids, reader.new_cache(len(ids)))
         if progress is not None:
             progress(index + 1, len(batches))
     return observers.ranges()

@@ -1,6 +1,7 @@
-"""A decoder whose matrices show what they read and write, to whoever learns from a text.
+"""A model whose matrices show what they read and write, to whoever learns from a text.
 
-The weights are the model's own and so is every number: only a call is added to each product.
+Its weights, its arithmetic and its turns among threads are those of the model that it was made
+from, and so is every number: only a call is added to each product.
 """
 
 from collections.abc import Callable
@@ -42,8 +43,8 @@ class _Watched:
         return y
 
 
-def watched(model: Model, seen: Seen) -> Decoder:
-    """The model's decoder, which calls `seen` at each product of a layer or the head.
+def watched(model: Model, seen: Seen) -> Model:
+    """The same model, which calls `seen` at each product of a layer or the head.
 
     Raises `UnsupportedError` for a model that fills in masks, or whose networks are experts, since
     each of these sees few tokens.
@@ -56,7 +57,7 @@ def watched(model: Model, seen: Seen) -> Decoder:
     )
     # A file has the first of these or, where they are tied, the second alone.
     head = _Watched(("output.weight", "token_embd.weight"), network.output, seen)
-    return replace(network, blocks=blocks, output=head)
+    return replace(model, network=replace(network, blocks=blocks, output=head))
 
 
 def _watched_block(prefix: str, block: Block, seen: Seen) -> Block:
