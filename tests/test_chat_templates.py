@@ -1,6 +1,9 @@
 """Chat templates: taken apart into strings, checked, and run only within bounds."""
 
+import io
 import json
+import re
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -9,6 +12,8 @@ from refquant.errors import FormatError, LimitError, UsageError
 from refquant.formats.chat_derive import default_system, derive_chat, with_chat
 from refquant.formats.chat_template import TEMPLATE, ChatTemplate, template_of
 from refquant.formats.checkpoint import Document, TokenizerSpec
+from refquant.formats.rq import write_checkpoint
+from tests.command_line import call
 from tests.runtime_models import random_checkpoint
 from tests.runtime_tokenizers import byte_level
 
@@ -201,6 +206,21 @@ def test_a_checkpoint_gets_the_strings_of_its_template():
     found, note = with_chat(checkpoint)
     assert found.chat is None
     assert "kept as a text only" in note
+
+
+def test_what_is_said_of_a_template_can_be_typed(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = random_checkpoint(tokenizer=byte_level(), vocabulary=258)
+    template = Document(TEMPLATE, "text/x-jinja", CHATML.encode())
+    write_checkpoint("a.rq", replace(checkpoint, documents={TEMPLATE: template}))
+    assert call(capsys, "convert", "a.rq", "my model.gguf").status == 0
+    found = call(capsys, "run", "my model.gguf", "--chat")
+    assert found.status == 4
+    commands = [shlex.split(typed)[1:] for typed in re.findall("`(.*?)`", found.err)]
+    assert len(commands) == 2
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    for command in [*commands, ["run", "my model.gguf", "--chat", "--jinja"]]:
+        assert call(capsys, *command).status == 0
 
 
 def test_a_token_that_begins_every_turn_is_not_the_beginning_of_the_text():

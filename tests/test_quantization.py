@@ -66,6 +66,7 @@ def test_the_first_layers_inputs_are_the_normed_embeddings(demo):
 )
 def test_who_collects_waits_for_its_turn_at_the_model(demo, collect):
     ids, found = range(40, 48), []
+    collect(demo, ids)
     with demo.turn:
         learner = threading.Thread(target=lambda: found.append(collect(demo, ids)))
         learner.start()

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -86,12 +87,22 @@ def _spelling(
     if turns is None and template is None:
         raise UnsupportedError(f"{path} says nothing about conversations; it is no chat model")
     if turns is None:
-        raise UnsupportedError(
-            f"{path} has its chat as a Jinja program only: --jinja runs it in a sandbox, and "
-            "`refquant convert` to .rq takes it apart into strings where that is possible"
-        )
+        raise UnsupportedError(_ways_out(path))
     default = default_system(checkpoint.extensions) if "system" in turns.turns else None
     return turns.text, default if chatting.system is None else chatting.system
+
+
+def _ways_out(path: Path | str) -> str:
+    """What to type where a model's chat is a program that nobody asked to run."""
+    source, name = quote(str(path)), Path(path).name
+    made = quote(f"{name.removesuffix('.gguf')}.rq")
+    told = f"{path} has its chat as a Jinja program only: add --jinja to run that in a sandbox"
+    if name.endswith(".rq"):
+        return told
+    return (
+        f"{told}, or type `refquant convert {source} {made}` and then `refquant run {made} --chat`; "
+        "that takes the program apart into strings where it can be"
+    )
 
 
 def _converse(session: "ChatSession") -> int:

@@ -161,7 +161,8 @@ def with_chat(checkpoint: Checkpoint) -> tuple[Checkpoint, str]:
     if template is None:
         return checkpoint, ""
     if not can_render():
-        return checkpoint, "its chat template is kept as a text only, because jinja2 is missing"
+        reason = "jinja2 is missing: pip install 'refquant[chat]'"
+        return checkpoint, f"its chat template is kept as a text only: {reason}"
     turns, system, reason = derive_chat(template)
     if turns is None:
         return checkpoint, f"its chat template is kept as a text only: {reason}"
