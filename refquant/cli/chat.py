@@ -99,10 +99,8 @@ def _ways_out(path: Path | str) -> str:
     told = f"{path} has its chat as a Jinja program only: add --jinja to run that in a sandbox"
     if name.endswith(".rq"):
         return told
-    return (
-        f"{told}, or type `refquant convert {source} {made}` and then `refquant run {made} --chat`; "
-        "that takes the program apart into strings where it can be"
-    )
+    once, then = f"refquant convert {source} {made}", f"refquant run {made} --chat"
+    return f"{told}, or `{once}` takes it apart into strings where it can; then `{then}`"
 
 
 def _converse(session: "ChatSession") -> int:
