@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO
 
+from refquant.conformance.guard import Guard
 from refquant.conformance.replies import Limits
 from refquant.signals import name_of_signal
 
@@ -46,6 +47,7 @@ class Child:
             stderr=self._errors,
             start_new_session=True,
         )
+        self._guard = Guard(self._process.pid)
         self._input = self._fileno(self._process.stdin)
         self._output = self._fileno(self._process.stdout)
         self._selector = selectors.DefaultSelector()
@@ -69,29 +71,21 @@ class Child:
                 return False
         return True
 
-    def line(self, deadline: float) -> bytes | None:
-        """The next line without its end; None if there is none.
+    def lines(self, deadline: float) -> bytes:
+        """The whole lines that have come in, at least one; empty if there is none until then.
 
-        That is where the process ended, the time is over, or the line is too long: see `ended`,
+        That is where the process ended, the time is over, or a line is too long: see `ended`,
         `too_long`.
         """
-        while True:
-            end = self._buffer.find(b"\n", self._searched)
-            if end >= 0:
-                found = bytes(self._buffer[:end])
-                del self._buffer[: end + 1]
-                self._searched = 0
-                return found
-            self._searched = len(self._buffer)
+        while not (found := self._whole_lines()):
             if self.too_long or not self._selector.select(max(deadline - time.monotonic(), 0)):
-                return None
-            try:
+                return b""
+            with suppress(BlockingIOError):
                 part = os.read(self._output, READING)
-            except BlockingIOError:
-                continue
-            if not part:
-                return None
-            self._buffer += part
+                if not part:
+                    return b""
+                self._buffer += part
+        return found
 
     @property
     def too_long(self) -> bool:
@@ -103,11 +97,18 @@ class Child:
         if self._selector.select(0):
             with suppress(BlockingIOError):
                 self._buffer += os.read(self._output, READING)
-        end = self._buffer.rfind(b"\n") + 1
+        return self._whole_lines()
+
+    @property
+    def unfinished(self) -> bytes:
+        """What has come in behind the last whole line."""
+        return bytes(self._buffer)
+
+    def _whole_lines(self) -> bytes:
+        end = self._buffer.rfind(b"\n", self._searched) + 1
         found = bytes(self._buffer[:end])
-        if end:
-            del self._buffer[:end]
-            self._searched = 0
+        del self._buffer[:end]
+        self._searched = len(self._buffer)
         return found
 
     def ended(self, seconds: float = 1.0) -> str:
@@ -140,6 +141,7 @@ class Child:
             else:
                 self._process.kill()
         self._process.wait()
+        self._guard.close()
         self._selector.close()
         self._writable.close()
         for stream in (self._process.stdin, self._process.stdout, self._errors):

@@ -67,10 +67,10 @@ class ExecEngine:
             child.kill()
 
     def _watch(self, child: Child, seconds: float) -> Reply:
-        deadline, said, read = time.monotonic() + seconds, "", 0
-        while (line := child.line(deadline)) is not None:
-            said = said or line.decode("utf-8", "replace").strip()
-            read += len(line) + 1
+        deadline, said, read = time.monotonic() + seconds, b"", 0
+        while lines := child.lines(deadline):
+            said = said or lines.strip().partition(b"\n")[0]
+            read += len(lines)
             if read > self.limits.log_bytes:
                 return Reply("protocol-error", detail="output without end")
         if child.too_long:
@@ -82,7 +82,8 @@ class ExecEngine:
         if status not in STATUSES:
             why = "; ".join(filter(None, [how, child.last_words()]))
             return Reply("crash", detail=shown(why))
-        return answered({"outcome": STATUSES[status], "code": said})
+        code = (said or child.unfinished).decode("utf-8", "replace").strip()
+        return answered({"outcome": STATUSES[status], "code": code})
 
 
 def case_text(request: "Request") -> str:

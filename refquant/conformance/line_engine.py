@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LineEngine"]
 
-MARK: Final = b"@rq "
+ANSWER: Final = re.compile(rb"^@rq (.*)", re.MULTILINE)
+BARE: Final = re.compile(rb'^\s*\{.*"(?:engine|cmd)".{,76}', re.MULTILINE)
+"""An introduction of who forgot what lines begin with, or an echo of the question."""
+
 UNASKED: Final = re.compile(rb"^@rq .{,76}", re.MULTILINE)
 
 
@@ -98,42 +101,50 @@ class LineEngine:
         if not child.write(json.dumps(message).encode() + b"\n", deadline):
             return self._ended("it does not read its input")
         meanwhile()
+        return self._awaited(child, number, seconds, deadline)
+
+    def _awaited(self, child: Child, number: int | None, seconds: float, deadline: float) -> Reply:
+        """The answer, with the lines before it passed over."""
         budget, said = self.limits.log_bytes, b""
         while budget > 0:
-            line = child.line(deadline)
-            if line is None:
+            lines = child.lines(deadline)
+            if not lines:
                 last = f"; the last line was {said[:80].decode('utf-8', 'replace')!r}"
                 return self._ended(f"no answer within {seconds:.3g} s{last if said else ''}")
-            said = line
-            budget -= len(line) + 1
-            if line.startswith(MARK):
-                return self._judged(child, line[len(MARK) :], number, deadline)
+            if found := ANSWER.search(lines):
+                if extra := self._unasked(child, deadline, lines[found.end() :]):
+                    return self._failed("protocol-error", extra)
+                return self._judged(found[1], number)
+            if number is None and (bare := BARE.search(lines)):
+                words = bare[0].decode("utf-8", "replace")
+                return self._failed("protocol-error", f"an answer without @rq before it: {words}")
+            said = lines.splitlines()[-1]
+            budget -= len(lines)
         return self._failed("protocol-error", "output without end and without an answer")
 
-    def _judged(self, child: Child, body: bytes, number: int | None, deadline: float) -> Reply:
+    def _judged(self, body: bytes, number: int | None) -> Reply:
         try:
-            data = json.loads(body)
+            data = json.loads(body, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             return self._failed("protocol-error", f"the answer is not JSON: {error}")
         if not isinstance(data, dict):
             return self._failed("protocol-error", "the answer is not a JSON object")
-        if number is not None and data.get("seq") != number:
-            found = f"seq {shown(data.get('seq'))}, expected {number}"
+        seq = data.get("seq")
+        if number is not None and (type(seq) is not int or seq != number):
+            found = f"seq {shown(seq)}, expected {number}"
             return self._failed("protocol-error", f"an answer with {found}")
         if number is not None and data.get("outcome") not in OUTCOMES:
             found = f"outcome {shown(data.get('outcome'))!r}, expected one of {', '.join(OUTCOMES)}"
             return self._failed("protocol-error", f"an answer with {found}")
-        if extra := self._unasked(child, deadline):
-            return self._failed("protocol-error", extra)
         return Reply("answer", data) if number is None else answered(data)
 
-    def _unasked(self, child: Child, deadline: float) -> str:
-        """What is wrong with the lines that have come in meanwhile; a log of some length is not."""
+    def _unasked(self, child: Child, deadline: float, lines: bytes = b"") -> str:
+        """What is wrong with lines that have come in unasked; a log of some length is not."""
         budget = self.limits.log_bytes
-        while lines := child.meanwhile():
+        while lines := lines or child.meanwhile():
             if found := UNASKED.search(lines):
                 return f"an answer that nobody asked for: {found[0].decode('utf-8', 'replace')}"
-            budget -= len(lines)
+            budget, lines = budget - len(lines), b""
             if budget < 0 or time.monotonic() > deadline:
                 return "output without end"
         return ""
@@ -153,3 +164,10 @@ class LineEngine:
     def _failed(self, kind: Any, detail: str) -> Reply:
         self._drop()
         return Reply(kind, detail=shown(detail))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in an object")
+    return found

@@ -25,7 +25,9 @@ def run_folder() -> Iterator[Path]:
     """A folder of this run alone, locked as long as it runs, and removed at its end."""
     place = folder_in_memory() or tempfile.gettempdir()
     _remove_abandoned(place)
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as folder, ExitStack() as held:
+    # An engine may have put anything in the folder's place: a report is worth more than a clean-up.
+    made = tempfile.TemporaryDirectory(prefix=PREFIX, dir=place, ignore_cleanup_errors=True)
+    with made as folder, ExitStack() as held:
         with suppress(OSError):  # where nothing can be locked, nothing is taken for abandoned
             held.enter_context(_locked(folder))
         yield Path(folder)

@@ -22,6 +22,9 @@ __all__ = ["Engine", "Options", "run"]
 PATIENCE: Final = 10
 """Cases in a row without an answer after which the rest is not run."""
 
+MOST_LOST: Final = 60
+"""Cases in all that may run out of time or break the protocol: such an engine costs hours."""
+
 HOSTILE: Final = "container"
 
 
@@ -62,6 +65,7 @@ class _Run:
     exchange: Exchange
     options: Options
     silent: int = 0
+    lost: int = 0
     earlier: dict[str, str] = field(default_factory=dict)
     found: dict[str, CaseResult] = field(default_factory=dict)
     waiting: _Answer | None = None
@@ -134,9 +138,8 @@ def _is_settled_unasked(state: _Run, pack: Pack, case: Case) -> bool:
 
 
 def _put(state: _Run, pack: Pack, case: Case) -> None:
-    """One case, unless the engine has fallen silent; an answer is left waiting to be judged."""
-    if state.silent >= PATIENCE:
-        detail = f"{PATIENCE} cases in a row got no answer"
+    """One case, unless the engine is given up; an answer is left waiting to be judged."""
+    if detail := _given_up(state):
         state.settle(result_of(pack, case, "not-run", detail=detail))
         return
     answer = _asked(state, pack, case)
@@ -144,12 +147,21 @@ def _put(state: _Run, pack: Pack, case: Case) -> None:
         state.silent, state.waiting = 0, answer
         return
     state.judge_waiting()
+    state.silent += 1
+    state.lost += answer.reply.kind in ("timeout", "protocol-error")
     result = _judged(state, answer)
-    if result.result in ("crash", "timeout"):
-        state.silent += 1
-        if state.silent == 1:
-            result = _asked_alone(state, pack, case, result)
+    if state.silent == 1 and result.result in ("crash", "timeout"):
+        result = _asked_alone(state, pack, case, result)
     state.settle(result)
+
+
+def _given_up(state: _Run) -> str:
+    """Why no further case is put to the engine."""
+    if state.silent >= PATIENCE:
+        return f"{PATIENCE} cases in a row got no answer"
+    if state.lost >= MOST_LOST:
+        return f"{MOST_LOST} cases ran out of time or broke the protocol"
+    return ""
 
 
 def _asked(state: _Run, pack: Pack, case: Case) -> _Answer:

@@ -18,8 +18,8 @@ __all__ = ["Waiver", "apply", "read_waivers", "skipped"]
 class Waiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is expected of the cases that `id` matches.
 
-    `fail`: that they fail in whatever way; one that passes fails the run. `skip`: that they are
-    not run at all.
+    `fail`: that they fail in whatever way; one that passes fails the run, and so does one that was
+    not run because the engine was given up. `skip`: that they are not run at all.
     """
 
     id: str
@@ -75,7 +75,7 @@ def _expected(waiver: Waiver, one: CaseResult, today: dt.date) -> CaseResult:
         return msgspec.structs.replace(
             one, result="xpass", link=waiver.link, detail="it passes; remove the waiver"
         )
-    if one.result in BAD and not _over(waiver, today):
+    if one.result in BAD and one.result != "not-run" and not _over(waiver, today):
         return msgspec.structs.replace(one, result="xfail", link=waiver.link)
     return one
 
