@@ -26,6 +26,7 @@ from refquant.layout.explain import BlockReading, explain_block, formula_with
 from refquant.schemes import ALIASES, FAMILIES, schemes_with_codebooks
 from refquant.schemes.codebooks import CODEBOOKS
 from refquant.testing import Case, cases_of
+from spec import markdown
 from spec.bit_diagram import diagram
 
 __all__ = ["FOLDER", "page_of", "pages"]
@@ -57,7 +58,7 @@ def _index() -> str:
     return (
         "# Schemes\n\nOne page for each scheme, all made by `make docs`. Bits per weight count "
         "scales too, for a\n4096 × 4096 matrix; a family with knobs stands here with its "
-        f"defaults.\n\n{_table(head, rows)}\n"
+        f"defaults.\n\n{markdown.table(head, rows)}\n"
     )
 
 
@@ -88,11 +89,6 @@ def page_of(scheme: refquant.Scheme) -> str:
         _evidence(entry),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _notes(name: str) -> dict[str, list[str]]:
@@ -136,7 +132,7 @@ def _facts(scheme: refquant.Scheme) -> str:
         rows = [
             row for row in rows if row[0] not in ("weights encoded together", "NaN and infinities")
         ]
-    return _table(("property", "value"), rows)
+    return markdown.table(("property", "value"), rows)
 
 
 def _extents(extents: tuple[int, ...]) -> str:
@@ -154,7 +150,7 @@ def _knobs(name: str) -> list[str]:
     ]
     head = ("knob", "values", "default", "what it says")
     note = "What follows describes the member with every knob at its default."
-    return ["## Knobs", _table(head, rows), note]
+    return ["## Knobs", markdown.table(head, rows), note]
 
 
 def _choices(values: tuple[str, ...] | range) -> str:
@@ -173,7 +169,7 @@ def _planes(layout: Layout) -> str:
         )
         for name, plane in layout.planes.items()
     ]
-    return _table(("plane", "weights of a record", "bytes", "records stored in"), rows)
+    return markdown.table(("plane", "weights of a record", "bytes", "records stored in"), rows)
 
 
 def _fields(layout: Layout) -> str:
@@ -188,7 +184,7 @@ def _fields(layout: Layout) -> str:
         for name, field in layout.fields.items()
     ]
     head = ("field", "plane", "element", "one code for", "bits (shape:strides+base)")
-    return _table(head, rows)
+    return markdown.table(head, rows)
 
 
 def element_name(element: Element) -> str:
@@ -265,7 +261,7 @@ def _clauses(entry: Entry | None) -> list[str]:
 def _numerics(entry: Entry | None) -> list[str]:
     if entry is None or not entry.numerics:
         return []
-    return ["## Numerics", _table(("step", "rule"), list(entry.numerics.items()))]
+    return ["## Numerics", markdown.table(("step", "rule"), list(entry.numerics.items()))]
 
 
 def _worked(scheme: refquant.Scheme) -> str:

@@ -24,7 +24,7 @@ With `shards` a reference is a pair, `[file, segment]`. The header of a shard ha
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
 from refquant.architectures import Architecture, FieldValue
@@ -111,6 +111,11 @@ def parse_header(
     if is_shard:
         _check_bit("operators", has=False, bit=features & FEATURE_OPERATORS)
         return Header((), (), (), {}, None, None, info, extensions, is_shard=True)
+    return replace(_model(core, segments, features), info=info, extensions=extensions)
+
+
+def _model(core: Mapping[str, object], segments: Sequence[Segment], features: int) -> Header:
+    """What `core` says of a model, in the order in which its defects are to be found."""
     shards = parse_shards(core["shards"]) if "shards" in core else ()
     references = References(segments, len(shards))
     documents = _documents(core["docs"], references)
@@ -126,8 +131,7 @@ def parse_header(
         aliases=parse_aliases(core["alias"], tensors) if "alias" in core else {},
         architecture=_architecture(core["arch"]) if "arch" in core else None,
         tokenizer=_tokenizer(core["tokenizer"], documents) if "tokenizer" in core else None,
-        info=info,
-        extensions=extensions,
+        info={},
         shards=shards,
         chat=parse_chat(core["chat"]) if "chat" in core else None,
     )
