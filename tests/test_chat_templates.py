@@ -218,6 +218,10 @@ def test_what_is_said_of_a_template_can_be_typed(capsys, monkeypatch, tmp_path):
     assert found.status == 4
     commands = [shlex.split(typed)[1:] for typed in re.findall("`(.*?)`", found.err)]
     assert len(commands) == 2
+    with monkeypatch.context() as without:
+        without.setattr("refquant.formats.chat_template.can_render", lambda: False)
+        found = call(capsys, "run", "my model.gguf", "--chat")
+    assert "pip install 'refquant[chat]'" in found.err
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     for command in [*commands, ["run", "my model.gguf", "--chat", "--jinja"]]:
         assert call(capsys, *command).status == 0

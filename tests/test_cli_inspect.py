@@ -192,3 +192,12 @@ def test_files_of_other_kinds(capsys, tmp_path, content, status, message):
     found = call(capsys, "inspect", tmp_path / "x")
     assert (found.status, found.out) == (status, "")
     assert message in found.err
+
+
+def test_rules_of_a_recipe_are_counted(capsys, tmp_path, model):
+    options = ["-o", tmp_path / "made.rq", "--scheme", "q4_0", "--quiet"]
+    assert call(capsys, "quantize", model, *options).status == 0
+    lines = call(capsys, "inspect", tmp_path / "made.rq").out.splitlines()
+    assert "recipe        name ggml/q4_0, recipe 1, 3 rules" in lines
+    stored = call(capsys, "inspect", tmp_path / "made.rq", "--json").json
+    assert len(stored["provenance"]["recipe"]["rules"]) == 3

@@ -94,9 +94,13 @@ def _spelling(
 
 def _ways_out(path: Path | str) -> str:
     """What to type where a model's chat is a program that nobody asked to run."""
+    from refquant.formats.chat_template import can_render
+
     source, name = quote(str(path)), Path(path).name
     made = quote(f"{name.removesuffix('.gguf')}.rq")
     told = f"{path} has its chat as a Jinja program only: add --jinja to run that in a sandbox"
+    if not can_render():
+        return f"{told}; this and `refquant convert` need jinja2: pip install 'refquant[chat]'"
     if name.endswith(".rq"):
         return told
     once, then = f"refquant convert {source} {made}", f"refquant run {made} --chat"

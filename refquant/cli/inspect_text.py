@@ -91,8 +91,13 @@ def _origin(provenance: object) -> list[tuple[str, object]]:
         entry = provenance.get(name)
         if isinstance(entry, Mapping):
             label = "made with" if name == "tool" else name
-            lines.append((label, ", ".join(f"{k} {v}" for k, v in entry.items())))
+            lines.append((label, ", ".join(_counted(key, one) for key, one in entry.items())))
     return lines
+
+
+def _counted(name: str, value: object) -> str:
+    """A name and its value, of which a list is only counted: --json has all of it."""
+    return f"{len(value)} {name}" if isinstance(value, list) else f"{name} {value}"
 
 
 def _maps(value: object) -> list[Mapping[str, Any]]:
