@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn, TextIO
 
+from refquant.cli.garbage import none_at_the_end
 from refquant.cli.streams import STDOUT, name_failures, replace_closed, silence
 
 __all__ = ["main"]
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     show_traceback, tokens = _take_flag(tokens, "--traceback")
+    none_at_the_end()
     replace_closed()
     name_failures()
     _hear_polite_kills()

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from refquant.cli.garbage import none_while_importing
+
 if TYPE_CHECKING:
     from cyclopts import App, ArgumentCollection
 
@@ -88,10 +90,11 @@ def version() -> str:
 
 def run(tokens: Sequence[str]) -> int:
     """Parse one command line, call its command and return the exit status."""
-    from cyclopts import App, CycloptsError, Parameter
+    with none_while_importing():
+        from cyclopts import App, CycloptsError, Parameter
 
-    from refquant.cli.help import SectionFormatter
-    from refquant.errors import UsageError
+        from refquant.cli.help import SectionFormatter
+        from refquant.errors import UsageError
 
     app = App(
         name="refquant",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refquant.cli.garbage import none_while_importing
 from refquant.cli.output import print_pairs, printable
 from refquant.errors import UsageError
 
@@ -57,16 +58,17 @@ class Reports:
 
 def engine_of(commands: Commands, limits: "Limits") -> "Engine":
     """The engine that the options name; UsageError where they name none or two."""
-    from refquant.conformance.exec_engine import ExecEngine
-    from refquant.conformance.line_engine import LineEngine
-
     lines, once, features = commands
     if lines is not None and once is not None:
         raise UsageError("give one engine: --engine 'CMD' or --engine-exec 'CMD {dir}', not both")
     if lines is None and once is None:
         raise UsageError("give the engine's command: --engine 'CMD' or --engine-exec 'CMD {dir}'")
     if lines is not None:
+        from refquant.conformance.line_engine import LineEngine
+
         return LineEngine(lines, limits)
+    from refquant.conformance.exec_engine import ExecEngine
+
     declared = tuple(one.strip() for one in (features or "").split(",") if one.strip())
     return ExecEngine(once or "", limits, declared)
 
@@ -102,11 +104,12 @@ def run_engine(  # noqa: PLR0913 - the options of a command
     engine = engine_of(commands, bounds)
     engine.begin()  # it starts while the runner is being imported
     try:
-        from refquant.conformance.diagnosis import diagnosed
-        from refquant.conformance.runner import Options
-        from refquant.conformance.runner import run as run_cases
-        from refquant.conformance.selection import find_suite, select
-        from refquant.conformance.waivers import read_waivers
+        with none_while_importing():
+            from refquant.conformance.diagnosis import diagnosed
+            from refquant.conformance.runner import Options
+            from refquant.conformance.runner import run as run_cases
+            from refquant.conformance.selection import find_suite, select
+            from refquant.conformance.waivers import read_waivers
 
         waivers = read_waivers(expect) if expect else ()
         found = select(find_suite(suite), ids, smoke=smoke)
