@@ -94,6 +94,9 @@ def test_files_need_the_name_of_a_tensor(capsys, model):
     found = call(capsys, "explain", model, "blk.0.attn_x.weight")
     assert found.status == 2
     assert "did you mean blk.0.attn_" in found.err
+    # What is to be typed is there, word for word.
+    assert f"`refquant inspect {model} --tensors`" in found.err
+    assert call(capsys, "explain", "").err.startswith("refquant: '' is no scheme name")
 
 
 def test_a_page_is_shown(capsys, repository):

@@ -86,7 +86,7 @@ def test_the_source_is_not_overwritten(capsys, tmp_path):
     ("output", "said"),
     [
         ("a.onnx", "expected .rq"),
-        ("a", "no ending"),
+        ("a", "a: no ending, expected"),
         ("no/a.rq", "no folder"),
         ("d.rq", "a folder"),
     ],

@@ -84,7 +84,7 @@ def _kind(output: Path, to: str | None) -> str:
     if to is None and ending not in ENDINGS:
         known = ", ".join(ENDINGS)
         raise UsageError(
-            f"cannot write {output}: {ending or 'no ending'!r}, expected {known}; "
+            f"cannot write {output}: {repr(ending) if ending else 'no ending'}, expected {known}; "
             "for a folder say --to nnef or --to safetensors"
         )
     return to or ENDINGS[ending]

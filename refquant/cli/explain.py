@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 from math import isfinite, prod
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -71,9 +72,9 @@ def _example(name: str) -> "QuantizedTensor":
     try:
         found = scheme(name)
     except UsageError as error:
-        if Path(name).exists():
+        if name and Path(name).exists():
             raise UsageError(
-                f"{name} is a file: name one of its tensors (`refquant inspect {name} --tensors`)"
+                f"{name} is a file: name one of its tensors; {_listing(name)} shows them"
             ) from error
         raise
     return next(c for c in cases_of(found, edge=False) if "decode" in c.flags).tensor
@@ -88,8 +89,12 @@ def _stored(file: str, name: str) -> "QuantizedTensor":
     if stored not in checkpoint.tensors:
         near = get_close_matches(name, list(checkpoint.tensors), 3, 0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UsageError(f"{file} has no tensor {name!r}{hint} (`refquant inspect --tensors`)")
+        raise UsageError(f"{file} has no tensor {name!r}{hint}; {_listing(file)} shows all")
     return checkpoint.tensors[stored]
+
+
+def _listing(file: str) -> str:
+    return f"`refquant inspect {quote(file)} --tensors`"
 
 
 def _print(

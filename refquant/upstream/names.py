@@ -36,6 +36,6 @@ def recipe_named(name: str, model: ModelFacts, *, has_importance: bool = False) 
     if name.upper() in llama_cpp.NAMES:
         return llama_cpp.mixture(name, model, has_importance=has_importance)
     raise UsageError(
-        f"--recipe {name}: neither a file nor a known name{suggestion(name, recipe_names())} "
+        f"no recipe {name!r}: neither a file nor a known name{suggestion(name, recipe_names())} "
         "(`refquant recipes` lists them all)"
     )
