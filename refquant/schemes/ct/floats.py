@@ -14,7 +14,7 @@ from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, field
 from refquant.numerics import minifloat_bits
 from refquant.schemes.ct.integers import DTYPE, EPSILON, GROUP, in_dtype, scale_bits, share_of
-from refquant.schemes.floats import BFLOAT16, FLOAT32
+from refquant.schemes.dtypes import DTYPES
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.small_floats import FLOAT8_E4M3FN, form_of
 
@@ -52,7 +52,7 @@ def encode(
 def _scheme(knobs: Mapping[str, str | int]) -> Scheme:
     share, word = share_of(knobs)
     dtype = str(knobs["dtype"])
-    element = FLOAT32 if dtype == "f32" else BFLOAT16
+    element = DTYPES[dtype].element
     layout = Layout(
         {"codes": Plane((1,), 1), "scales": Plane(share, element.bits // 8)},
         {

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Expression, Field, Layout, Plane, Signed, Unsigned, field
-from refquant.numerics import bfloat16_bits, float32_from_bfloat16
 from refquant.schemes.affine import WHOLE_TENSOR
-from refquant.schemes.floats import BFLOAT16, FLOAT32
+from refquant.schemes.dtypes import DTYPES
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes_and_zero, magnitude_of
 
@@ -45,14 +44,12 @@ PACKING = Knob(
 
 def in_dtype(dtype: str, x: F32) -> F32:  # f32[...] -> f32[...]
     """The nearest numbers of a dtype, which every operation on it is rounded to."""
-    return x if dtype == "f32" else float32_from_bfloat16(bfloat16_bits(x))
+    return DTYPES[dtype].rounded(x)
 
 
 def scale_bits(dtype: str, scale: F32) -> NDArray[np.integer]:  # f32[...] -> code[...]
     """A scale as it is stored."""
-    if dtype == "bf16":
-        return bfloat16_bits(scale)
-    return np.ascontiguousarray(scale).view(np.uint32)
+    return DTYPES[dtype].bits(scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,7 @@ def _words(bits: int, packing: str, over: tuple[int, ...], *, down: bool) -> tup
 def _packed(bits: int, knobs: Values) -> Scheme:
     share, word = share_of(knobs)
     dtype, packing = str(knobs["dtype"]), str(knobs["packing"])
-    element = FLOAT32 if dtype == "f32" else BFLOAT16
+    element = DTYPES[dtype].element
     planes, fields = {}, {}
     planes["packed"], fields["q"] = _words(bits, packing, (1,), down=False)
     planes["scales"] = Plane(share, element.bits // 8)
@@ -137,7 +134,7 @@ def _packed(bits: int, knobs: Values) -> Scheme:
 def _plain(knobs: Values) -> Scheme:
     share, word = share_of(knobs)
     dtype = str(knobs["dtype"])
-    element = FLOAT32 if dtype == "f32" else BFLOAT16
+    element = DTYPES[dtype].element
     planes = {"codes": Plane((1,), 1), "scales": Plane(share, element.bits // 8)}
     fields = {
         "q": field("codes", Signed(8), "0"),

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, Minifloat, Plane, Unsigned, field
-from refquant.numerics import float16_bits
-from refquant.schemes.floats import FLOAT16, FLOAT32
+from refquant.schemes.dtypes import DTYPES
 from refquant.schemes.hqq.solver import Solver
 from refquant.schemes.interleaved import Interleaved
 from refquant.schemes.names import Family, Knob
@@ -83,7 +82,7 @@ def encode(
     if knobs["solver"] == "proximal":
         zero = solver.zero_points(x, inverse, zero)
     codes = solver.codes(x, inverse, zero)
-    stored = float16_bits if knobs["parameters"] == "f16" else _float32_bits
+    stored = DTYPES[str(knobs["parameters"])].bits
     return {
         "s": stored(ONE / inverse)[:, None],
         "z": stored(zero)[:, None],
@@ -95,10 +94,6 @@ def _solver(largest: np.float32, knobs: Mapping[str, str | int]) -> Solver:
     """The package's own: it never makes `beta` larger, and any first error is below infinity."""
     norm = float(knobs["lp"])
     return Solver(largest, int(knobs["iters"]), float(knobs["beta"]), norm, 1.0, float("inf"))
-
-
-def _float32_bits(x: F32) -> NDArray[np.uint32]:
-    return np.ascontiguousarray(x).view(np.uint32)
 
 
 def _stream(bits: int, group: int, element: Minifloat) -> Layout:
@@ -141,7 +136,7 @@ def _build(knobs: Mapping[str, str | int]) -> Scheme:
     bits, group, axis = int(knobs["bits"]), int(knobs["group"]), int(knobs["axis"])
     if axis == 0:
         knobs = {**knobs, "packing": "package"}
-    element = FLOAT16 if knobs["parameters"] == "f16" else FLOAT32
+    element = DTYPES[str(knobs["parameters"])].element
     shown = [f"bits={bits}", f"group={group}"]
     shown += [f"{k.name}={knobs[k.name]}" for k in KNOBS[2:] if knobs[k.name] != k.default]
     found = Scheme(

@@ -15,13 +15,7 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Unsigned, field
-from refquant.numerics import (
-    bfloat16_bits,
-    float16_bits,
-    float32_from_bfloat16,
-    float32_from_float16,
-)
-from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
+from refquant.schemes.dtypes import DTYPES
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes
 
@@ -29,7 +23,6 @@ __all__ = ["FAMILIES"]
 
 F32 = NDArray[np.float32]
 LEAST_SCALE = np.float32(1e-7)
-ELEMENTS = {"f32": FLOAT32, "f16": FLOAT16, "bf16": BFLOAT16}
 
 KNOBS = (
     Knob("bits", "width of a code", ("2", "3", "4", "5", "6", "8"), "4"),
@@ -54,7 +47,8 @@ class Rule:
         self, x: F32
     ) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s code[g, 1], b code[g, 1], q u8[g, n]
         """Codes between the smallest and the largest weight, anchored at the larger edge."""
-        x = self._rounded(x)
+        dtype = DTYPES[self.dtype]
+        x = dtype.rounded(x)
         low, high = extremes(x)
         steps = np.float32(self.largest)
         scale = np.maximum((high - low) / steps, LEAST_SCALE)
@@ -69,27 +63,15 @@ class Rule:
         codes = np.rint((x - bias[:, None]) / scale[:, None])
         codes = np.where(np.isnan(codes), np.float32(0), np.clip(codes, np.float32(0), steps))
         return {
-            "s": self._bits(scale)[:, None],
-            "b": self._bits(bias)[:, None],
+            "s": dtype.bits(scale)[:, None],
+            "b": dtype.bits(bias)[:, None],
             "q": codes.astype(np.uint8),
         }
-
-    def _rounded(self, x: F32) -> F32:
-        if self.dtype == "f16":
-            return float32_from_float16(float16_bits(x))
-        return float32_from_bfloat16(bfloat16_bits(x)) if self.dtype == "bf16" else x
-
-    def _bits(self, parameter: F32) -> NDArray[np.integer]:
-        if self.dtype == "f16":
-            return float16_bits(parameter)
-        if self.dtype == "bf16":
-            return bfloat16_bits(parameter)
-        return np.ascontiguousarray(parameter).view(np.uint32)
 
 
 def _build(knobs: Mapping[str, str | int]) -> Scheme:
     bits, group, dtype = int(knobs["bits"]), int(knobs["group"]), str(knobs["dtype"])
-    element, count = ELEMENTS[dtype], 8 // gcd(bits, 8)
+    element, count = DTYPES[dtype].element, 8 // gcd(bits, 8)
     size = element.bits // 8
     layout = Layout(
         {

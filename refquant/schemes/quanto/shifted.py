@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, Minifloat, Plane, Unsigned, field
+from refquant.schemes.dtypes import DTYPES
 from refquant.schemes.interleaved import Interleaved
 from refquant.schemes.names import Family, Knob
-from refquant.schemes.quanto.dtypes import DTYPE, DTYPES
+from refquant.schemes.quanto.knobs import DTYPE
 
 __all__ = ["FAMILIES"]
 

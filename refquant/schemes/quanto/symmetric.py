@@ -14,8 +14,9 @@ from refquant.driver import Scheme
 from refquant.layout import Layout, Minifloat, Plane, Signed, field
 from refquant.numerics import minifloat_bits
 from refquant.schemes.affine import WHOLE_TENSOR
+from refquant.schemes.dtypes import DTYPES
 from refquant.schemes.names import Family, Knob
-from refquant.schemes.quanto.dtypes import DTYPE, DTYPES
+from refquant.schemes.quanto.knobs import DTYPE
 from refquant.schemes.small_floats import (
     FLOAT8_E4M3FN,
     FLOAT8_E4M3FNUZ,

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refquant.driver import Scheme
-from refquant.layout import Layout, Minifloat, Plane, Unsigned, field
-from refquant.numerics import bfloat16_bits, float16_bits
-from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
+from refquant.layout import Layout, Plane, Unsigned, field
+from refquant.schemes.dtypes import DTYPES
 from refquant.schemes.hqq.solver import Solver
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes
@@ -27,12 +26,12 @@ F32 = NDArray[np.float32]
 ONE = np.float32(1)
 LARGEST_INVERSE = np.float32(2e4)
 FIRST_ERROR = 1e4
-STORAGE: Mapping[str, Minifloat] = {"f16": FLOAT16, "bf16": BFLOAT16, "f32": FLOAT32}
+STORAGE = ("f16", "bf16", "f32")
 
 KNOBS = (
     Knob("bits", "width of a code", ("2", "3", "4", "5", "6", "8"), "4"),
     Knob("group", "weights of a group along the axis", range(2, 65537), 64),
-    Knob("scale", "storage of scale and offset, after codes are chosen", tuple(STORAGE), "f16"),
+    Knob("scale", "storage of scale and offset, after codes are chosen", STORAGE, "f16"),
     Knob("iters", "rounds of the solver at most", range(1, 1001), 20),
 )
 
@@ -55,29 +54,25 @@ def encode(
     x: F32, knobs: Mapping[str, str | int]
 ) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s code[g, 1], z code[g, 1], q u8[g, n]
     """Codes and parameters after the solver's last round."""
-    bits, storage = int(knobs["bits"]), str(knobs["scale"])
+    bits, stored = int(knobs["bits"]), DTYPES[str(knobs["scale"])].bits
     inverse, zero = start_of(x, bits)
     solver = solver_of(bits, int(knobs["iters"]))
     zero = solver.zero_points(x, inverse, zero)
     scale = ONE / inverse
     offset = (np.float32(1 << (bits - 1)) - zero) * scale
     return {
-        "s": _stored(scale, storage)[:, None],
-        "z": _stored(offset, storage)[:, None],
+        "s": stored(scale)[:, None],
+        "z": stored(offset)[:, None],
         "q": solver.codes(x, inverse, zero).astype(np.uint8),
     }
 
 
-def _stored(parameter: F32, storage: str) -> NDArray[np.integer]:
-    if storage == "f16":
-        return float16_bits(parameter)
-    if storage == "bf16":
-        return bfloat16_bits(parameter)
-    return np.ascontiguousarray(parameter).view(np.uint32)
-
-
 def _build(knobs: Mapping[str, str | int]) -> Scheme:
-    bits, group, element = int(knobs["bits"]), int(knobs["group"]), STORAGE[str(knobs["scale"])]
+    bits, group, element = (
+        int(knobs["bits"]),
+        int(knobs["group"]),
+        DTYPES[str(knobs["scale"])].element,
+    )
     count, size = 8 // gcd(bits, 8), element.bits // 8
     layout = Layout(
         {

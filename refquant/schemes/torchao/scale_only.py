@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from refquant.arithmetic.correctly_rounded import sum_rows
 from refquant.driver import Scheme
-from refquant.numerics import bfloat16_bits, float16_bits
 from refquant.schemes.affine import affine_point
+from refquant.schemes.dtypes import DTYPES
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.torchao.integers import GRANULARITY, GROUP
 
@@ -66,15 +66,10 @@ def encode(
     """Codes under the scales of the last round."""
     bits = int(knobs["bits"])
     scale = fitted_scales(x, bits, int(knobs["iters"]))
-    stored = {"f32": _float32_bits, "f16": float16_bits, "bf16": bfloat16_bits}
     codes = scaled_codes(x, scale, bits).astype(np.int8)
     # One-bit codes -1 and 0 are stored as 0 and 1.
     codes += np.int8(bits == 1)
-    return {"s": stored[str(knobs["scale"])](scale)[:, None], "q": codes}
-
-
-def _float32_bits(scale: F32) -> NDArray[np.integer]:
-    return np.ascontiguousarray(scale).view(np.uint32)
+    return {"s": DTYPES[str(knobs["scale"])].bits(scale)[:, None], "q": codes}
 
 
 def _build(knobs: Mapping[str, str | int]) -> Scheme:

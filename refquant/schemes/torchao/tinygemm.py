@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Unsigned, field
-from refquant.numerics import bfloat16_bits, float32_from_bfloat16
-from refquant.schemes.floats import BFLOAT16, FLOAT32
+from refquant.schemes.dtypes import DTYPES
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes
 
@@ -32,16 +31,6 @@ KNOBS = (
 )
 
 
-def bfloat16(x: F32) -> F32:  # f32[...] -> f32[...]
-    """The nearest bfloat16 numbers, as torch rounds each operation on that dtype."""
-    return float32_from_bfloat16(bfloat16_bits(x))
-
-
-def unchanged(x: F32) -> F32:
-    """Binary32 numbers, which NumPy has rounded already."""
-    return x
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """How the members round: `weights` after operations on weights, `stored` on parameters."""
@@ -52,9 +41,10 @@ class Rule:
         self, x: F32
     ) -> Mapping[str, NDArray[np.integer]]:  # f32[g, n] -> s code[g, 1], z code[g, 1], q u4[g, n]
         """Codes between the smallest and the largest weight of each group."""
-        weights = bfloat16 if self.knobs["weights"] == "bf16" else unchanged
-        stored = bfloat16 if self.knobs["scale"] == "bf16" else unchanged
-        mixed = weights if self.knobs["scale"] == "bf16" else unchanged
+        weights = DTYPES[str(self.knobs["weights"])].rounded
+        stored = DTYPES[str(self.knobs["scale"])].rounded
+        # An operation on bfloat16 and binary32 is one on binary32.
+        mixed = weights if self.knobs["scale"] == "bf16" else stored
         x = weights(x)
         low, high = extremes(x)
         extent = weights(high - low)
@@ -73,14 +63,12 @@ class Rule:
     def _bits(self, parameter: F32) -> NDArray[np.integer]:
         """The stored bits; the NaN of infinity less infinity has no sign, as that sign varies."""
         parameter = np.where(np.isnan(parameter), np.float32(np.nan), parameter)
-        if self.knobs["scale"] == "bf16":
-            return bfloat16_bits(parameter)
-        return np.ascontiguousarray(parameter).view(np.uint32)
+        return DTYPES[str(self.knobs["scale"])].bits(parameter)
 
 
 def _build(knobs: Mapping[str, str | int]) -> Scheme:
     group = int(knobs["group"])
-    element = BFLOAT16 if knobs["scale"] == "bf16" else FLOAT32
+    element = DTYPES[str(knobs["scale"])].element
     size = element.bits // 8
     layout = Layout(
         {

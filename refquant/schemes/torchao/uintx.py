@@ -17,12 +17,7 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Unsigned, field
-from refquant.numerics import (
-    bfloat16_bits,
-    float16_bits,
-    float32_from_bfloat16,
-    float32_from_float16,
-)
+from refquant.schemes.dtypes import DTYPES
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes
 from refquant.schemes.torchao.hqq import STORAGE, solver_of, start_of
@@ -39,7 +34,7 @@ KNOBS = (
     Knob(
         "scale",
         "dtype of the weights, to which operations are rounded and in which parameters are stored",
-        tuple(STORAGE),
+        STORAGE,
         "f32",
     ),
     Knob("algorithm", "the range of the weights, or HQQ's solver", ("min_max", "hqq"), "min_max"),
@@ -92,22 +87,16 @@ class Rule:
 
     def rounded(self, x: F32) -> F32:  # f32[...] -> f32[...]
         """The nearest numbers of the weights' dtype."""
-        if self.knobs["scale"] == "f16":
-            return float32_from_float16(float16_bits(x))
-        return float32_from_bfloat16(bfloat16_bits(x)) if self.knobs["scale"] == "bf16" else x
+        return DTYPES[str(self.knobs["scale"])].rounded(x)
 
     def bits(self, parameter: F32) -> NDArray[np.integer]:
         """The stored bits; the NaN of infinity times 0 has no sign, as that sign varies."""
         parameter = np.where(np.isnan(parameter), np.float32(np.nan), parameter)
-        if self.knobs["scale"] == "f16":
-            return float16_bits(parameter)
-        if self.knobs["scale"] == "bf16":
-            return bfloat16_bits(parameter)
-        return np.ascontiguousarray(parameter).view(np.uint32)
+        return DTYPES[str(self.knobs["scale"])].bits(parameter)
 
 
 def _layout(bits: int, group: int, storage: str) -> Layout:
-    count, element = 8 // gcd(bits, 8), STORAGE[storage]
+    count, element = 8 // gcd(bits, 8), DTYPES[storage].element
     parameter = Plane((group,), element.bits // 8)
     return Layout(
         {"codes": Plane((count,), count * bits // 8), "scales": parameter, "offsets": parameter},

@@ -1,4 +1,4 @@
-"""The dtypes in which quanto computes: those of the weights, each operation rounded to them."""
+"""The dtypes in which quantizers compute and in which they store scales: how they round to each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,14 +14,13 @@ from refquant.numerics import (
     float32_from_float16,
 )
 from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
-from refquant.schemes.names import Knob
 
-__all__ = ["DTYPE", "DTYPES", "Dtype"]
+__all__ = ["DTYPES", "Dtype"]
 
 F32 = NDArray[np.float32]
 
 
-def _bits32(x: F32) -> NDArray[np.uint32]:
+def _float32_bits(x: F32) -> NDArray[np.uint32]:
     return np.ascontiguousarray(x).view(np.uint32)
 
 
@@ -39,9 +38,7 @@ class Dtype:
 
 
 DTYPES: Mapping[str, Dtype] = {
-    "f32": Dtype(FLOAT32, _bits32, lambda x: x),
+    "f32": Dtype(FLOAT32, _float32_bits, lambda x: x),
     "bf16": Dtype(BFLOAT16, bfloat16_bits, lambda x: float32_from_bfloat16(bfloat16_bits(x))),
     "f16": Dtype(FLOAT16, float16_bits, lambda x: float32_from_float16(float16_bits(x))),
 }
-
-DTYPE = Knob("dtype", "of weights, scales and shifts, and of the arithmetic", tuple(DTYPES), "f32")
