@@ -330,3 +330,10 @@ def test_serve_refuses_what_is_no_answer(server):
     counts = asked(f"{address}/report")["counts"]
     assert counts["protocol-error"] == 1
     assert "pass" not in counts
+
+
+@pytest.mark.parametrize("command", [["gen", "--check"], ["mutate"]])
+def test_cases_are_not_made_without_what_the_oracles_use(command, said, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gmpy2", None)
+    assert said(*command)[0] == 2
+    assert "needs gmpy2; run `make`" in said.error

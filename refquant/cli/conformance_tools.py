@@ -4,11 +4,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import refquant
 from refquant.cli.conformance_runs import Reports, summary
-from refquant.cli.output import emit_json, print_table
+from refquant.cli.output import emit_json, print_table, printable
 from refquant.errors import UsageError
 
 __all__ = [
@@ -19,6 +20,9 @@ __all__ = [
     "run_in_checkout",
     "serve_cases",
 ]
+
+ORACLES_USE = ("gguf", "gmpy2")
+"""Packages that the second oracles use and refquant alone does not need."""
 
 
 def diagnose_report(path: Path, suite: str | None, *, as_json: bool) -> int:
@@ -112,7 +116,8 @@ def export_cases(
         raise UsageError(f"{what}: expected one of {', '.join(FORMS)}")
     found = select(find_suite(suite), ids, smoke=smoke)
     output.write_bytes(exported(found, form))
-    print(f"{output}: {found.expected} cases as {form}, {output.stat().st_size} bytes")
+    size = output.stat().st_size
+    print(printable(f"{output}: {found.expected} cases as {form}, {size} bytes"))
     return 0
 
 
@@ -124,6 +129,12 @@ def run_in_checkout(module: str, flags: Sequence[str]) -> int:
             "what writes and checks the cases is in a checkout of the repository, not in the "
             "package; there, `make` and then `refquant conformance gen --check` do it. The cases "
             "themselves are installed: `refquant conformance run`"
+        )
+    missing = [name for name in ORACLES_USE if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"writing and checking the cases needs {' and '.join(missing)}; "
+            "run `make`, or pip install -e '.[test]' in the checkout"
         )
     return subprocess.run([sys.executable, "-m", module, *flags], cwd=root, check=False).returncode
 
