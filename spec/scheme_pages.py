@@ -11,30 +11,15 @@ from pathlib import Path
 
 import refquant
 from conformance.evidence import Entry, entry_of
-from refquant.layout import (
-    Digits,
-    Element,
-    Field,
-    Layout,
-    Minifloat,
-    Signed,
-    Slice,
-    Unsigned,
-    show,
-)
-from refquant.layout.explain import BlockReading, explain_block, formula_with
 from refquant.schemes import ALIASES, FAMILIES, schemes_with_codebooks
 from refquant.schemes.codebooks import CODEBOOKS
-from refquant.testing import Case, cases_of
 from spec import markdown
-from spec.bit_diagram import diagram
+from spec.layout_sections import extent_in_words, layout_sections
+from spec.worked_block import worked_block
 
 __all__ = ["FOLDER", "page_of", "pages"]
 
 FOLDER = Path(__file__).resolve().parent / "schemes"
-
-SHOWN = 12
-"""Weights of the worked block that are computed in full."""
 
 
 def pages() -> Iterator[tuple[Path, str]]:
@@ -72,18 +57,11 @@ def page_of(scheme: refquant.Scheme) -> str:
         *notes.get("", []),
         _facts(scheme),
         *_knobs(name),
-        "## Planes and fields",
-        _planes(scheme.layout),
-        _fields(scheme.layout),
-        *(_borrowed(scheme.layout) if name in CODEBOOKS else _tables(scheme.layout)),
-        "## Bits",
-        _bits(scheme.layout),
-        "## Value",
-        _value(scheme.layout),
+        *layout_sections(scheme.layout, borrowed=name in CODEBOOKS),
         *_clauses(entry),
         *_numerics(entry),
         "## Worked block",
-        _worked(scheme),
+        worked_block(scheme),
         *_differences(entry, notes),
         "## Evidence",
         _evidence(entry),
@@ -122,7 +100,7 @@ def _facts(scheme: refquant.Scheme) -> str:
         ("full name", f"`{scheme.name}`"),
         ("bits per weight", f"{float(bits):g} (4096 × 4096)"),
         ("encodes", _encodes(scheme)),
-        ("weights encoded together", _extents(scheme.group)),
+        ("weights encoded together", extent_in_words(scheme.group)),
         ("NaN and infinities", "have a rule" if scheme.non_finite else "are refused"),
         ("descriptor", f"SHA-256 `{scheme.digest}`"),
     ]
@@ -133,12 +111,6 @@ def _facts(scheme: refquant.Scheme) -> str:
             row for row in rows if row[0] not in ("weights encoded together", "NaN and infinities")
         ]
     return markdown.table(("property", "value"), rows)
-
-
-def _extents(extents: tuple[int, ...]) -> str:
-    if len(extents) > 1 and not any(extents):
-        return "the whole tensor"
-    return " × ".join(str(n) if n else "the whole axis" for n in extents)
 
 
 def _knobs(name: str) -> list[str]:
@@ -159,98 +131,6 @@ def _choices(values: tuple[str, ...] | range) -> str:
     return ", ".join(f"`{value}`" for value in values)
 
 
-def _planes(layout: Layout) -> str:
-    rows = [
-        (
-            f"`{name}`",
-            _extents(plane.block),
-            str(plane.bytes),
-            "C order" if plane.order is None else f"axes in the order {list(plane.order)}",
-        )
-        for name, plane in layout.planes.items()
-    ]
-    return markdown.table(("plane", "weights of a record", "bytes", "records stored in"), rows)
-
-
-def _fields(layout: Layout) -> str:
-    rows = [
-        (
-            f"`{name}`",
-            f"`{field.plane}`",
-            element_name(field.element),
-            _extents(field.over),
-            place_of(field),
-        )
-        for name, field in layout.fields.items()
-    ]
-    head = ("field", "plane", "element", "one code for", "bits (shape:strides+base)")
-    return markdown.table(head, rows)
-
-
-def element_name(element: Element) -> str:
-    """An element in words."""
-    match element:
-        case Unsigned(bits):
-            return f"unsigned, {bits} bit{'s' * (bits > 1)}"
-        case Signed(bits):
-            return f"two's complement, {bits} bits"
-        case Digits(base, count):
-            return f"{count} digits of base {base} a byte"
-        case Minifloat(sign, exponent, mantissa, bias, specials):
-            parts = f"{sign}+{exponent}+{mantissa} bits, bias {bias}"
-            return f"float, {parts}, {specials}"
-
-
-def place_of(field: Field) -> str:
-    """The bits of a field in the notation of the scheme files."""
-    pieces = [
-        " joined with ".join(f"{run.bits}: `{_notation(run)}`" for run in piece)
-        for piece in field.pieces
-    ]
-    return "; then ".join(pieces)
-
-
-def _notation(run: Slice) -> str:
-    if not run.shape:
-        return str(run.base)
-    if len(run.shape) == 1:
-        return f"{run.shape[0]}:{run.strides[0]}+{run.base}"
-    shape, strides = (",".join(map(str, axes)) for axes in (run.shape, run.strides))
-    return f"({shape}):({strides})+{run.base}"
-
-
-def _tables(layout: Layout) -> list[str]:
-    parts = []
-    for name, table in layout.tables.items():
-        entries = ", ".join(f"{value:.9g}" for value in table.tolist()[:256])
-        parts.append(f"Table `{name}`, {len(table)} entries in code order: {entries}.")
-    return parts
-
-
-def _borrowed(layout: Layout) -> list[str]:
-    """Tables that are not printed, because they are another project's."""
-    parts = [f"`{name}` of {len(table)} numbers" for name, table in layout.tables.items()]
-    return [f"Tables: {', '.join(parts)}; the vectors are those of the installed `gguf` package."]
-
-
-def _bits(layout: Layout) -> str:
-    drawn = [f"plane {name}\n{diagram(layout, name)}" for name in layout.planes]
-    return (
-        "Bit 0 is the least significant. `name[k]` is code k of a record, `.a-b` its bits a to b; "
-        "`0` is a\nbit that no field claims and that writers leave zero.\n\n```text\n"
-        + "\n\n".join(drawn)
-        + "\n```"
-    )
-
-
-def _value(layout: Layout) -> str:
-    return (
-        f"    value = {show(layout.value)}\n\nin binary32: codes become binary32 exactly, each "
-        "operator rounds once to nearest, ties to even,\nin the order of the parentheses, and "
-        "none is fused."
-    )
-
-
 def _clauses(entry: Entry | None) -> list[str]:
     if entry is None:
         return []
@@ -262,46 +142,6 @@ def _numerics(entry: Entry | None) -> list[str]:
     if entry is None or not entry.numerics:
         return []
     return ["## Numerics", markdown.table(("step", "rule"), list(entry.numerics.items()))]
-
-
-def _worked(scheme: refquant.Scheme) -> str:
-    """Block 0 of the case that holds every code: bytes, fields, and the first weights."""
-    case = _decode_case(scheme)
-    layout, tensor = case.scheme.layout, case.tensor
-    block = explain_block(layout, tensor.planes, tensor.shape, 0)
-    lines = []
-    for name, records in block.records.items():
-        raw = " ".join(data[:48].hex(" ") for _, data in records[:16])
-        more = " ..." if len(records) > 16 or len(records[0][1]) > 48 else ""
-        lines.append(f"{name:<12}{raw}{more}")
-    lines.append("")
-    for name, field in block.fields.items():
-        codes = " ".join(str(int(code)) for code in field.codes.ravel()[:SHOWN])
-        more = " ..." if field.codes.size > SHOWN else ""
-        lines.append(f"{name:<12}{codes}{more}")
-        if isinstance(field.element, Minifloat):
-            reals = " ".join(f"{real:.9g}" for real in field.numbers.ravel()[:SHOWN].tolist())
-            lines.append(f"{'':<10}= {reals}{more}")
-    lines += ["", *_worked_weights(layout, block)]
-    return "```text\n" + "\n".join(lines) + "\n```"
-
-
-def _decode_case(scheme: refquant.Scheme) -> Case:
-    return next(case for case in cases_of(scheme, edge=False) if "decode" in case.flags)
-
-
-def _worked_weights(layout: Layout, block: BlockReading) -> list[str]:
-    """The formula with its numbers, for the first weights of a block."""
-    lines = []
-    shape = block.values.shape
-    for k in range(min(SHOWN // 3, shape[-1])):
-        place = (*(0 for _ in shape[:-1]), k)
-        spelled = {}
-        for name, field in block.fields.items():
-            spelled[name] = f"{field.at(place)[1]:.9g}"
-        formula = formula_with(layout.value, spelled)
-        lines.append(f"w{list(place)} = {formula} = {float(block.values[place]):.9g}")
-    return lines
 
 
 def _differences(entry: Entry | None, notes: Mapping[str, list[str]]) -> list[str]:
