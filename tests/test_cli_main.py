@@ -104,6 +104,9 @@ def test_version_is_the_packages(capsys):
         ),
         (["run", "demo", "-p", "x", "-n", "1.5"], "-n is 1.5, expected a whole number."),
         (["explain", "q4_0", "--block", "0.9"], "--block is 0.9, expected a whole number."),
+        (["conformance", "run", "--jobs", "2"], "Unknown option: --jobs."),
+        (["conformance", "run", "--seed"], "conformance run needs a value for --seed."),
+        (["conformance", "show"], "conformance show needs NAME."),
         (["--bogus"], 'Unknown command "--bogus".'),
     ],
 )
@@ -113,7 +116,8 @@ def test_usage_errors_are_one_line_with_a_way_out(capsys, tokens, message):
     assert found.err.startswith("refquant: ")
     assert message in found.err
     assert found.err.count("\n") == 1
-    page = f"refquant {tokens[0]} --help" if tokens[0] in NAMES else "refquant --help"
+    named = tokens[: 1 + (tokens[0] == "conformance")]
+    page = " ".join(["refquant", *(named if tokens[0] in NAMES else []), "--help"])
     assert found.err.endswith(f"See `{page}`.\n")
 
 

@@ -141,11 +141,14 @@ def test_names_of_the_whole_suite_stay_apart():
 
 
 @pytest.mark.parametrize(
-    ("name", "form"), [("a.h", "c-header"), ("a.mjs", "js"), ("a.mem", "memh")]
+    ("name", "form"),
+    [("a.h", "c-header"), ("a.mjs", "js"), ("a.mem", "memh"), ("a\u200b.mem", "memh")],
 )
 def test_the_ending_chooses_the_form(name, form, chosen, tmp_path, capsys):
     assert main(["conformance", "export", str(tmp_path / name), *WANTED]) == 0
-    assert f"cases as {form}, " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"cases as {form}, " in told
+    assert told.rstrip("\n").isprintable()
     assert (tmp_path / name).read_bytes() == exported(chosen, form)
 
 

@@ -4,6 +4,7 @@ A command is one file in this package, named like the command, whose function is
 when the command is called. Adding a command is adding its file and its row here.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,16 +138,18 @@ def _usage_message(message: str, tokens: Sequence[str]) -> str:
     for pattern, replacement in _CLEARER:
         text = pattern.sub(replacement, text)
     known = {command.name for command in COMMANDS}
-    page = f"refquant {tokens[0]} --help" if tokens and tokens[0] in known else "refquant --help"
-    return f"{text} See `{page}`."
+    named = list(itertools.takewhile(lambda token: not token.startswith("-"), tokens[:2]))
+    if named[:1] != ["conformance"] or text.startswith("Unknown command"):
+        named = [token for token in named[:1] if token in known]
+    return f"{text} See `{' '.join(['refquant', *named])} --help`."
 
 
 _CLEARER = (
     (
-        re.compile(r'^Command "(\w+)" parameter (-\S+) requires an argument\.'),
+        re.compile(r'^Command "([\w ]+)" parameter (-\S+) requires an argument\.'),
         r"\1 needs a value for \2.",
     ),
-    (re.compile(r'^Command "(\w+)" parameter (\S+) requires an argument\.'), r"\1 needs \2."),
+    (re.compile(r'^Command "([\w ]+)" parameter (\S+) requires an argument\.'), r"\1 needs \2."),
     (
         re.compile(r"^Unused Tokens: \[(.*)\]\."),
         r"unexpected \1; a text that holds spaces goes in quotes, and a flag takes no value.",

@@ -15,7 +15,7 @@ from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 
-from refquant.cli.output import emit_json, format_bytes
+from refquant.cli.output import emit_json, format_bytes, printable
 from refquant.cli.progress import Meter, progress
 from refquant.errors import FormatError, UnsupportedError, UsageError
 from refquant.library import BUILT_IN, PULLABLE, Pullable, cached_path, hub_folder, nearest
@@ -68,7 +68,7 @@ def pull(
     if json:
         emit_json("pull", {"name": name, "path": str(path), "fetched": fetched})
     else:
-        print(f"{name} {'stored as' if fetched else 'is already there:'} {path}")
+        print(f"{name} {'stored as' if fetched else 'is already there:'} {printable(str(path))}")
     return 0
 
 
