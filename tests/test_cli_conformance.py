@@ -184,9 +184,10 @@ MISTAKES = {
     "--engine true --timeout-scale inf": "above 0, at most 1000",
     "--engine true --memory 0": "expected 16MB to 1000TB",
     """--engine-exec "{dir} 'x" """: "No closing quotation",
-    "--engine true --memory much": "'much' is no size",
+    "--engine true --memory much": "--memory 'much' is no size",
     "--engine true --expect nowhere.toml": "nowhere.toml: No such file",
     "--engine true --json nowhere/a.json": "there is no folder nowhere",
+    "--engine true --html .": "cannot write .: it is a folder",
 }
 
 

@@ -37,6 +37,8 @@ class Reports:
         for path in filter(None, (self.json, self.junit, self.html, self.badge)):
             if not path.parent.is_dir():
                 raise UsageError(f"{path}: there is no folder {path.parent}")
+            if path.is_dir():
+                raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
 
     def write(self, report: "Report") -> None:
         """Write those that were asked for."""
@@ -80,7 +82,7 @@ def limits_of(scale: float, memory: str) -> "Limits":
 
     if not 0 < scale <= MOST_PATIENT:
         raise UsageError(f"--timeout-scale {scale}: expected a number above 0, at most 1000")
-    allowed = parse_bytes(memory)
+    allowed = parse_bytes(memory, "--memory")
     if not LEAST_MEMORY <= allowed <= MOST_MEMORY:
         raise UsageError(f"--memory {memory}: expected 16MB to 1000TB; no engine starts in less")
     return Limits(scale=scale, memory=allowed)
