@@ -14,13 +14,9 @@ from refquant.layout import Layout
 from refquant.schemes import scheme_of_layout
 from refquant.schemes.codebooks import CODEBOOKS, codebook_scheme
 from tests import gguf_bytes
+from tests.comparisons import unlike
 from tests.ggml_inputs import records
 from tests.ggml_oracle import half_places, type_of
-
-
-def same_values(left, right):
-    """Bits equal; a NaN equals any NaN, whose sign and payload IEEE 754 leaves open."""
-    return (left.view(np.uint32) == right.view(np.uint32)) | (np.isnan(left) & np.isnan(right))
 
 
 def tensor_of(name, count, seed):
@@ -48,7 +44,7 @@ def test_a_description_is_enough_to_decode(name):
     planes = {"blocks": tensor.planes["blocks"].tobytes()}
     for column in range(0, 256, 5):
         expected = bitwise.weight(description, planes, tensor.shape, (1, column))
-        assert same_values(values[1, column], np.float32(expected))
+        assert not unlike(values[1, column], np.float32(expected)).any()
 
 
 @pytest.mark.parametrize("name", CODEBOOKS)
@@ -61,7 +57,7 @@ def test_values_are_the_oracle_s(name):
         kind = name.removeprefix("ggml/")
         with np.errstate(all="ignore"):
             expected = np.float32(codebooks.decode(kind, block.tobytes(), vectors))
-        assert same_values(values[row], expected).all()
+        assert not unlike(values[row], expected).any()
 
 
 def test_they_cannot_encode():
