@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from refquant.conformance.compare import compare
+from refquant.conformance.counted import Lane
+from refquant.conformance.digests import digest_of
 from refquant.conformance.packs import Array, Case, Comparison, Pack
 
 F32_ONE = np.float32(1)
@@ -79,6 +81,43 @@ def test_decision():
     assert judged(f32(0, 5, 9, 1).reshape(2, 2), expected, rule, **margin).passed
     assert not judged(f32(5, 0, 9, 1).reshape(2, 2), expected, rule, **margin).passed
     assert not judged(f32(np.nan, 5, 9, 1).reshape(2, 2), expected, rule, **margin).passed
+
+
+def table(*lanes, shape, **rule):
+    """A case of one counted input, whose output is compared by a digest."""
+    x = Array("blocks", "u8", shape, counted=lanes)
+    values = Array("values", "f32", (1, 32 * shape[1]), cmp=Comparison("digest", "any", **rule))
+    params = {"scheme": "ggml/q4_0", "shape": [1, 32 * shape[1]], "axis": -1}
+    case = Case("x", "", "decode", params, inputs=(x,), outputs=(values,))
+    return Pack("x", 1, "", (case,)), case
+
+
+def test_a_digest_names_the_first_wrong_place():
+    lanes = (Lane(2, start=0x3C00, step=1), Lane(1, start=240, count=16, next=-15))
+    pack, case = table(*lanes, shape=(1, 3, 18))
+    raw = pack.raw(case.inputs[0])
+    assert raw[:4] == b"\x00\x3c\xf0\xe1"
+    assert raw[18:20] == b"\x01\x3c"
+    right = recomputed_by_hand(raw)
+    pack, case = table(*lanes, shape=(1, 3, 18), sha256=digest_of(right, "any"))
+    (array,) = case.outputs
+    assert compare(pack, case, array, right, {}).passed
+    wrong = right.copy()
+    wrong[0, 40] += 1
+    verdict = compare(pack, case, array, wrong, {})
+    assert (verdict.passed, verdict.first, verdict.different) == (False, (0, 40), 1)
+    pack, case = table(*lanes, shape=(1, 3, 18), sha256="0" * 64)
+    (array,) = case.outputs
+    verdict = compare(pack, case, array, right, {})
+    assert (verdict.passed, verdict.first) == (False, ())
+    assert verdict.note.startswith("SHA-256 ")
+
+
+def recomputed_by_hand(raw):
+    blocks = np.frombuffer(raw, np.uint8).reshape(-1, 18)
+    scales = blocks[:, :2].copy().view("<f2").astype(np.float32)
+    codes = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1).astype(np.float32)
+    return (scales * (codes - 8)).reshape(1, -1)
 
 
 @pytest.mark.parametrize(("value", "passed"), [("saturate", False), ("nan", True), ("", True)])

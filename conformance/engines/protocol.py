@@ -98,8 +98,9 @@ def serve(
     language: str,
     table: Table,
     behaviours: Mapping[str, str] | None = None,
+    max_bytes: int = 0,
 ) -> None:
-    """Answer until the end of the input."""
+    """Answer until the end of the input; arrays of more than `max_bytes`, if any, are not asked."""
     for line in sys.stdin:
         request = json.loads(line)
         answer: dict[str, Any]
@@ -109,6 +110,7 @@ def serve(
             engine = {"name": name, "version": version, "language": language}
             answer = {"engine": engine, "features": [feature(*key) for key in table]}
             answer["behaviours"] = dict(behaviours or {})
+            answer["limits"] = {"max_bytes": max_bytes}
         else:
             try:
                 answer = _run(table, request)

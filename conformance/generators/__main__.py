@@ -17,6 +17,7 @@ import msgspec
 from conformance.generators import models, safetensors_files
 from conformance.generators.bins import files_of
 from conformance.generators.every_pack import PACKS, made
+from conformance.generators.idle import unexcused
 from conformance.generators.smoke import kept_matrix, smoke_pack
 from refquant.conformance.packs import SHARED, Pack, PackRow, Suite, read_pack
 
@@ -30,6 +31,8 @@ MOST_BYTES = 512 << 10
 def contents_with(names: Sequence[str]) -> dict[Path, bytes]:
     """All files of packs, with these packs made anew and the others' cases as they are kept."""
     packs = [made(name) if name in names else kept(name) for name in sorted(PACKS)]
+    if wrong := unexcused(packs):
+        raise SystemExit("engines that compute nothing: " + "; ".join(wrong))
     packs.append(smoke_pack(packs, kept_matrix(FOLDER)))
     files = {FOLDER / "packs" / path: raw for path, raw in files_of(packs).items()}
     for pack in packs:

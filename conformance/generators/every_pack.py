@@ -8,10 +8,12 @@ from conformance.generators import (
     codec_decode,
     codec_encode,
     files,
+    free,
     layers,
     models,
     safetensors_files,
     stored,
+    tables,
 )
 from conformance.generators.catalogue import by_namespace, stored_by_namespace
 from conformance.generators.writer import PackWriter
@@ -87,6 +89,8 @@ PACKS: dict[str, tuple[str, Maker]] = {
             ("matmul", "codes to accumulators", arithmetic.integer_products),
             ("requantize", "accumulators to codes", arithmetic.requantized),
             ("layer", "whole layers with calibrated scales", layers.static_layers),
+            ("quantize", "numbers to codes by any division", free.quotients),
+            ("function", "functions of any mathematical library", free.functions),
         )
         for seed in (1, 2)
     },
@@ -95,6 +99,7 @@ PACKS: dict[str, tuple[str, Maker]] = {
         f"container/refused-{stage.lower()}": (f"files refused in {stage}", files.refused(stage))
         for stage in files.STAGES
     },
+    **{f"table/{k}": ("whole tables, by their digests", tables.tables(k)) for k in (0, 1)},
     **safetensors_files.PACKS,
     **models.PACKS,
 }

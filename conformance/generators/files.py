@@ -12,7 +12,7 @@ from conformance.generators.writer import PackWriter
 from refquant.conformance.containers import file_digests, in_order, names_text
 from refquant.errors import ConformanceError, FormatError, UnsupportedError
 
-__all__ = ["STAGES", "refused", "valid"]
+__all__ = ["STAGES", "clauses_of", "refused", "valid"]
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPUS = "files/container"
@@ -21,6 +21,36 @@ STAGES = ("S0", "S1", "S2", "S3", "S4", "S5", "S6", "S8")
 
 OPERATORS = b"\xa3ops"
 """The key of a layout that has operators, as MessagePack writes it."""
+
+
+RULES: dict[str, list[str]] = json.loads((ROOT / "container" / "rules.json").read_text("utf-8"))
+"""By a rule of the specification, the files that show it."""
+
+PARTS = {
+    "element": "D-7",
+    "digits": "D-8",
+    "slice": "D-13",
+    "order": "D-5",
+    "turned": "D-5",
+    "table": "D-16",
+    "frame": "Z-2",
+    "feature_documents": "H-9",
+    "feature_aliases": "H-21",
+    "feature_architecture": "H-23",
+    "feature_tokenizer": "H-24",
+    "feature_chat": "K-1",
+    "feature_extension": "H-3",
+    "feature_info": "H-2",
+}
+"""The rule of a valid file by how its name begins; H-12, a layout by chapter 5, for all others."""
+
+
+def clauses_of(name: str, code: str = "") -> tuple[str, ...]:
+    """What a file stands for: rules that name it, else its error code, or the rule of its part."""
+    stem = f"{'reject' if code else 'valid'}/{name.removesuffix('.rq')}"
+    shown = tuple(rule for rule, files in RULES.items() if stem in files)
+    part = (rule for beginning, rule in PARTS.items() if name.startswith(beginning))
+    return shown or (code or next(part, "H-12"),)
 
 
 def _manifest() -> dict[str, Any]:
@@ -73,6 +103,7 @@ def _add_valid(writer: PackWriter, name: str, entry: dict[str, Any]) -> None:
         {},
         expected,
         features=_features(path, entry),
+        clauses=clauses_of(name),
         why=name.removesuffix(".rq").replace("_", " "),
     )
 
@@ -105,6 +136,7 @@ def _add_refused(writer: PackWriter, name: str, entry: dict[str, Any]) -> None:
         {},
         {"tensors": empty, "documents": empty, "names": np.zeros((1, 32), np.uint8)},
         features=_features(path, entry),
+        clauses=clauses_of(name, entry["code"]),
         outcome="rejected",
         code=entry["code"],
         flags=(entry["stage"],),

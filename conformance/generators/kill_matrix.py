@@ -25,6 +25,7 @@ from conformance import reports
 from conformance.evidence import entries
 from conformance.generators.equivalents import EQUIVALENT
 from conformance.mutants import builds, onnx_runtime, rivals, shipped
+from conformance.mutants import tables as wrong_tables
 from conformance.mutants.every import OPERATION_MUTANTS
 from conformance.mutants.schemes.every import MUTANTS
 from refquant.conformance.diagnosis import KillMatrix, likely
@@ -84,8 +85,8 @@ def _scheme_mutants(cases: Cases) -> Iterator[tuple[str, dict[str, Any]]]:
     for pack, case in cases:
         if "scheme" in case.params:
             by_scheme.setdefault(str(case.params["scheme"]), []).append((pack, case))
-    tables = (MUTANTS, rivals.MUTANTS, builds.MUTANTS, onnx_runtime.MUTANTS, shipped.MUTANTS)
-    for mutant in chain(*tables):
+    others = (rivals, builds, onnx_runtime, shipped)
+    for mutant in chain(MUTANTS, *(one.MUTANTS for one in others), wrong_tables.SCHEMES):
         wrong: Scheme = mutant.build()
         true = find_scheme(mutant.scheme_name).name
         kills = {}

@@ -2,10 +2,12 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, pre_tokenizers
@@ -14,8 +16,10 @@ from tokenizers import models as library
 from conformance.generators.agreement import agree
 from conformance.generators.writer import PackWriter, Values
 from conformance.oracle import bpe
+from conformance.oracle.llama_bounds import Ball, BoundedLlama, decided
 from conformance.plain_model import model_of
 from refquant.architectures import FAMILIES, Architecture
+from refquant.conformance.packs import Comparison
 from refquant.errors import ConformanceError
 from refquant.formats import open_checkpoint
 from refquant.formats.checkpoint import Checkpoint
@@ -48,6 +52,11 @@ FIELDS = {
     "norm_epsilon": 1e-5,
     "tied_embeddings": True,
 }
+ONE_LAYER = {**FIELDS, "layers": 1}
+SIZES = {"token_embd": 0.3, "attn_q": 0.2, "attn_k": 0.2, "attn_v": 0.3, "attn_output": 0.3}
+"""Sizes of the weights of the model for decisions, 0.04 for all others: attention tells which token
+comes out, and a bound that is proven stays below the margins."""
+
 TOKENS = (1, 7, 7, 39, 0, 12)
 OTHER_TOKENS = (39, 1, 0, 7, 22, 22, 22, 5, 31)
 TEXTS = {
@@ -62,18 +71,29 @@ TEXTS = {
 }
 
 
-def model_file(scheme: str) -> bytes:
-    """A llama of two layers whose weights come from a seed."""
+def _two_layers(name: str) -> float:
+    return 1.5 if name.startswith("token") else 0.1875
+
+
+def _one_layer(name: str) -> float:
+    return SIZES.get(name.split(".")[-2], 0.04)
+
+
+def model_file(
+    scheme: str,
+    fields: Mapping[str, Any] = FIELDS,
+    size_of: Callable[[str], float] = _two_layers,
+) -> bytes:
+    """A llama whose weights come from a seed."""
     random = SplitMix64(2026)
     tensors = {}
-    for name, shape in FAMILIES["llama"].tensors(FIELDS).items():
+    for name, shape in FAMILIES["llama"].tensors(fields).items():
         weights = random.bell(*shape)
         if len(shape) == 1:
             tensors[name] = quantize(1 + weights / np.float32(4), "float/f32")
         else:
-            size = np.float32(1.5 if name.startswith("token") else 0.1875)
-            tensors[name] = quantize(weights * size, scheme)
-    checkpoint = Checkpoint(Architecture("llama", FIELDS), tensors, {}, None, {}, {})
+            tensors[name] = quantize(weights * np.float32(size_of(name)), scheme)
+    checkpoint = Checkpoint(Architecture("llama", fields), tensors, {}, None, {}, {})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.rq"
         write_checkpoint(path, checkpoint)
@@ -162,6 +182,44 @@ def _states(raw: bytes, tokens: Sequence[int]) -> dict[str, Values]:
     return states
 
 
+DECISIONS = "files/model/llama-decisions.rq"
+DECIDED = ((3, 17, 1, 38, 26, 9, 14, 0, 30, 21), (39, 8, 2, 35, 11, 27, 6, 19, 33, 4))
+
+
+def decisions(writer: PackWriter, number: int) -> None:
+    """Which token comes next, in any binary32 arithmetic, where a bound proves that it must."""
+    tokens, raw = DECIDED[number], FILES[DECISIONS]()
+    exact = _states(raw, tokens)["logits"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.rq"
+        path.write_bytes(raw)
+        rows = model_of(path, BoundedLlama).logits(tokens)
+        model = load_model(open_checkpoint(path))
+        fast = model.forward(tokens, model.new_cache(16))
+    for found in (exact, fast):
+        agree(found.argmax(-1).tolist(), [max_of(row) for row in rows], "the largest logit")
+        away = np.abs(found - np.array([[one.value for one in row] for row in rows]))
+        if not (away <= [[one.radius for one in row] for row in rows]).all():
+            raise ConformanceError(f"{DECISIONS}: logits lie outside of their bound")
+    writer.add(
+        f"model.llama.decisions-{number}",
+        "model",
+        {"file": DECISIONS, "sha256": sha256(raw).hexdigest(), "arithmetic": "fast"},
+        {"tokens": np.array(tokens, np.int64)},
+        {"logits": exact},
+        features=["model.fast"],
+        cmp={"logits": Comparison("decision", margin="decided")},
+        aside={"decided": np.array(list(map(decided, rows)), np.uint8)},
+        clauses=("S-16",),
+        why="the largest logit, wherever its margin exceeds what any arithmetic can lose",
+    )
+
+
+def max_of(row: Sequence[Ball]) -> int:
+    """The place of the largest number."""
+    return max(range(len(row)), key=lambda place: row[place].value)
+
+
 def tokenized(writer: PackWriter, *, times: int) -> None:
     """Texts, each so many times with spaces between, to ids and back."""
     path = "files/tokenizer/bytes.json"
@@ -190,6 +248,7 @@ FILES: dict[str, Callable[[], bytes]] = {
         f"files/model/llama-{label}.rq": (lambda scheme=scheme: model_file(scheme))
         for label, scheme in SCHEMES.items()
     },
+    DECISIONS: partial(model_file, "ggml/q4_0", ONE_LAYER, _one_layer),
     "files/tokenizer/bytes.json": tokenizer_file,
 }
 """Files that the cases name, and what makes them."""
@@ -203,6 +262,10 @@ PACKS: dict[str, tuple[str, Callable[[PackWriter], None]]] = {
         "a longer text through two of its files",
         lambda writer: modelled(writer, OTHER_TOKENS, ".longer", "f32", "mxfp4"),
     ),
+    **{
+        f"model/decisions-{k}": ("the next token in any arithmetic", partial(decisions, number=k))
+        for k in (0, 1)
+    },
     "tokenizer/once": ("texts to ids and back", lambda writer: tokenized(writer, times=1)),
     "tokenizer/twice": ("longer texts likewise", lambda writer: tokenized(writer, times=2)),
 }

@@ -217,6 +217,7 @@ def _add(
         {},
         expected,
         features=["container.safetensors"],
+        clauses=("S-11",),
         outcome="rejected" if code else "ok",
         code=code,
         why=f"safetensors: {name[:-2].replace('-', ' ') if code else name.replace('-', ' ')}",

@@ -3,10 +3,12 @@
 from conformance.mutants import (
     OperationMutant,
     containers,
+    free,
     integers,
     layers,
     models,
     shipped,
+    tables,
     texts,
 )
 
@@ -15,6 +17,8 @@ __all__ = ["OPERATION_MUTANTS"]
 OPERATION_MUTANTS: tuple[OperationMutant, ...] = (
     *integers.MUTANTS,
     *layers.MUTANTS,
+    *free.MUTANTS,
+    *tables.MUTANTS,
     *models.MUTANTS,
     *containers.MUTANTS,
     *texts.MUTANTS,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from refquant.conformance.badge import badge_svg
-from refquant.conformance.results import BAD, CaseResult, Difference, Report
+from refquant.conformance.results import BAD, CaseResult, Difference, Report, clause_score
 
 __all__ = ["html_page"]
 
@@ -52,11 +52,13 @@ def _facts(report: Report) -> str:
     counts = ", ".join(f"{count} {escape(name)}" for name, count in report.counts.items())
     selected = " (selected cases only)" if report.selected else ""
     smoke = " (smoke)" if report.smoke else ""
+    met, asked = clause_score(report.results)
     return (
         f"<p>{counts}{selected}{smoke}. Suite {escape(report.suite)}, seed {report.seed}, "
         f"{report.seconds} s, {report.starts} start{'s' * (report.starts != 1)} of the engine, "
         f"{report.controls.get('caught', 0)} of {sum(report.controls.values())} controls "
-        "caught.</p>"
+        "caught."
+        f"{f' Clauses met: {met} of {asked}.' if asked else ''}</p>"
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -10,7 +10,16 @@ import msgspec
 
 from refquant.errors import FormatError
 
-__all__ = ["BAD", "RESULTS", "CaseResult", "Difference", "Report", "Result", "read_report"]
+__all__ = [
+    "BAD",
+    "RESULTS",
+    "CaseResult",
+    "Difference",
+    "Report",
+    "Result",
+    "clause_score",
+    "read_report",
+]
 
 Result = Literal[
     "pass",
@@ -104,6 +113,16 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
         path.write_text(
             f'{head}, "results": [\n  {body}\n], "counts": {json.dumps(counts)}}}\n', "utf-8"
         )
+
+
+def clause_score(results: Sequence[CaseResult]) -> tuple[int, int]:
+    """How many clauses are met, and how many were asked: one is met if all cases for it pass."""
+    met: dict[str, bool] = {}
+    for one in results:
+        if one.result not in ("unsupported", "not-run"):
+            for clause in one.clauses:
+                met[clause] = met.get(clause, True) and one.result == "pass"
+    return sum(met.values()), len(met)
 
 
 def counted(results: tuple[CaseResult, ...]) -> dict[str, int]:
