@@ -11,8 +11,9 @@ __all__ = ["perform"]
 
 
 def perform(task: Task) -> Arrays:
-    """Logits, and the state behind each layer, in exact arithmetic."""
-    model = load_model(open_checkpoint(Path(task.params["file"])), arithmetic_mode="exact")
+    """Logits, and the state behind each layer, in exact arithmetic where no other is named."""
+    mode = task.params.get("arithmetic", "exact")
+    model = load_model(open_checkpoint(Path(task.params["file"])), arithmetic_mode=mode)
     trace, ids = Trace(), task.inputs["tokens"]
     logits = model.forward(ids, model.new_cache(len(ids)), watch=trace.watch)
     return {**trace.states, "logits": logits}

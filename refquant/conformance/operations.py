@@ -141,6 +141,8 @@ def _linear(task: Task) -> Arrays:
 
 
 ELSEWHERE: Final[Mapping[str, str]] = {
+    "quantize": "free_arithmetic",
+    "function": "free_arithmetic",
     "layer": "static_layers",
     "container": "containers",
     "model": "file_models",
