@@ -11,6 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from refquant.cli import main
+from refquant.conformance.evidence import CONTROLS
+from refquant.conformance.rotated import rotated
 from refquant.conformance.selection import select
 from refquant.conformance.serve import listen
 from tests.conftest import REPOSITORY
@@ -277,6 +279,9 @@ def test_serve_puts_the_cases_over_http(server, turned):
     report = asked(f"{address}/report")
     controls = report["controls"]["caught"]
     assert controls == (0 if turned else 5)
+    passed = {one["id"] for one in report["results"] if one["result"] == "pass"}
+    cases = [(pack, case) for pack in found.packs for case in pack.cases if case.id in passed]
+    controls += min(sum(rotated(*one) is not None for one in cases), CONTROLS)
     assert count == report["counts"]["fail" if turned else "pass"] + controls > 3
     assert report["problems"] == []
     assert sum(report["counts"].values()) == found.expected

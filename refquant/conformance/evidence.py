@@ -5,8 +5,9 @@ However an engine is reached, through a pipe or over HTTP, its report is made he
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -14,6 +15,7 @@ from refquant.conformance.judge import corrupted
 from refquant.conformance.packs import Case, Pack
 from refquant.conformance.replies import Hello, Limits
 from refquant.conformance.results import CaseResult, Report, counted
+from refquant.conformance.rotated import rotated
 from refquant.conformance.waivers import Waiver, apply
 
 if TYPE_CHECKING:
@@ -77,27 +79,41 @@ def applies(hello: Hello, case: Case) -> bool:
 
 
 class Controls:
-    """Cases that passed, asked once more with a corrupt expectation: they have to fail now.
+    """Cases that passed, asked once more: with a corrupt expectation, and with their rows rotated.
 
-    A control that gets no answer says nothing about the runner, and another takes its place.
+    The first kind has to fail, or the runner judges wrongly. The second has to pass, or the engine
+    does not compute what it answers. A control that gets no answer says nothing, and another takes
+    its place.
     """
 
     def __init__(self, passed: Sequence[tuple[Pack, Case]] = (), seed: int = 0) -> None:
-        wrong = (corrupted(pack, case) for pack, case in shuffled(passed, seed + 1))
-        self._waiting = (one for one in wrong if one is not None)
+        again = shuffled(passed, seed + 1)
+        self._corrupt = (one for pc in again if (one := corrupted(*pc)) is not None)
+        others = (one for pc in again if (one := rotated(*pc)) is not None)
+        self._rotated = islice(others, CONTROLS)
+        self._rotating = False
         self._asked = 0
         self.counts = {"caught": 0, "missed": 0}
+        self.unlike: list[str] = []
+        """The cases that passed as the suite has them and fail with their rows rotated."""
 
     def next(self) -> tuple[Pack, Case] | None:
         """A case to ask; None where enough were judged, or none is left."""
-        if sum(self.counts.values()) == CONTROLS or self._asked == 2 * CONTROLS:
-            return None
-        self._asked += 1
-        return next(self._waiting, None)
+        if not self._rotating:
+            enough = sum(self.counts.values()) == CONTROLS or self._asked == 2 * CONTROLS
+            wrong = None if enough else next(self._corrupt, None)
+            if wrong is not None:
+                self._asked += 1
+                return wrong
+            self._rotating = True
+        return next(self._rotated, None)
 
     def count(self, result: CaseResult) -> None:
         """Take in what became of the last one."""
-        if result.result in ("pass", "fail"):
+        if self._rotating:
+            if result.result == "fail":
+                self.unlike.append(result.id)
+        elif result.result in ("pass", "fail"):
             self.counts["missed" if result.result == "pass" else "caught"] += 1
 
 
@@ -112,7 +128,7 @@ def report_of(
 ) -> Report:
     """The report of an engine, given by its introduction and the option that names it."""
     judged, problems = apply(options.waivers, results, dt.datetime.now(tz=dt.UTC).date())
-    problems += _why_no_evidence(judged, options.expected, controls.counts)
+    problems += _why_no_evidence(judged, options.expected, controls)
     return Report(
         "refquant.conformance-report/1",
         options.suite,
@@ -130,18 +146,19 @@ def report_of(
     )
 
 
-def _why_no_evidence(
-    results: Sequence[CaseResult], expected: int, controls: Mapping[str, int]
-) -> list[str]:
+def _why_no_evidence(results: Sequence[CaseResult], expected: int, controls: Controls) -> list[str]:
     """Why a run says nothing, whatever its results: cases that were not met, controls that were."""
     problems = []
     if len(results) != expected:
         problems.append(f"{len(results)} cases, and the suite has {expected}")
-    if controls["missed"]:
-        problems.append(f"{controls['missed']} corrupt controls were judged right")
+    if missed := controls.counts["missed"]:
+        problems.append(f"{missed} corrupt controls were judged right")
+    if controls.unlike:
+        named = " and ".join(controls.unlike[:2])
+        problems.append(f"it passes {named}, and fails with the rows in another order")
     if not any(one.result not in ("unsupported", "waived", "not-run") for one in results):
         problems.append("not one case was run: the engine's features match none")
-    if any(one.result == "pass" for one in results) and not any(controls.values()):
+    if any(one.result == "pass" for one in results) and not any(controls.counts.values()):
         problems.append("no control could be run")
     return problems
 
