@@ -10,9 +10,7 @@ Hugging Face directory: ``config.json``, ``tokenizer.json``, ``tokenizer_config.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,14 +18,13 @@ from pathlib import Path
 
 import torch
 from corpus import read_corpus, sha256
+from directory import END_OF_TEXT, END_OF_TEXT_ID, export, load, model_of
 from network import CausalLM, Shape
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional
 
-END_OF_TEXT = "<|endoftext|>"
-END_OF_TEXT_ID = 0
 HELD_OUT_NOVEL = "persuasion"
 HELD_OUT_FROM = "Chapter 23\n"
 PROMPTS = ("It is a truth universally acknowledged", "Emma", "The ", "Mr. Darcy", "She was")
@@ -155,13 +152,6 @@ def rounded(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.bfloat16() for name, value in model.state_dict().items()}
 
 
-def model_of(weights: dict[str, Tensor], shape: Shape) -> CausalLM:
-    """A model for inference in float32 from weights of any precision."""
-    model = CausalLM(shape)
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
-    return model.eval()
-
-
 @torch.inference_mode()
 def held_out_loss(model: CausalLM, tokens: Tensor, context: int) -> float:
     """Mean loss in nats per token, over consecutive windows that do not see one another.
@@ -193,67 +183,6 @@ def continuation(
             break
         ids.append(following)
     return tokenizer.decode(ids[1:])
-
-
-def configuration(shape: Shape) -> dict[str, object]:
-    """The contents of ``config.json``."""
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        **asdict(shape),
-        "hidden_act": "silu",
-        "tie_word_embeddings": True,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "attention_dropout": 0.0,
-        "initializer_range": 0.02,
-        "bos_token_id": END_OF_TEXT_ID,
-        "eos_token_id": END_OF_TEXT_ID,
-        "torch_dtype": "bfloat16",
-        "use_cache": True,
-    }
-
-
-def tokenizer_configuration(shape: Shape) -> dict[str, object]:
-    """The contents of ``tokenizer_config.json``."""
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
-        "unk_token": None,
-        "add_bos_token": False,
-        "add_prefix_space": False,
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": shape.max_position_embeddings,
-    }
-
-
-def export(target: Path, weights: dict[str, Tensor], tokenizer: Tokenizer, shape: Shape) -> None:
-    """Write the Hugging Face directory beside its place, then put it there."""
-    fresh, stale = target.with_name(target.name + ".new"), target.with_name(target.name + ".old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    save_file(weights, fresh / "model.safetensors", metadata={"format": "pt"})
-    (fresh / "model.safetensors").chmod(0o644)
-    tokenizer.save(str(fresh / "tokenizer.json"))
-    for name, content in (
-        ("config.json", configuration(shape)),
-        ("tokenizer_config.json", tokenizer_configuration(shape)),
-    ):
-        (fresh / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    if target.exists():
-        shutil.rmtree(stale, ignore_errors=True)
-        target.rename(stale)
-    fresh.rename(target)
-    shutil.rmtree(stale, ignore_errors=True)
-
-
-def load(directory: Path) -> tuple[CausalLM, Tokenizer, Shape]:
-    """The model, tokenizer and shape of an exported directory."""
-    config = json.loads((directory / "config.json").read_text("utf-8"))
-    shape = Shape(**{name: config[name] for name in asdict(Shape())})
-    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    return model_of(load_file(directory / "model.safetensors"), shape), tokenizer, shape
 
 
 def report(directory: Path, held_out: str) -> None:
