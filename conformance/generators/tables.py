@@ -9,7 +9,6 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from conformance.oracle.binary import BFLOAT16
 from conformance.oracle.binary import encode as encoded_as
 from refquant.conformance.counted import Lane, counted_bytes
 from refquant.conformance.digests import digest_of
-from refquant.conformance.operations import Task, perform
+from refquant.conformance.operations import REQUANTIZERS, Task, perform
 from refquant.conformance.packs import Comparison
 from refquant.errors import ConformanceError
 from refquant.schemes import scheme as find_scheme
@@ -259,23 +258,18 @@ REQUANTIZED = (
 def _requantized(writer: PackWriter, side: Side) -> None:
     lane, by, limits, dtype = REQUANTIZED[side.above]
     accumulators = _counted("<i4", (BLOCKS,), lane)
-    for rounding, (single,) in product(("double_rounding", "single_rounding", "ties_up"), [(by,)]):
-        params = {
-            "rounding": rounding,
-            **dict(zip(("zero_point", "low", "high"), limits, strict=True)),
-        }
-        inputs = {
-            "accumulators": accumulators,
-            "multiplier": np.array([single[0]], np.int32),
-            "shift": np.array([single[1]], np.int32),
-        }
+    inputs = {
+        "accumulators": accumulators,
+        "multiplier": np.array([by[0]], np.int32),
+        "shift": np.array([by[1]], np.int32),
+    }
+    named = dict(zip(("zero_point", "low", "high"), limits, strict=True))
+    for rounding in REQUANTIZERS:
+        params = {"rounding": rounding, **named}
         codes = perform(Task("requantize", params, inputs, {}))["codes"].astype(dtype)
         case = f"requantize.{rounding}.table-{side.label}"
-        agree(
-            codes.tolist(),
-            [integers.requantized(x, rounding, by, limits) for x in accumulators.tolist()],
-            case,
-        )
+        scalar = [integers.requantized(x, rounding, by, limits) for x in accumulators.tolist()]
+        agree(codes.tolist(), scalar, case)
         task, why = ("requantize", params, inputs), "65,536 accumulators at even steps"
         lanes = {"accumulators": (lane,)}
         _add(writer, case, task, lanes, {"codes": codes}, [f"requantize.{rounding}"], why)

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from refquant.conformance.counted import Lane, counted_bytes, record_bytes
 from refquant.conformance.dtypes import DTYPES
+from refquant.conformance.plain_json import converted
 from refquant.errors import FormatError
 
 __all__ = [
@@ -40,7 +41,6 @@ ALIGNMENT: Final = 64
 SHARED: Final = "shared.bin"
 
 Scalar = str | int | bool
-Document = TypeVar("Document")
 Outcome = Literal["ok", "rejected"]
 
 
@@ -179,7 +179,7 @@ def read_smoke(folder: Path) -> tuple[Suite, tuple[Pack, ...]]:
 
 def _read_index(folder: Path) -> Suite:
     path = folder / "suite.json"
-    return _convert(path.read_bytes(), Suite, str(path))
+    return converted(path.read_bytes(), Suite, str(path))
 
 
 def _read_shared(folder: Path, suite: Suite) -> bytes:
@@ -228,7 +228,7 @@ def _binary(path: Path) -> bytes:
 
 
 def _pack_of(content: bytes, binary: bytes, shared: bytes, path: str) -> Pack:
-    pack = _convert(content, Pack, path)
+    pack = converted(content, Pack, path)
     seen: set[str] = set()
     for case in pack.cases:
         for array in (*case.inputs, *case.outputs, *case.aside):
@@ -283,31 +283,6 @@ def _check_array(array: Array, available: int, where: str) -> None:
     if not fits:
         message = f"array {array.name}: its place does not hold {needed} bytes"
         raise FormatError("E_SUITE", message, where=where)
-
-
-def _convert(content: bytes, kind: type[Document], path: str) -> Document:
-    """A document of a type, from JSON without floats and without a key twice (S-1)."""
-    try:
-        data = json.loads(
-            content.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_float=_no_float,
-            parse_constant=_no_float,
-        )
-        return msgspec.convert(data, kind)
-    except (ValueError, RecursionError, msgspec.ValidationError) as error:
-        raise FormatError("E_SUITE", str(error), path=path) from error
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in an object of the JSON")
-    return found
-
-
-def _no_float(text: str) -> Any:
-    raise ValueError(f"a float stands in the JSON: {text}")
 
 
 def _canonical(data: Any) -> str:
