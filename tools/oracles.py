@@ -126,6 +126,18 @@ ORACLES = {
         reason="words and values of AutoGPTQ's linear layers, with act-order",
         minutes=4,
     ),
+    "awq": Oracle(
+        # It is archived: these transformers are of its time.
+        requirements=(
+            "torch==2.13.0",
+            "transformers==4.51.3",
+            "autoawq==0.2.9",
+            "numpy",
+        ),
+        probe="import awq.modules.linear.gemm, awq.quantize.quantizer",
+        reason="scales, zero points and words of AutoAWQ's linear layers",
+        minutes=4,
+    ),
     "autoround": Oracle(
         requirements=("torch==2.13.0", "auto-round==0.16.1", "numpy"),
         probe="from auto_round_extension.torch import qlinear_torch, qlinear_torch_zp",

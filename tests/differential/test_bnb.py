@@ -3,7 +3,8 @@
 import pytest
 
 import refquant
-from tests.tensor_parts import any_tensor, every_distribution, field_numbers
+from tests.decisions import aimed
+from tests.tensor_parts import any_tensor, field_numbers
 from tests.worker_process import answering
 
 pytestmark = pytest.mark.differential
@@ -23,8 +24,8 @@ def ask(oracle, tmp_path_factory):
 
 @pytest.mark.parametrize(("kind", "block"), FORMATS)
 def test_bytes_absmax_and_values(kind, block, ask, compared):
-    x, name = every_distribution(), f"bnb/{kind}[block={block}]"
-    x = x.reshape(-1, 4096)
+    name = f"bnb/{kind}[block={block}]"
+    x = aimed(name, 4096)
     theirs = ask(x=x, kind=kind, block=block)
     tensor = refquant.quantize(x, name)
     parts = {
@@ -45,7 +46,7 @@ def test_any_bytes(kind, block, ask, compared):
 
 
 def test_rows_of_eight_bits(ask, compared):
-    x = every_distribution()
+    x = aimed("bnb/int8")
     theirs = ask(x=x, kind="int8", block=0)
     tensor = refquant.quantize(x, "bnb/int8")
     parts = {

@@ -5,7 +5,8 @@ import pytest
 
 import refquant
 from refquant.numerics import bfloat16_bits, float32_from_bfloat16
-from tests.tensor_parts import any_tensor, every_distribution
+from tests.decisions import aimed
+from tests.tensor_parts import any_tensor
 from tests.worker_process import answering
 
 pytestmark = pytest.mark.differential
@@ -85,7 +86,7 @@ def values_of(tensor):
 
 @pytest.mark.parametrize("name", [*PACKED, *PLAIN, *FLOATS])
 def test_planes_and_values(name, ask, compared):
-    x = every_distribution().reshape(-1, WIDTH)
+    x = aimed(name, WIDTH, refquant.scheme(name).parameters["dtype"])
     theirs = ask(x=x, settings=settings(name))
     tensor = refquant.quantize(x, name)
     parts = {}

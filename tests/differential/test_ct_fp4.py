@@ -5,6 +5,7 @@ import pytest
 
 import refquant
 from refquant.numerics import bfloat16_bits, float32_from_bfloat16
+from tests.decisions import aimed, decisions
 from tests.tensor_parts import every_distribution, field_numbers
 from tests.worker_process import answering
 
@@ -30,7 +31,9 @@ def compare_values(name, compared, values, theirs, known=None):
 
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])
 def test_nvfp4(dtype, ask, compared):
-    x, name = every_distribution(), f"ct/nvfp4[dtype={dtype}]"
+    name = f"ct/nvfp4[dtype={dtype}]"
+    near = decisions(name, (4, ROWS, 1024), dtype=dtype).reshape(-1, 1024)
+    x = np.concatenate([every_distribution(), near])
     theirs = ask(name="nvfp4", dtype=dtype, tensors=ROWS, x=x)
     tensors = [refquant.quantize(x[at : at + ROWS], name) for at in range(0, len(x), ROWS)]
     planes = {
@@ -49,7 +52,8 @@ def test_nvfp4(dtype, ask, compared):
 
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])
 def test_mxfp4(dtype, ask, compared):
-    x, name = every_distribution(), f"ct/mxfp4[dtype={dtype}]"
+    name = f"ct/mxfp4[dtype={dtype}]"
+    x = aimed(name, dtype=dtype)
     theirs = ask(name="mxfp4", dtype=dtype, tensors=len(x), x=x)
     tensor = refquant.quantize(x, name)
     # From 1.75 * 2**127 on the package's scale is infinite.

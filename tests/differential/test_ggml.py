@@ -5,6 +5,7 @@ import pytest
 
 import refquant
 from refquant.schemes.codebooks import CODEBOOKS
+from tests.decisions import decisions
 from tests.differential import golden_ggml
 from tests.ggml_inputs import NOT_FINITE, records, weights
 from tests.ggml_oracle import ask, half_places, oracle_of, package_of, type_of
@@ -29,7 +30,9 @@ def encoded(name, x, importance=None):
 @pytest.mark.parametrize("name", golden_ggml.encodable())
 def test_encoders_write_the_bytes_of_c(name, oracle, tmp_path, compared):
     kind, symbol = type_of(name)
-    for title, x in weights(blocks(name), finite=not refquant.scheme(name).non_finite):
+    drawn = weights(blocks(name), finite=not refquant.scheme(name).non_finite)
+    near = ("decisions", decisions(name, (1, 512, 256)).reshape(-1, 256))
+    for title, x in [*drawn, near]:
         theirs = ask(oracle(oracle_of(name)), tmp_path, kind, x=x, symbol=symbol)
         ours = encoded(name, x)
         ways = ("chunk",) if name == "ggml/iq4_nl" else tuple(theirs)

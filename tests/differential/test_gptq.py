@@ -8,7 +8,9 @@ import pytest
 
 import refquant
 from refquant.layout import field_codes
+from tests.decisions import under_short_scales
 from tests.ggml_inputs import weights
+from tests.tensor_parts import field_numbers
 
 pytestmark = pytest.mark.differential
 
@@ -109,3 +111,23 @@ def test_codes_are_packed_alike(name, autogptq, compared):
         different += int((tensor.planes[plane].reshape(-1) != found).sum())
     compared(f"gptq/int{name[0]}", PACKAGE, "encode", int(np.prod(tensor.shape)), different)
     assert not different
+
+
+@pytest.mark.parametrize("symmetry", ["sym", "asym"])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_the_rule_is_the_package_s(bits, symmetry, oracle, tmp_path, compared):
+    """Under scales that float16 holds, its quantizer chooses all three as we do, at every tie."""
+    symmetric = symmetry == "sym"
+    x = under_short_scales(bits, (1024, 1024), 32, symmetric=symmetric)
+    case = {f"{bits} 32 rule|x": x.reshape(-1, 32), f"{bits} 32 rule|symmetric": symmetric}
+    np.savez(tmp_path / "request.npz", **case)
+    command = [oracle("gptq"), WORKER, tmp_path / "request.npz", tmp_path / "answer.npz"]
+    subprocess.run(command, check=True, capture_output=True)
+    tensor = refquant.quantize(x, f"gptq/int{bits}[v=2,{symmetry},group=32]")
+    with np.load(tmp_path / "answer.npz") as theirs:
+        parts = {
+            "scale": (field_numbers(tensor, "s"), theirs[f"{bits} 32 rule|scale"]),
+            "zero": (field_numbers(tensor, "z"), theirs[f"{bits} 32 rule|zero"].astype(np.uint8)),
+            "values": (tensor.dequantize(), theirs[f"{bits} 32 rule|values"]),
+        }
+    compared.encoded(tensor.scheme.name, PACKAGE, x.size, parts)

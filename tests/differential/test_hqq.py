@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import refquant
+from tests.decisions import aimed
 from tests.tensor_parts import any_tensor, every_distribution, field_numbers
 from tests.worker_process import answering
 
@@ -27,7 +28,8 @@ def ask(oracle, tmp_path_factory):
 
 @pytest.mark.parametrize(("bits", "group", "zero"), POINTS)
 def test_codes_parameters_and_values(bits, group, zero, ask, compared):
-    x, name = every_distribution(), f"hqq/affine[bits={bits},group={group},zero={zero}]"
+    name = f"hqq/affine[bits={bits},group={group},zero={zero}]"
+    x = aimed(name)
     theirs = ask(x=x, bits=bits, group=group, zero=zero)
     tensor = refquant.quantize(x, name)
     parts = {part: (field_numbers(tensor, field), theirs[part]) for part, field in PARTS.items()}

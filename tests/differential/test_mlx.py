@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import refquant
-from tests.tensor_parts import any_tensor, every_distribution, field_numbers
+from tests.decisions import aimed
+from tests.tensor_parts import any_tensor, field_numbers
 from tests.worker_process import answering
 
 pytestmark = pytest.mark.differential
@@ -60,7 +61,8 @@ def wide(array, dtype):
 
 @pytest.mark.parametrize(("bits", "group", "dtype"), AFFINE)
 def test_affine(bits, group, dtype, ask, compared):
-    x, name = every_distribution(), f"mlx/affine[bits={bits},group={group},dtype={dtype}]"
+    name = f"mlx/affine[bits={bits},group={group},dtype={dtype}]"
+    x = aimed(name, dtype=dtype)
     theirs = ask("mlx", x=x, bits=bits, group=group, dtype=dtype)
     tensor = refquant.quantize(x, name)
     parts = {
@@ -91,9 +93,9 @@ def test_any_bytes_of_affine(bits, group, dtype, ask, compared):
 @pytest.mark.parametrize("version", RULES)
 @pytest.mark.parametrize("mode", BLOCKS)
 def test_block_floats(mode, version, ask, compared):
-    x = every_distribution()
-    theirs = ask(version, x=x, mode=mode)
     name = "mlx/nvfp4" if mode == "nvfp4" else f"mlx/{mode}[scale={RULES[version]}]"
+    x = aimed(name)
+    theirs = ask(version, x=x, mode=mode)
     tensor = refquant.quantize(x, name)
     scales = tensor.planes["scales"][..., 0]
     parts = {"words": (words(tensor), theirs["codes"]), "scales": (scales, theirs["scales"])}

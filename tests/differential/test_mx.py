@@ -7,8 +7,9 @@ import pytest
 
 import refquant
 from refquant.layout import field_codes
+from tests.decisions import aimed, decisions
 from tests.ggml_inputs import weights
-from tests.tensor_parts import BLOCKS, any_tensor, every_distribution
+from tests.tensor_parts import BLOCKS, any_tensor
 from tests.worker_process import answering
 
 pytestmark = pytest.mark.differential
@@ -53,9 +54,10 @@ def field(tensor, name):
 @pytest.mark.parametrize("rule", ["floor", "ceil", "even", "rceil"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_torchao(name, rule, torchao, compared):
-    x = every_distribution()
+    scheme = f"mx/{name}[scale={rule},least=torchao]"
+    x = aimed(scheme)
     theirs = torchao(x=x, format=name, rule=rule)
-    tensor = refquant.quantize(x, f"mx/{name}[scale={rule},least=torchao]")
+    tensor = refquant.quantize(x, scheme)
     same = field(tensor, "s") == theirs["scale"]
     if rule == "rceil":
         # Its logarithm rounds to an integer just above a power of two: the scale stays at half.
@@ -93,8 +95,9 @@ def unsigned(convention, ours, theirs):
 @pytest.mark.parametrize("convention", PACKAGES)
 def test_nvfp4(convention, nvfp4, compared):
     scheme, package = f"mx/nvfp4[convention={convention}]", PACKAGES[convention]
-    for title, flat in weights(BLOCKS, finite=True):
-        x = flat.reshape(-1, 1024)
+    drawn = [(title, x.reshape(-1, 1024)) for title, x in weights(BLOCKS, finite=True)]
+    near = [("decisions", x) for x in decisions(scheme, (48, 8, 256))]
+    for title, x in [*drawn, *near]:
         theirs = {key: array[0] for key, array in nvfp4(convention, x=x[None]).items()}
         tensor = refquant.quantize(x, scheme)
         codes = np.stack([theirs["codes"] & 15, theirs["codes"] >> 4], axis=-1).reshape(x.shape)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import refquant
-from tests.tensor_parts import any_tensor, every_distribution
+from tests.decisions import aimed, decisions
+from tests.tensor_parts import any_tensor, every_distribution, field_numbers
 from tests.worker_process import answering
 
 pytestmark = pytest.mark.differential
@@ -36,18 +37,15 @@ def in_dtype(x, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_eight_bits(kind, dtype, ask, compared):
-    x, name = every_distribution(), f"quanto/{kind}[dtype={dtype}]"
+    name = f"quanto/{kind}[dtype={dtype}]"
+    x = aimed(name, dtype=dtype)
     theirs = ask(x=x, kind=kind, dtype=dtype, share="channel")
     tensor = refquant.quantize(x, name)
     codes, data = tensor.planes["codes"][..., 0], theirs["data"]
     # 0 / 0 and infinity over infinity: quanto's codes are the processor's conversion of NaN.
     y = in_dtype(x, dtype)
-    scale = tensor.scheme.layout.fields["s"].element
-    numbers = refquant.layout.numbers(
-        refquant.layout.field_codes(tensor.layout, "s", tensor.planes["scales"], x.shape), scale
-    )
     with np.errstate(all="ignore"):
-        unknown = np.isnan(y / numbers)
+        unknown = np.isnan(y / field_numbers(tensor, "s"))
     assert unknown.mean() < 0.2
     parts = {
         "codes": (codes, data, unknown),
@@ -61,10 +59,12 @@ def test_eight_bits(kind, dtype, ask, compared):
 def test_one_scale_for_a_tensor(kind, ask, compared):
     name = f"quanto/{kind}[tensor]"
     rows = every_distribution()
-    for x in (rows[:64], rows[-64:], np.abs(rows[100:164])):
+    near = decisions(name, (32, 4, 256))
+    for x in (rows[:64], rows[-64:], np.abs(rows[100:164]), *near):
         theirs = ask(x=x, kind=kind, dtype="f32", share="tensor")
         tensor = refquant.quantize(x, name)
-        known = np.full(x.shape, not x.any())
+        with np.errstate(all="ignore"):
+            known = np.isnan(x / field_numbers(tensor, "s"))
         parts = {
             "codes": (tensor.planes["codes"][..., 0], theirs["data"], known),
             "scales": (words(tensor, "scales", "f32"), theirs["scale"].reshape(-1)),
@@ -92,8 +92,8 @@ def test_any_bytes_of_eight_bits(kind, dtype, ask, compared):
 @pytest.mark.parametrize("shift", ["real", "integer"])
 @pytest.mark.parametrize(("bits", "group"), [(4, 128), (4, 32), (2, 128), (2, 64)])
 def test_groups(bits, group, shift, dtype, ask, compared):
-    x = every_distribution()
     name = f"quanto/qint{bits}[group={group},shift={shift},packing=package,dtype={dtype}]"
+    x = aimed(name.replace("packing=package,", ""), dtype=dtype)
     settings = {"kind": f"qint{bits}", "dtype": dtype, "group": group}
     theirs = ask(x=x, integer=shift == "integer", **settings)
     tensor = refquant.quantize(x, name)

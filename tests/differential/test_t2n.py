@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import refquant
+from tests.decisions import aimed, decisions
 from tests.tensor_parts import any_tensor, every_distribution, field_numbers
 from tests.worker_process import answering
 
@@ -21,7 +22,7 @@ def ask(oracle, tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["q40", "q40_legacy"])
 def test_q40_bytes_and_values(name, ask, compared):
-    x = every_distribution(256)
+    x = aimed(f"t2n/{name}", 256)
     theirs = ask(kind="q40", x=x)
     tensor = refquant.quantize(x, f"t2n/{name}")
     blocks = tensor.planes["blocks"]
@@ -41,7 +42,9 @@ def test_any_bytes_of_q40(name, ask, compared):
 
 @pytest.mark.parametrize("name", ["quint8", "qint8"])
 def test_affine_codes_parameters_and_values(name, ask, compared):
-    x, scheme = every_distribution(256), refquant.scheme(f"t2n/{name}")
+    scheme = refquant.scheme(f"t2n/{name}")
+    near = decisions(scheme.name, (96, ROWS, 256)).reshape(-1, 256)
+    x = np.concatenate([every_distribution(256), near])
     theirs = ask(kind=name, x=x)
     for k, part in enumerate(x.reshape(-1, ROWS, x.shape[1])):
         tensor = refquant.quantize(part, scheme)

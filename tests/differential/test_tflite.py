@@ -5,6 +5,7 @@ import pytest
 
 import refquant
 from refquant.layout import field_codes
+from tests.decisions import aimed, decisions
 from tests.tensor_parts import any_tensor, every_distribution, field_numbers
 from tests.worker_process import answering
 
@@ -72,10 +73,12 @@ def tiny(tensor):
 def test_quantize(kind, knobs, kernel, ask, compared):
     shown = [knobs] * bool(knobs) + ["kernel=optimized"] * (kernel == "optimized")
     name = f"tflite/{kind}" + (f"[{','.join(shown)}]" if shown else "")
-    x = every_distribution()
-    cut = len(x) if "channel" in knobs else 100  # tensors with scales of their own
-    for start in range(0, len(x), cut):
-        part = x[start : start + cut]
+    if "channel" in knobs:
+        parts = [aimed(name)]
+    else:  # tensors with scales of their own
+        x = every_distribution()
+        parts = [*x.reshape(-1, 100, 1024), *decisions(name, (48, 4, 256))]
+    for part in parts:
         tensor = refquant.quantize(part, name)
         theirs = ask(kind=kind, x=part, engine=ENGINES[kernel], **parameters(tensor))
         wanted = theirs["found"].astype(np.int64)

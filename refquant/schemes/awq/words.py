@@ -3,6 +3,9 @@
 A weight matrix is `[out, in]`; its planes are stored input axis first. The order lets a CUDA
 kernel take two neighbours apart with one mask. Zero points are packed the same way and stored as
 they are.
+
+Packing is AutoAWQ's for all codes. Choosing them is its rounding, `round(x / scale) + zero_point`,
+under another choice of range: 0.0 always belongs to it, and codes follow the scale as it is stored.
 """
 
 from collections.abc import Mapping

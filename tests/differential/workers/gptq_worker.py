@@ -1,8 +1,9 @@
 """Runs AutoGPTQ's packing: `gptq_worker.py REQUEST.npz ANSWER.npz`, in its environment, on the CPU.
 
 Each case of the request holds `qweight`, `qzeros`, `scales`, `g_idx` of a checkpoint to decode,
-and `weights`, `zeros`, with the same scales and index, to pack. The module of its linear layer is
-loaded by itself, since the package asks for a GPU's kernels at its front door.
+and `weights`, `zeros`, with the same scales and index, to pack; or weights `x` of groups and
+`symmetric`, for which its quantizer chooses scales, zero points and codes. Modules are loaded by
+themselves, since the package asks for a GPU's kernels at its front door.
 """
 
 import importlib.util
@@ -13,13 +14,12 @@ import numpy as np
 import torch
 
 
-def layer_class():
+def module_at(*place):
     package = importlib.util.find_spec("auto_gptq").submodule_search_locations[0]
-    path = Path(package) / "nn_modules" / "qlinear" / "qlinear_cuda.py"
-    spec = importlib.util.spec_from_file_location("qlinear_cuda", path)
+    spec = importlib.util.spec_from_file_location(place[-1], Path(package, *place[:-1], place[-1]))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.QuantLinear
+    return module
 
 
 def decoded(layer, case):
@@ -39,8 +39,18 @@ def packed(layer, case):
     return layer.qweight.numpy(), layer.qzeros.numpy()
 
 
+def chosen(x, bits, symmetric):
+    """Scales, zero points and values of groups."""
+    quantizer = module_at("quantization", "quantizer.py").Quantizer()
+    quantizer.configure(bits, perchannel=True, sym=symmetric)
+    quantizer.find_params(x, weight=True)
+    found = {"scale": quantizer.scale, "zero": quantizer.zero, "values": quantizer.quantize(x)}
+    return {part: tensor.numpy() for part, tensor in found.items()}
+
+
 def main():
-    layers, request, answer = layer_class(), np.load(sys.argv[1]), {}
+    layers = module_at("nn_modules", "qlinear", "qlinear_cuda.py").QuantLinear
+    request, answer = np.load(sys.argv[1]), {}
     names = sorted({key.partition("|")[0] for key in request.files})
     for name in names:
         case = {
@@ -49,6 +59,10 @@ def main():
             if key.startswith(f"{name}|")
         }
         bits, group = (int(part) for part in name.split()[:2])
+        if "x" in case:
+            found = chosen(torch.from_numpy(case["x"]), bits, bool(case["symmetric"]))
+            answer |= {f"{name}|{part}": array for part, array in found.items()}
+            continue
         outputs, inputs = case["weights"].shape
 
         def layer(bits=bits, group=group, inputs=inputs, outputs=outputs):
