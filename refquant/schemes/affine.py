@@ -31,6 +31,7 @@ from refquant.numerics import (
     float32_from_float16,
     round_half_away,
 )
+from refquant.schemes.dtypes import without_signs_of_nan
 from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes, extremes_and_zero
@@ -235,7 +236,7 @@ class Rule:
         The sign of the NaN of 0/0 differs from processor to processor; one NaN is stored.
         """
         storage = str(self["scale"])
-        scale = np.where(np.isnan(scale), np.float32(np.nan), scale)
+        scale = without_signs_of_nan(scale)
         if self["overflow"] == "saturate":
             scale = np.minimum(scale, LARGEST_SCALE[storage])
         if storage == "f32":

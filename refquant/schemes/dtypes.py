@@ -15,7 +15,7 @@ from refquant.numerics import (
 )
 from refquant.schemes.floats import BFLOAT16, FLOAT16, FLOAT32
 
-__all__ = ["DTYPES", "Dtype"]
+__all__ = ["DTYPES", "Dtype", "without_signs_of_nan"]
 
 F32 = NDArray[np.float32]
 
@@ -42,3 +42,8 @@ DTYPES: Mapping[str, Dtype] = {
     "bf16": Dtype(BFLOAT16, bfloat16_bits, lambda x: float32_from_bfloat16(bfloat16_bits(x))),
     "f16": Dtype(FLOAT16, float16_bits, lambda x: float32_from_float16(float16_bits(x))),
 }
+
+
+def without_signs_of_nan(x: F32) -> F32:  # f32[...] -> f32[...]
+    """The same numbers; a NaN that arithmetic made has the sign of no machine in particular."""
+    return np.where(np.isnan(x), np.float32(np.nan), x)

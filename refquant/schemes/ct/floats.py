@@ -14,7 +14,7 @@ from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, field
 from refquant.numerics import minifloat_bits
 from refquant.schemes.ct.integers import DTYPE, EPSILON, GROUP, in_dtype, scale_bits, share_of
-from refquant.schemes.dtypes import DTYPES
+from refquant.schemes.dtypes import DTYPES, without_signs_of_nan
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.small_floats import FLOAT8_E4M3FN, form_of
 
@@ -44,7 +44,7 @@ def encode(
     quotient = in_dtype(dtype, x / scale[:, None]) + np.float32(0)
     limited = np.clip(quotient, -LARGEST, LARGEST)
     # The sign of a NaN from infinity over infinity depends on the processor; here it is positive.
-    known = np.where(np.isnan(limited), np.float32(np.nan), limited)
+    known = without_signs_of_nan(limited)
     codes = minifloat_bits(known, form_of(FLOAT8_E4M3FN))
     return {"s": scale_bits(dtype, scale)[:, None], "q": codes}
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Unsigned, field
-from refquant.schemes.dtypes import DTYPES
+from refquant.schemes.dtypes import DTYPES, without_signs_of_nan
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes
 
@@ -59,7 +59,7 @@ class Rule:
         scale = np.where(held, edge / np.where(held, anchor, np.float32(1)), scale)
         bias = np.where(held, edge, np.float32(0))
         # Weights beyond float16 make the scale NaN, whose sign depends on the machine.
-        scale = np.where(np.isnan(scale), np.float32(np.nan), scale)
+        scale = without_signs_of_nan(scale)
         codes = np.rint((x - bias[:, None]) / scale[:, None])
         codes = np.where(np.isnan(codes), np.float32(0), np.clip(codes, np.float32(0), steps))
         return {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Unsigned, field
-from refquant.schemes.dtypes import DTYPES
+from refquant.schemes.dtypes import DTYPES, without_signs_of_nan
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes
 
@@ -61,9 +61,8 @@ class Rule:
         }
 
     def _bits(self, parameter: F32) -> NDArray[np.integer]:
-        """The stored bits; the NaN of infinity less infinity has no sign, as that sign varies."""
-        parameter = np.where(np.isnan(parameter), np.float32(np.nan), parameter)
-        return DTYPES[str(self.knobs["scale"])].bits(parameter)
+        """The stored bits; infinity less infinity is NaN, of a sign that varies."""
+        return DTYPES[str(self.knobs["scale"])].bits(without_signs_of_nan(parameter))
 
 
 def _build(knobs: Mapping[str, str | int]) -> Scheme:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Unsigned, field
-from refquant.schemes.dtypes import DTYPES
+from refquant.schemes.dtypes import DTYPES, without_signs_of_nan
 from refquant.schemes.names import Family, Knob
 from refquant.schemes.quads import extremes
 from refquant.schemes.torchao.hqq import STORAGE, solver_of, start_of
@@ -90,9 +90,8 @@ class Rule:
         return DTYPES[str(self.knobs["scale"])].rounded(x)
 
     def bits(self, parameter: F32) -> NDArray[np.integer]:
-        """The stored bits; the NaN of infinity times 0 has no sign, as that sign varies."""
-        parameter = np.where(np.isnan(parameter), np.float32(np.nan), parameter)
-        return DTYPES[str(self.knobs["scale"])].bits(parameter)
+        """The stored bits; infinity times 0 is NaN, of a sign that varies."""
+        return DTYPES[str(self.knobs["scale"])].bits(without_signs_of_nan(parameter))
 
 
 def _layout(bits: int, group: int, storage: str) -> Layout:
