@@ -58,6 +58,19 @@ def test_encoders_with_importance_write_the_bytes_of_c(name):
     check_golden(name, weighted=True)
 
 
+@pytest.mark.parametrize(
+    ("seed", "block", "first"),
+    [(2, 4, "771da929aefabfeaebc0bfe60f12b6b6"), (18, 6, "a61de728e977fde6e938c2dbf8b71def")],
+)
+def test_scales_out_of_range_reach_their_neighbours_in_q4_k(seed, block, first):
+    """Fits under importance that is mostly zero; what ggml 0.15 writes before the codes."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((8, 256)).astype(np.float32)
+    importance = (rng.random(256) < 0.1).astype(np.float32)
+    found = refquant.quantize(x, "ggml/q4_k", importance=importance).planes["blocks"][block]
+    assert found.reshape(-1)[:16].tobytes().hex() == first
+
+
 def test_the_stored_importance_is_the_one_in_use():
     with np.load(golden_ggml.FOLDER / "inputs.npz") as inputs:
         assert np.array_equal(inputs["importance"], golden_ggml.importance())

@@ -92,6 +92,21 @@ def test_encoders_with_importance_write_the_bytes_of_c(name, oracle, tmp_path, c
         assert not different, title
 
 
+@pytest.mark.parametrize("name", golden_ggml.encodable(weighted=True))
+def test_importance_that_is_often_zero(name, oracle, tmp_path, compared):
+    """Counts of scales leave their range then, and in some formats reach their neighbours."""
+    kind, _ = type_of(name)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((1500, 256)) * 10.0 ** rng.uniform(-6, 4, (1500, 1))
+    x = (x + rng.choice([0, 0, 5, -5], (1500, 1))).astype(np.float32)
+    x = np.concatenate([x, decisions(name, (1, 96, 256), 3).reshape(-1, 256)])
+    for share in (0.02, 0.1, 0.5):
+        importance = (rng.random(256) < share).astype(np.float32)
+        theirs = ask(oracle(oracle_of(name)), tmp_path, kind, x=x, importance=importance)["chunk"]
+        parts = {"blocks": (encoded(name, x, importance), theirs)}
+        compared.encoded(f"{name} with importance", package_of(name), x.size, parts)
+
+
 @pytest.mark.parametrize("name", FLOATS)
 def test_floats_are_rounded_as_in_c(name, oracle, tmp_path, compared):
     """Payloads of NaN apart: C makes one NaN of all in binary16, we keep the bits that fit."""

@@ -36,6 +36,7 @@ class Recipe:
 
     Without importance, `search.absolute` also says that an error counts by the weight's magnitude
     alone; with it, `energy` times the mean square of the super-block is added to the square.
+    `spills` says that with importance a scale out of range reaches its neighbour.
     """
 
     size: int
@@ -44,12 +45,15 @@ class Recipe:
     energy: int
     search: AffineSearch
     weighted: AffineSearch
+    spills: bool = False
 
 
 K2 = Recipe(
     16, 3, 15, 1, AffineSearch(3, -0.5, 0.1, 15, absolute=True), AffineSearch(3, -0.9, 0.05, 36)
 )
-K4 = Recipe(32, 15, 63, 2, AffineSearch(15, -1.0, 0.1, 20), AffineSearch(15, -0.9, 0.05, 36))
+K4 = Recipe(
+    32, 15, 63, 2, AffineSearch(15, -1.0, 0.1, 20), AffineSearch(15, -0.9, 0.05, 36), spills=True
+)
 K5 = Recipe(32, 31, 63, 2, AffineSearch(31, -0.5, 0.1, 15), AffineSearch(31, -0.9, 0.05, 36))
 
 
@@ -91,8 +95,15 @@ def _encode_weighted(x: F32, importance: F32, recipe: Recipe) -> Codes:  # f32[r
     units = []
     for numbers in (scale, low):
         unit, counts = fit_positive(columns(numbers, len(per_block)), per_block, recipe.top_scale)
-        units.append((half_bits(unit), counts.T.astype(np.int32)))
+        whole = counts.T.astype(np.int32)
+        units.append((half_bits(unit), _spilled(whole) if recipe.spills else whole))
     return _finish(parts, codes, recipe, *units)
+
+
+def _spilled(counts: NDArray[np.int32]) -> NDArray[np.int32]:  # i32[b, 8] -> i32[b, 8]
+    """Counts as C packs unlimited bytes: top bits of the first four reach the last four."""
+    first, last = counts[:, :4] & 255, counts[:, 4:] & 63
+    return np.concatenate([first & 63, last | first >> 6 << 4], axis=1)
 
 
 def _finish(
