@@ -125,10 +125,15 @@ def report_of(
     *,
     seconds: int,
     starts: int,
+    changed: Sequence[str] = (),
 ) -> Report:
-    """The report of an engine, given by its introduction and the option that names it."""
+    """The report of an engine, given by its introduction and the option that names it.
+
+    `changed` are files of the suite that are no longer what they were before the run.
+    """
     judged, problems = apply(options.waivers, results, dt.datetime.now(tz=dt.UTC).date())
     problems += _why_no_evidence(judged, options.expected, controls)
+    problems += [f"{path} was changed during the run" for path in changed[:1]]
     return Report(
         "refquant.conformance-report/1",
         options.suite,

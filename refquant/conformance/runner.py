@@ -10,6 +10,7 @@ import msgspec
 from refquant.conformance.evidence import Controls, Options, applies, report_of, shuffled
 from refquant.conformance.exchange import Exchange, Request, Written, collected
 from refquant.conformance.judge import judge, result_of
+from refquant.conformance.named_files import damaged_files
 from refquant.conformance.packs import Case, Pack
 from refquant.conformance.replies import Hello, Reply
 from refquant.conformance.results import CaseResult, Report
@@ -116,7 +117,15 @@ def run(engine: Engine, packs: Sequence[Pack], options: Options) -> Report:
             engine.close()
     in_order = [state.found[case.id] for _, case in cases]
     seconds, who = int(time.monotonic() - began), (hello, engine.option)
-    return report_of(options, who, in_order, controls, seconds=seconds, starts=engine.starts)
+    return report_of(
+        options,
+        who,
+        in_order,
+        controls,
+        seconds=seconds,
+        starts=engine.starts,
+        changed=damaged_files(options.root, packs),
+    )
 
 
 def _put_all(state: _Run, cases: Sequence[tuple[Pack, Case]]) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 
 import refquant
+from refquant.conformance.named_files import damaged_files
 from refquant.conformance.packs import Case, Pack, PackRow, Suite, read_smoke, read_suite
-from refquant.errors import UsageError
+from refquant.errors import FormatError, UsageError
 
 __all__ = ["Selection", "find_case", "find_suite", "select"]
 
@@ -46,7 +47,8 @@ def select(
 ) -> Selection:
     """The cases whose id or pack matches one of the patterns, or all of them.
 
-    UsageError where a pattern matches nothing: a run of no cases would pass.
+    UsageError where a pattern matches nothing: a run of no cases would pass. FormatError where the
+    suite is damaged.
     """
     suite, packs = read_smoke(folder) if smoke else read_suite(folder)
     rows: Sequence[PackRow] = [suite.smoke_pack] if smoke and suite.smoke_pack else suite.packs
@@ -66,8 +68,15 @@ def select(
         if not expected:
             which = f" needs the feature {feature!r}" if feature else " is left of the selection"
             raise UsageError(f"no case{which}")
+    _check_files(folder, packs)
     digest = sha256((folder / "suite.json").read_bytes()).hexdigest()
     return Selection(suite, digest, packs, expected, partial, folder, smoke)
+
+
+def _check_files(folder: Path, packs: Sequence[Pack]) -> None:
+    if damaged := damaged_files(folder, packs):
+        message = "it is not the file that its cases were made for; fetch the suite again"
+        raise FormatError("E_SUITE", message, path=str(folder / damaged[0]))
 
 
 def find_case(packs: Sequence[Pack], name: str) -> tuple[Pack, Case]:
