@@ -16,6 +16,7 @@ import msgspec
 
 from conformance.generators import models, safetensors_files
 from conformance.generators.bins import files_of
+from conformance.generators.command import status_of
 from conformance.generators.every_pack import PACKS, made
 from conformance.generators.idle import unexcused
 from conformance.generators.smoke import kept_matrix, smoke_pack
@@ -111,4 +112,4 @@ def stray(known: set[Path], *, check: bool) -> list[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

@@ -1,12 +1,13 @@
 """The second oracle: nothing goes into a pack that plain Python does not compute too."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance.oracle import ggml
 from conformance.oracle import layout as oracle
 from refquant.errors import ConformanceError
 from refquant.layout import Digits, Layout
@@ -29,10 +30,25 @@ def agree(found: Iterable[Any], expected: Iterable[Any], what: str) -> None:
 
 
 def check_values(tensor: QuantizedTensor, values: F32, what: str) -> None:
-    """The decoded values are those of the descriptor's plain interpreter."""
+    """The decoded values are those of the descriptor's plain interpreter.
+
+    It reads the same declaration as the package. Where a decoder is written from the clauses alone,
+    as for ggml's blocks, the values have to be its values too.
+    """
     planes = {name: plane.tobytes() for name, plane in tensor.planes.items()}
     expected = oracle.values(tensor.layout.describe(), planes, tensor.shape)
     agree(values.ravel().tolist(), expected, what)
+    family, _, name = tensor.scheme.name.partition("/")
+    if family == "ggml" and name in ggml.DECODERS and tensor.axis == len(tensor.shape) - 1:
+        size = tensor.scheme.planes["blocks"].bytes
+        blocks = records_of(planes["blocks"], size)
+        alone = [number for block in blocks for number in ggml.decode(name, block)]
+        agree(values.ravel().tolist(), alone, f"{what}, by the clauses alone")
+
+
+def records_of(data: bytes, size: int) -> Iterator[bytes]:
+    """The data in pieces of `size` bytes."""
+    return (data[start : start + size] for start in range(0, len(data), size))
 
 
 def scalar_codes(tensor: QuantizedTensor, name: str) -> list[int]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from conformance import reports
 from conformance.evidence import entries
+from conformance.generators.command import status_of
 from conformance.generators.equivalents import EQUIVALENT
 from conformance.mutants import builds, onnx_runtime, rivals, shipped
 from conformance.mutants import tables as wrong_tables
@@ -197,6 +198,16 @@ def contents(matrix: Matrix) -> bytes:
     return ('{"mutants":{\n' + ",\n".join(lines) + "\n}}\n").encode()
 
 
+def kept() -> Matrix:
+    """The matrix that is kept; FormatError where it is damaged."""
+    try:
+        found: Matrix = json.loads(KEPT.read_bytes())["mutants"]
+    except (ValueError, KeyError) as error:
+        message = "it is no kill matrix; `refquant conformance mutate` writes it anew"
+        raise FormatError("E_SUITE", message, path=str(KEPT)) from error
+    return found
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -211,7 +222,7 @@ def main() -> int:
     except FormatError as error:
         parser.error(f"{error}: make the packs first (`refquant conformance gen`)")
     if options.survivors or options.ledger:
-        matrix = json.loads(KEPT.read_bytes())["mutants"]
+        matrix = kept()
     else:
         matrix = kill_matrix(packs)
         raw = contents(matrix)
@@ -229,4 +240,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))
