@@ -22,7 +22,7 @@ def test_values_of_both_are_taken(tensor):
 def test_other_values_are_not(tensor):
     values = tensor.dequantize().copy()
     values[1, 3] = np.nextafter(values[1, 3], np.float32(9))
-    with pytest.raises(ConformanceError, match="a case: the package has .* at 35"):
+    with pytest.raises(ConformanceError, match=r"a case: the package has .* at 35"):
         check_values(tensor, values, "a case")
 
 
