@@ -51,7 +51,8 @@ fn main() {
     for a in arrays() { assert!(!a.kind.is_empty() && !a.name.is_empty() && a.dtype.len() > 1);
         assert!(a.shape.iter().product::<usize>() <= a.bytes.len()); }
     for c in cases::CASES { assert!(!c.op.is_empty() && !c.outcome.is_empty() && !c.why.is_empty());
-        assert!(!c.id.is_empty()); }
+        assert!(!c.id.is_empty() && c.digest.len() == 64 && !c.features.is_empty());
+        assert!(c.compare.starts_with('{')); }
     println!("{} {} {}", cases::CASES.len(), bytes, cases::CASES[0].params);
 }
 """
@@ -148,6 +149,14 @@ def test_memory_of_a_simulator(chosen, summary):
     assert int(summary.split()[1]) == len(data)
     starts = [int(line[1:], 16) for line in lines if line.startswith("@")]
     assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize("form", ["c-header", "rust"])
+def test_how_outputs_are_compared_stands_with_the_case(form):
+    text = exported(select(SUITE, ["ggml-q4_0.decode.*"]), form).decode()
+    assert json.dumps('{"values":{"class":"bits","nan":"any"}}') in text
+    rule = re.search(r'{\\"values\\":{\\"class\\":\\"digest\\",.*?}}', text)[0]
+    assert re.search(r'\\"sha256\\":\\"[0-9a-f]{64}\\"', rule)
 
 
 def test_names_of_the_whole_suite_stay_apart():

@@ -128,14 +128,16 @@ struct conformance_array { /* kind is "in", "out" or "aside"; shape is "4x64" */
   const uint8_t *bytes;
   size_t size;
 };
-struct conformance_case { /* its arrays are conformance_arrays[first .. first + count - 1] */
-  const char *id, *op, *params, *outcome, *why;
+/* params and compare are JSON, compare by the names of outputs; features have commas between. The
+   arrays of a case are conformance_arrays[first .. first + count - 1]. */
+struct conformance_case {
+  const char *id, *digest, *op, *params, *features, *outcome, *compare, *why;
   size_t first, count;
 };"""
 
 
 def _c_header(selection: Selection) -> bytes:
-    """Byte arrays, and tables of arrays and cases to loop over; `params` are JSON."""
+    """Byte arrays, and tables of arrays and cases to loop over."""
     parts = [f"/* {HEAD} */", "#include <stddef.h>", "#include <stdint.h>", C_TYPES]
     arrays: list[str] = []
     cases: list[str] = []
@@ -145,10 +147,11 @@ def _c_header(selection: Selection) -> bytes:
             label = _identifier(name)
             body = _rows(raw or b"\0")
             parts.append(f"static const uint8_t {label}[{len(raw) or 1}] = {{\n  {body}\n}};")
-            words = (name.split("/")[-2], array.name, array.dtype, _shape(array))
-            spelled = ", ".join(map(_quoted, words))
+            kind = name.split("/")[-2]
+            spelled = ", ".join(map(_quoted, (kind, array.name, array.dtype, _shape(array))))
             arrays.append(f"  {{{spelled}, {label}, {len(raw)}}}")
-        cases.append(f"  {{{_case_words(case)}, {first}, {len(arrays) - first}}}")
+        words = ", ".join(map(_quoted, _case_words(case).values()))
+        cases.append(f"  {{{words}, {first}, {len(arrays) - first}}}")
     parts.append(_c_table("conformance_array", "conformance_arrays", arrays))
     parts.append(_c_table("conformance_case", "conformance_cases", cases))
     return ("\n".join(parts) + "\n").encode()
@@ -159,10 +162,23 @@ def _c_table(kind: str, name: str, rows: list[str]) -> str:
     return f"static const struct {kind} {name}[{len(rows)}] = {{\n{body}\n}};"
 
 
-def _case_words(case: Case) -> str:
-    params = json.dumps(case.params, separators=(",", ":"))
-    outcome = f"{case.outcome} {case.code}".strip()
-    return ", ".join(map(_quoted, (case.id, case.op, params, outcome, case.why)))
+def _case_words(case: Case) -> dict[str, str]:
+    """The words of a case in C and Rust, where what has a structure is JSON."""
+    rules = {one["name"]: one["cmp"] for one in _described(case).get("out", ())}
+    return {
+        "id": case.id,
+        "digest": case.digest,
+        "op": case.op,
+        "params": _json(case.params),
+        "features": ",".join(case.features),
+        "outcome": f"{case.outcome} {case.code}".strip(),
+        "compare": _json(rules),
+        "why": case.why,
+    }
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, separators=(",", ":"))
 
 
 RUST_TYPES = """
@@ -174,12 +190,16 @@ pub struct Array {
     pub shape: &'static [usize],
     pub bytes: &'static [u8],
 }
-/// One case; `params` are JSON.
+/// One case; `params` and `compare` are JSON, `compare` by the names of outputs.
 pub struct Case {
     pub id: &'static str,
+    pub digest: &'static str,
     pub op: &'static str,
     pub params: &'static str,
+    /// With commas between.
+    pub features: &'static str,
     pub outcome: &'static str,
+    pub compare: &'static str,
     pub why: &'static str,
     pub arrays: &'static [Array],
 }"""
@@ -188,11 +208,8 @@ pub struct Case {
 def _rust(selection: Selection) -> bytes:
     """A slice of cases with their arrays."""
     parts = [f"// {HEAD}", RUST_TYPES, "pub static CASES: &[Case] = &["]
-    keys = ("id", "op", "params", "outcome", "why")
     for pack, case in _cases(selection):
-        params = json.dumps(case.params, separators=(",", ":"))
-        words = (case.id, case.op, params, f"{case.outcome} {case.code}".strip(), case.why)
-        fields = ", ".join(f"{k}: {_quoted(w)}" for k, w in zip(keys, words, strict=True))
+        fields = ", ".join(f"{key}: {_quoted(word)}" for key, word in _case_words(case).items())
         parts.append(f"    Case {{ {fields}, arrays: &[")
         for name, array, raw in _arrays_of(pack, case):
             kind = _quoted(name.split("/")[-2])
