@@ -147,7 +147,7 @@ def summary(report: "Report", *, quiet: bool = False) -> None:
     counts = ", ".join(f"{count} {result}" for result, count in report.counts.items())
     print(printable(f"{name}: {counts}; suite {report.suite}, {report.seconds} s"))
     for problem in report.problems:
-        print(printable(f"this run is no evidence: {problem}"))
+        print(printable(f"this run does not count: {problem}"))
 
 
 def show_case(name: str, suite: str | None, *, with_bytes: bool, as_json: bool) -> int:

@@ -21,7 +21,14 @@ pre { background: #f4f4f2; padding: .6rem; overflow-x: auto; }
 details { border-top: 1px solid #ddd; padding: .4rem 0; } summary { cursor: pointer; }
 .bad { color: #b3261e; font-weight: 600; } .good { color: #2c7a3f; } .grey { color: #6b6b6b; }
 pre.wrap { white-space: pre-wrap; overflow-wrap: anywhere; }
-mark { background: #ffd9d4; } .named { background: #fff6d6; padding: .3rem .6rem; }
+mark { background: #ffd9d4; color: inherit; }
+.named { background: #fff6d6; padding: .3rem .6rem; }
+@media (prefers-color-scheme: dark) {
+  body { color: #e4e4e0; background: #16181a; } a { color: #8ab4f8; }
+  pre { background: #23262a; } details { border-color: #3a3d42; }
+  .bad { color: #ff8a80; } .good { color: #7cc98c; } .grey { color: #a0a4a8; }
+  mark { background: #6b2320; } .named { background: #3b3417; }
+}
 """
 MOST_SHOWN = 200
 
@@ -37,7 +44,7 @@ def html_page(report: Report) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{STYLE}</style>",
         f"<h1>{name} {verdict}</h1><p>{badge_svg(report)}</p>{_facts(report)}",
-        *(f'<p class="bad">This run is no evidence: {escape(one)}</p>' for one in report.problems),
+        *(f'<p class="bad">This run does not count: {escape(one)}</p>' for one in report.problems),
         _likely(bad),
         _packs(report),
         f"<h2>Failures: {len(bad)}</h2>" if bad else "<h2>Nothing failed</h2>",

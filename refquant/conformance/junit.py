@@ -38,8 +38,8 @@ def _case(one: CaseResult) -> str:
             f"{head}><skipped message={_attribute(f'{one.result} {one.link}'.strip())}/></testcase>"
         )
     text = "\n".join([one.detail, *(f"looks like {named}" for named in one.diagnosis)])
-    kind = _attribute(one.result)
-    return f"{head}><failure type={kind} message={kind}>{_text(text)}</failure></testcase>"
+    kind, message = _attribute(one.result), _attribute(one.detail or one.result)
+    return f"{head}><failure type={kind} message={message}>{_text(text)}</failure></testcase>"
 
 
 def _attribute(value: object) -> str:
