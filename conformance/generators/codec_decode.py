@@ -11,8 +11,9 @@ from conformance.generators.names import feature, slug
 from conformance.generators.writer import NAN_FREE, PackWriter, Values
 from refquant.driver import Scheme
 from refquant.errors import RefquantError
-from refquant.layout import field_codes
+from refquant.layout import field_codes, pack_codes
 from refquant.layout.records import code_dtype
+from refquant.schemes.floats import FLOAT16
 from refquant.tensor import QuantizedTensor
 from refquant.testing import SplitMix64, cases_of, fitting_shape
 from refquant.testing.case import _every_code, _special_scales
@@ -27,6 +28,8 @@ WHY = {
     "tail": "a group cut short",
     "scale bytes": "every scale byte about which implementations differ",
     "scale bytes again": "every scale byte about which implementations differ, other codes",
+    "scale halves": "scales in binary16 that are subnormal, NaN or infinite",
+    "scale halves again": "scales in binary16 that are subnormal, NaN or infinite, other codes",
     "any bytes": "random bytes: scales of every kind, NaN and infinities among them",
 }
 POWER_BYTES = (0, 1, 2, 126, 127, 128, 200, 254, 255)
@@ -43,6 +46,14 @@ SCALE_BYTES: Mapping[str, tuple[str, Sequence[int]]] = {
 }
 """The field of scales that are bytes, and the bytes about whose meaning implementations differ."""
 
+HALVES: Mapping[int, tuple[Sequence[int], Sequence[int]]] = {
+    32: ((0x03FF, 0x7E00, 0x8155, 0xFC00), (0xFE01, 0x8001, 0x7C00, 0x02AA)),
+    64: ((0x03FF, 0x7E00), (0xFE01, 0x82AB)),
+    128: ((0x03FF, 0x7E00), (0xFE01, 0x82AB)),
+    256: ((0x03FF, 0x7E00), (0xFE01, 0x82AB)),
+}
+"""By the weights of a block of ggml, scales for the first case and for the second."""
+
 FLAGS = {"every code": "EveryCode", "special scales": "SpecialScale", "any bytes": "AnyBytes"}
 Bytes = NDArray[np.uint8]
 
@@ -51,6 +62,7 @@ def decoded(writer: PackWriter, scheme: Scheme) -> None:
     """Decode cases of one scheme: every code, special scales, a tail."""
     _add_kinds(writer, scheme, ("every code", "special scales"))
     _add_scale_bytes(writer, scheme, 115)
+    _add_scale_halves(writer, scheme, again=False)
     for kind, tensor in _tails(scheme):
         _add_decode(writer, kind, tensor, "Tail")
 
@@ -59,6 +71,7 @@ def decoded_bytes(writer: PackWriter, scheme: Scheme) -> None:
     """Decode cases in another group: any bytes, several groups, groups along the first axis."""
     _add_kinds(writer, scheme, ("any bytes",))
     _add_scale_bytes(writer, scheme, 116)
+    _add_scale_halves(writer, scheme, again=True)
     rows, width = fitting_shape(scheme, 2)[-2:]
     if len(fitting_shape(scheme, 2)) == 2:
         shape = (rows, 2 * width)
@@ -100,6 +113,24 @@ def _within(scheme: Scheme, name: str, odd: Sequence[int], seed: int) -> dict[st
     records = raw.reshape(1, -1, plane.bytes).copy()
     records[..., : plane.block[0] // over] = np.reshape(odd, (1, count, -1))
     return {"blocks": records}
+
+
+def _add_scale_halves(writer: PackWriter, scheme: Scheme, *, again: bool) -> None:
+    """Scales of ggml's blocks that readers of binary16 take for something else."""
+    layout = scheme.layout
+    scale = layout.fields.get("d")
+    if not scheme.name.startswith("ggml/") or scale is None or scale.element != FLOAT16:
+        return
+    plane = scheme.planes["blocks"]
+    halves = HALVES[plane.block[0]][again]
+    shape = (1, plane.block[0] * len(halves))
+    planes = _every_code(layout, shape)
+    if again:
+        raw = np.frombuffer(SplitMix64(117).data(planes["blocks"].size), np.uint8)
+        planes = {"blocks": raw.reshape(planes["blocks"].shape).copy()}
+    pack_codes(layout, "d", np.array([halves], np.uint16), planes["blocks"], shape)
+    kind = "scale halves again" if again else "scale halves"
+    _add_decode(writer, kind, QuantizedTensor(scheme, shape, planes), "SpecialScale")
 
 
 def _add_decode(writer: PackWriter, kind: str, tensor: QuantizedTensor, flag: str) -> None:

@@ -2,6 +2,7 @@
 
 from conformance.mutants import (
     OperationMutant,
+    block_readers,
     containers,
     free,
     integers,
@@ -23,4 +24,5 @@ OPERATION_MUTANTS: tuple[OperationMutant, ...] = (
     *containers.MUTANTS,
     *texts.MUTANTS,
     *shipped.DECODERS,
+    *block_readers.MUTANTS,
 )
