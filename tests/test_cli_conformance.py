@@ -6,6 +6,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -160,7 +161,7 @@ def test_a_program_that_is_run_once_a_case(said, tmp_path):
     asked = ["run", "decode/ggml", "--engine-exec", command, "--features", "decode.ggml-q8_0"]
     status, text = said(*asked)
     assert status == 0
-    assert "2 pass" in text
+    assert "3 pass" in text
     wrong = ONCE.replace("at + 2)", "at + 1)")
     (tmp_path / "once.py").write_text(wrong, "utf-8")
     status, text = said(*asked)
@@ -344,3 +345,20 @@ def test_cases_are_not_made_without_what_the_oracles_use(command, said, monkeypa
     monkeypatch.setitem(sys.modules, "gmpy2", None)
     assert said(*command)[0] == 2
     assert "needs gmpy2; run `make`" in said.error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("option", ["--json", "--junit", "--html", "--badge"])
+def test_a_report_that_finds_no_room_is_named(option, said):
+    assert said("run", CASE, "--engine", REFERENCE, option, "/dev/full")[0] == 6
+    assert said.error.endswith("/dev/full: No space left on device\n")
+
+
+def test_a_report_takes_the_place_of_the_old_one_at_once(said, tmp_path):
+    """It is another file: a reader that has the old one open goes on with it."""
+    path = tmp_path / "report.json"
+    path.write_text("old", "utf-8")
+    with path.open(encoding="utf-8") as old:
+        assert said("run", CASE, "--engine", REFERENCE, "--json", path)[0] == 0
+        assert old.read() == "old"
+    assert json.loads(path.read_text("utf-8"))["counts"] == {"pass": 1}

@@ -47,15 +47,21 @@ class Reports:
         if self.junit:
             from refquant.conformance.junit import junit_xml
 
-            self.junit.write_text(junit_xml(report), "utf-8", errors="backslashreplace")
+            _write(self.junit, junit_xml(report))
         if self.html:
             from refquant.conformance.html import html_page
 
-            self.html.write_text(html_page(report), "utf-8", errors="backslashreplace")
+            _write(self.html, html_page(report))
         if self.badge:
             from refquant.conformance.badge import badge_svg
 
-            self.badge.write_text(badge_svg(report), "utf-8", errors="backslashreplace")
+            _write(self.badge, badge_svg(report))
+
+
+def _write(path: Path, text: str) -> None:
+    from refquant.conformance.whole_files import write_whole
+
+    write_whole(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def engine_of(commands: Commands, limits: "Limits") -> "Engine":

@@ -109,15 +109,16 @@ def export_cases(
     """The work of `export`."""
     from refquant.conformance.export import ENDINGS, FORMS, exported
     from refquant.conformance.selection import find_suite, select
+    from refquant.conformance.whole_files import write_whole
 
     form = to or ENDINGS.get(output.suffix, "")
     if form not in FORMS:
         what = f"--to {to}" if to else f"{output.name}: its ending is no known form; --to"
         raise UsageError(f"{what}: expected one of {', '.join(FORMS)}")
     found = select(find_suite(suite), ids, smoke=smoke)
-    output.write_bytes(exported(found, form))
-    size = output.stat().st_size
-    print(printable(f"{output}: {found.expected} cases as {form}, {size} bytes"))
+    content = exported(found, form)
+    write_whole(output, content)
+    print(printable(f"{output}: {found.expected} cases as {form}, {len(content)} bytes"))
     return 0
 
 

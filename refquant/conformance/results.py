@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from refquant.conformance.whole_files import write_whole
 from refquant.errors import FormatError
 
 __all__ = [
@@ -110,9 +111,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
         counts = whole.pop("counts")
         head = json.dumps(whole)[:-1]
         body = ",\n  ".join(lines)
-        path.write_text(
-            f'{head}, "results": [\n  {body}\n], "counts": {json.dumps(counts)}}}\n', "utf-8"
-        )
+        text = f'{head}, "results": [\n  {body}\n], "counts": {json.dumps(counts)}}}\n'
+        write_whole(path, text.encode())
 
 
 def clause_score(results: Sequence[CaseResult]) -> tuple[int, int]:
