@@ -30,7 +30,7 @@ def test_the_adapter_of_the_page_passes(tmp_path):
     assert len(adapter().splitlines()) < 40
     report = report_of(adapter(), tmp_path)
     assert report.passed, report.problems
-    assert report.counts["pass"] == 4
+    assert report.counts["pass"] == 6
 
 
 def test_a_slip_in_it_is_found(tmp_path):
