@@ -98,8 +98,11 @@ def _equal(request, compared, made, source, *, rounded):
         odd = (bits >> np.uint32(16)) & np.uint32(1)
         x = ((bits + np.uint32(0x7FFF) + odd) & np.uint32(0xFFFF0000)).view(np.float32)
     family = scheme.name.partition("[")[0]
+    if family == "aeq/fp16":
+        # Its float casting is NumPy's, which is nobody else to compare with.
+        assert made.rows(0, len(x)).planes["values"].tobytes() == x.astype("<f2").tobytes()
+        return 1
     ask = {
-        "aeq/fp16": _cast,
         "torchao/hqq": _solved,
         "torchao/afpwx": _unsigned,
         "t2n/q40": _q40,
@@ -130,12 +133,6 @@ def _ai_edge(request, tensor, x):
             theirs["scale"][0].reshape(-1).astype(np.float32),
         ),
     }
-
-
-def _cast(_request, tensor, x):
-    """Its float casting is NumPy's."""
-    ours = tensor.planes["values"].reshape(-1).view("<f2")
-    return "ai-edge-quantizer 0.10.0", {"values": (ours, x.astype(np.float16).reshape(-1))}
 
 
 def _torchao(request, tensor, x):
