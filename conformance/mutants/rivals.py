@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 import refquant
 from conformance.mutants.schemes import Mutant
-from conformance.mutants.schemes.gptq import PADDED, with_value
+from conformance.mutants.schemes.gptq import PADDED
+from conformance.mutants.wrong_layouts import with_value
 from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, Minifloat, Unsigned, field
 from refquant.numerics import float16_bits, minifloat_bits, round_half_away

@@ -7,7 +7,7 @@ import numpy as np
 import refquant
 from conformance.mutants.schemes import Mutant
 from conformance.mutants.schemes.float import encoded, flushed_float16, read_as, saturated_float16
-from conformance.mutants.schemes.int import with_codes, with_value
+from conformance.mutants.wrong_layouts import with_codes, with_value
 from refquant.layout import Signed, Unsigned
 from refquant.schemes.aeq import mse, octav
 from refquant.schemes.affine import Rule

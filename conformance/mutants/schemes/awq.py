@@ -1,7 +1,7 @@
 """Wrong AWQ words: GPTQ's order and zero points."""
 
 from conformance.mutants.schemes import Mutant
-from conformance.mutants.schemes.gptq import with_fields, with_value
+from conformance.mutants.wrong_layouts import with_fields, with_value
 from refquant.layout import Unsigned, field
 
 __all__ = ["MUTANTS"]

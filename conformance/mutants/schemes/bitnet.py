@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 import refquant
 from conformance.mutants.schemes import Mutant
-from conformance.mutants.schemes.gptq import with_value
+from conformance.mutants.wrong_layouts import with_value
 from refquant.driver import Scheme
 from refquant.layout import Layout, Unsigned, field
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 import refquant
 from conformance.mutants.schemes import Mutant
-from conformance.mutants.schemes.gptq import with_value
+from conformance.mutants.wrong_layouts import with_codes, with_value
 from refquant.driver import Scheme
 from refquant.layout import Expression, Layout, Signed, Unsigned, field
 from refquant.schemes.small_floats import FLOAT4_E2M1, FLOAT8_E5M2, FLOAT8_E8M0
@@ -21,18 +21,11 @@ INT8, FP8 = "ct/int8[asym,channel]", "ct/fp8[channel]"
 ZERO_IGNORED = ("mul", "s", ("add", "q", ("mul", "z", 0.0)))
 
 
-def with_codes(name: str, element: object, *places: str, plane: str = "packed") -> Scheme:
-    """Codes in other bits."""
-    true = refquant.scheme(name)
-    fields = {**true.layout.fields, "q": field(plane, element, *places)}
-    return replace(true, layout=Layout(true.planes, fields, true.layout.value))
-
-
 def high_first(name: str, bits: int) -> Scheme:
     """The first code of a record in its highest bits."""
     total = 8 * refquant.scheme(name).planes["packed"].bytes
     places = [str(total - bits * (k + 1)) for k in range(total // bits)]
-    return with_codes(name, Unsigned(bits), *places)
+    return with_codes(name, Unsigned(bits), *places, plane="packed")()
 
 
 def encoded_after(name: str) -> Scheme:
@@ -133,7 +126,7 @@ MUTANTS = (
         "ct-int8-unsigned",
         INT8,
         "codes read as unsigned",
-        partial(with_codes, INT8, Unsigned(8), "0", plane="codes"),
+        with_codes(INT8, Unsigned(8), "0"),
     ),
     Mutant(
         "ct-int8-zero-after",
@@ -151,13 +144,13 @@ MUTANTS = (
         "ct-fp8-e5m2",
         FP8,
         "codes read as E5M2",
-        partial(with_codes, FP8, FLOAT8_E5M2, "0", plane="codes"),
+        with_codes(FP8, FLOAT8_E5M2, "0"),
     ),
     Mutant(
         "ct-fp8-signed",
         FP8,
         "codes read as integers",
-        partial(with_codes, FP8, Signed(8), "0", plane="codes"),
+        with_codes(FP8, Signed(8), "0"),
     ),
     Mutant("ct-fp8-240", FP8, "scale over 240", partial(encoded_fp8, 240.0, 2.0**-23)),
     Mutant(
@@ -184,7 +177,7 @@ MUTANTS = (
             f"ct-{short}-swapped",
             name,
             "first weight in the high half of a byte",
-            partial(with_codes, name, FLOAT4_E2M1, "4", "0"),
+            with_codes(name, FLOAT4_E2M1, "4", "0", plane="packed"),
         )
         for short, name in FP4.items()
     ),

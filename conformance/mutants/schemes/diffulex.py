@@ -4,7 +4,7 @@ import refquant
 from conformance.mutants.schemes import Mutant
 from conformance.mutants.schemes.aeq import with_rule
 from conformance.mutants.schemes.float import encoded, flushed_float16, read_as, saturated_float16
-from conformance.mutants.schemes.int import with_codes
+from conformance.mutants.wrong_layouts import with_codes
 from refquant.layout import Unsigned
 
 __all__ = ["MUTANTS"]

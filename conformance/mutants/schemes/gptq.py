@@ -7,6 +7,7 @@ import numpy as np
 
 import refquant
 from conformance.mutants.schemes import Mutant
+from conformance.mutants.wrong_layouts import with_fields, with_value
 from refquant.driver import Scheme
 from refquant.layout import Layout, Plane, Signed, Unsigned, field
 from refquant.layout.operators import Operator
@@ -16,27 +17,6 @@ from refquant.schemes.level2 import Gathered, WordRows
 __all__ = ["MUTANTS"]
 
 NAMES = {bits: f"gptq/int{bits}[v=1,asym,group=32]" for bits in (2, 3, 4, 8)}
-
-
-def with_value(name: str, value: object) -> Callable[[], Scheme]:
-    """Another formula."""
-
-    def build() -> Scheme:
-        true = refquant.scheme(name)
-        return replace(true, layout=replace(true.layout, value=value))
-
-    return build
-
-
-def with_fields(name: str, **fields: object) -> Callable[[], Scheme]:
-    """Some fields elsewhere in their planes."""
-
-    def build() -> Scheme:
-        true = refquant.scheme(name)
-        layout = Layout(true.planes, {**true.layout.fields, **fields}, true.layout.value)
-        return replace(true, layout=layout)
-
-    return build
 
 
 def scales_of_rows(name: str) -> Callable[[], Scheme]:

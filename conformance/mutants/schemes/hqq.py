@@ -8,23 +8,14 @@ from numpy.typing import NDArray
 
 import refquant
 from conformance.mutants.schemes import Mutant
+from conformance.mutants.wrong_layouts import with_value
 from refquant.driver import Scheme
-from refquant.layout import Expression, Layout, Unsigned, field
+from refquant.layout import Layout, Unsigned, field
 
 __all__ = ["MUTANTS"]
 
 F32 = NDArray[np.float32]
 NAME = "hqq/affine[bits=4,group=64]"
-
-
-def with_value(value: Expression) -> Callable[[], Scheme]:
-    """Another formula."""
-
-    def build() -> Scheme:
-        layout = refquant.scheme(NAME).layout
-        return replace(refquant.scheme(NAME), layout=replace(layout, value=value))
-
-    return build
 
 
 def swapped() -> Scheme:
@@ -65,13 +56,13 @@ MUTANTS = (
         "hqq-bias",
         NAME,
         "the zero point read as a bias",
-        with_value(("add", ("mul", "q", "s"), "z")),
+        with_value(NAME, ("add", ("mul", "q", "s"), "z")),
     ),
     Mutant(
         "hqq-off-by-one",
         NAME,
         "the zero point one too small",
-        with_value(("mul", ("sub", "q", ("add", "z", 1.0)), "s")),
+        with_value(NAME, ("mul", ("sub", "q", ("add", "z", 1.0)), "s")),
     ),
     Mutant("hqq-rounded", NAME, "the zero point rounded", other("zero=rounded")),
     Mutant(

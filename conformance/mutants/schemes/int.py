@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import refquant
 from conformance.mutants.schemes import Mutant
+from conformance.mutants.wrong_layouts import with_codes, with_value
 from refquant.driver import Scheme
-from refquant.layout import Layout, Signed, Unsigned, field
+from refquant.layout import Signed, Unsigned
 
 __all__ = ["MUTANTS"]
 
@@ -19,28 +20,6 @@ def with_knobs(name: str, knobs: str) -> Callable[[], Scheme]:
     return lambda: replace(
         refquant.scheme(name), encode=refquant.scheme(f"{name[:-1]},{knobs}]").encode
     )
-
-
-def with_value(name: str, value: object) -> Callable[[], Scheme]:
-    """Another formula."""
-
-    def build() -> Scheme:
-        layout = refquant.scheme(name).layout
-        return replace(refquant.scheme(name), layout=replace(layout, value=value))
-
-    return build
-
-
-def with_codes(name: str, element: Signed | Unsigned, *places: str) -> Callable[[], Scheme]:
-    """Codes taken from other bits, or read as another type."""
-
-    def build() -> Scheme:
-        layout = refquant.scheme(name).layout
-        fields = {**layout.fields, "q": field("codes", element, *places)}
-        changed = Layout(layout.planes, fields, layout.value)
-        return replace(refquant.scheme(name), layout=changed)
-
-    return build
 
 
 MUTANTS = (

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 import refquant
 from conformance.mutants.schemes import Mutant
+from conformance.mutants.wrong_layouts import with_codes, with_value
 from refquant.driver import Scheme
-from refquant.layout import Element, Expression, Layout, Unsigned, field
+from refquant.layout import Element, Unsigned
 from refquant.schemes.small_floats import FLOAT8_E4M3FN, FLOAT8_E4M3FNUZ
 
 __all__ = ["MUTANTS"]
@@ -27,19 +28,6 @@ OTHERS: dict[str, tuple[Element, str]] = {
     "qfloat8_e4m3fnuz": (FLOAT8_E4M3FN, "E4M3FN"),
     "qfloat8_e5m2": (FLOAT8_E4M3FN, "E4M3FN"),
 }
-
-
-def with_codes(name: str, element: Element, *places: str) -> Scheme:
-    """Codes of another kind, or in other bits."""
-    true = refquant.scheme(name)
-    fields = {**true.layout.fields, "q": field("codes", element, *places)}
-    return replace(true, layout=Layout(true.planes, fields, true.layout.value))
-
-
-def with_value(name: str, value: Expression) -> Scheme:
-    """Another formula."""
-    true = refquant.scheme(name)
-    return replace(true, layout=replace(true.layout, value=value))
 
 
 def fed(name: str, factor: float) -> Scheme:
@@ -82,7 +70,7 @@ def mutants_of_bytes(kind: str, name: str) -> tuple[Mutant, ...]:
     """Three for each type of eight bits."""
     short = kind.replace("_", "-")
     element, words = OTHERS[kind]
-    read = partial(with_codes, name, element, "0")
+    read = with_codes(name, element, "0")
     return (
         Mutant(f"quanto-{short}-misread", name, f"codes read as {words}", read),
         Mutant(
@@ -103,19 +91,19 @@ def mutants_of_groups(bits: int, name: str) -> tuple[Mutant, ...]:
             f"quanto-qint{bits}-high-first",
             name,
             "the first code of a byte in its high bits",
-            partial(with_codes, name, Unsigned(bits), *places),
+            with_codes(name, Unsigned(bits), *places),
         ),
         Mutant(
             f"quanto-qint{bits}-added",
             name,
             "the shift is added",
-            partial(with_value, name, ("add", ("mul", "s", "q"), "z")),
+            with_value(name, ("add", ("mul", "s", "q"), "z")),
         ),
         Mutant(
             f"quanto-qint{bits}-zero-point",
             name,
             "the shift is read as a zero point",
-            partial(with_value, name, ("mul", "s", ("sub", "q", "z"))),
+            with_value(name, ("mul", "s", ("sub", "q", "z"))),
         ),
         Mutant(
             f"quanto-qint{bits}-integer",

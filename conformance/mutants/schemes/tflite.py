@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 import refquant
 from conformance.mutants.schemes import Mutant
+from conformance.mutants.wrong_layouts import with_codes, with_value
 from refquant.driver import Scheme
-from refquant.layout import Element, Expression, Layout, Signed, Unsigned, field
+from refquant.layout import Element, Expression, Signed, Unsigned
 
 __all__ = ["MUTANTS"]
 
@@ -23,19 +24,6 @@ NAMES = {
     "uint4": "tflite/uint4[tensor]",
     "int2": "tflite/int2[channel]",
 }
-
-
-def with_codes(name: str, element: Element, *places: str) -> Scheme:
-    """Codes of another kind, or in other bits."""
-    true = refquant.scheme(name)
-    fields = {**true.layout.fields, "q": field("codes", element, *places)}
-    return replace(true, layout=Layout(true.planes, fields, true.layout.value))
-
-
-def with_value(name: str, value: Expression) -> Scheme:
-    """Another formula."""
-    true = refquant.scheme(name)
-    return replace(true, layout=replace(true.layout, value=value))
 
 
 def rounded(name: str, rule: str) -> Scheme:
@@ -83,14 +71,14 @@ def mutants() -> Iterator[Mutant]:
         bits, count = element.bits, max(8 // element.bits, 1)
         place = f"{count}:{bits}+0" if count > 1 else "0"
         other: Element = Unsigned(bits) if isinstance(element, Signed) else Signed(bits)
-        read = partial(with_codes, name, other, place)
+        read = with_codes(name, other, place)
         yield Mutant(f"tflite-{kind}-sign", name, "signed for unsigned, or the reverse", read)
         for rule, words in (("even", "ties to even"), ("truncated", "truncated")):
             yield Mutant(f"tflite-{kind}-{rule}", name, words, partial(rounded, name, rule))
         if "z" in layout.fields:
             off: Expression = ("mul", "s", ("sub", "q", ("add", "z", 1.0)))
             change = "the zero point one too small"
-            yield Mutant(f"tflite-{kind}-off-by-one", name, change, partial(with_value, name, off))
+            yield Mutant(f"tflite-{kind}-off-by-one", name, change, with_value(name, off))
             before = partial(rounded, name, "before")
             change = "the zero point added before rounding"
             yield Mutant(f"tflite-{kind}-before", name, change, before)
@@ -99,7 +87,7 @@ def mutants() -> Iterator[Mutant]:
             yield Mutant(f"tflite-{kind}-half", name, change, partial(halved, name))
         if count > 1:
             places = [str(bits * k) for k in reversed(range(count))]
-            high = partial(with_codes, name, element, *places)
+            high = with_codes(name, element, *places)
             yield Mutant(f"tflite-{kind}-high-first", name, "first code in the high bits", high)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 import refquant
 from conformance.mutants.schemes import Mutant
 from conformance.mutants.schemes.aeq import with_rule
-from conformance.mutants.schemes.int import with_codes, with_value
+from conformance.mutants.wrong_layouts import with_codes, with_value
 from refquant.driver import Scheme
 from refquant.layout import Signed, Unsigned, field
 from refquant.numerics import float16_bits

@@ -2,7 +2,7 @@
 
 from conformance.mutants.schemes import Mutant
 from conformance.mutants.schemes.aeq import with_rule
-from conformance.mutants.schemes.int import with_codes, with_value
+from conformance.mutants.wrong_layouts import with_codes, with_value
 from refquant.layout import Signed, Unsigned
 
 __all__ = ["MUTANTS"]
