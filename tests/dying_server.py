@@ -71,10 +71,10 @@ def in_child(request):
 
 def serve():
     """An answer for each line of the standard input."""
-    answer = lambda request: run(**request)  # noqa: E731 - until the first was answered
-    while line := sys.stdin.readline():
-        print(json.dumps(answer(json.loads(line))), flush=True)
-        answer = in_child
+    for number, line in enumerate(iter(sys.stdin.readline, "")):
+        request = json.loads(line)
+        # The first is answered here, so that children need not import what it has imported.
+        print(json.dumps(in_child(request) if number else run(**request)), flush=True)
 
 
 if __name__ == "__main__":
